@@ -1,0 +1,178 @@
+"""From merged settings to a checked configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from biolm_ray.config.checks import TRAINING_MODES, Problem, contradictions, missing_settings
+from biolm_ray.config.names import (
+    OPEN,
+    Setting,
+    all_names,
+    bad_value,
+    name_override,
+    read_settings,
+)
+from biolm_ray.config.schema import Column, Config, Mode, TuneConfig
+from biolm_ray.config.settings import allowed_text, choices
+from biolm_ray.config.values import UNSET
+from biolm_ray.errors import ConfigError
+
+_COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+_SEARCHABLE = ("preprocessing", "tokenization", "splits", "model", "training")
+
+
+def build_config(settings: Mapping[str, Setting], mode: Mode, label: str) -> Config:
+    """Make the configuration that the settings describe, and check it.
+
+    Args:
+        settings: By dotted name; none of them is UNSET.
+        mode: The command the configuration is for.
+        label: Where the settings come from on the whole, for messages.
+
+    Raises:
+        ConfigError: Something is missing, contradictory or of the wrong type.
+    """
+    missing = next(missing_settings(mode, settings), None)
+    if missing is not None:
+        raise ConfigError(f"{label}: {missing}")
+    settings = {**settings, **_implied_settings(settings, mode)}
+    config = _assemble(settings, mode)
+    problem = next(contradictions(config), None)
+    if problem is not None:
+        raise ConfigError(_place(problem, settings, label))
+    if config.tune.space:
+        config = _with_checked_space(config, settings)
+    return config
+
+
+def _implied_settings(settings: Mapping[str, Setting], mode: Mode) -> dict[str, Setting]:
+    """What follows from other settings: a header, the result folder, classes without scaling."""
+    implied: dict[str, Any] = {}
+    if _needs_header(settings):
+        implied["data.has_header"] = True
+    if "output_path" not in settings:
+        implied["output_path"] = _stem(settings["data.path"])
+    task = settings.get("task")
+    if (
+        mode in TRAINING_MODES
+        and task is not None
+        and task.value == "classification"
+        and "training.scaling" not in settings
+    ):
+        implied["training.scaling"] = "none"
+    return {
+        name: Setting(name=name, value=value, key=name, where="implied")
+        for name, value in implied.items()
+    }
+
+
+def _needs_header(settings: Mapping[str, Setting]) -> bool:
+    """Tell whether a column is given by name; refuse it for a file declared to have no header."""
+    header = settings.get("data.has_header")
+    for setting in settings.values():
+        if not (setting.name.startswith("data.") and setting.name.endswith("_column")):
+            continue
+        column = setting.value
+        name = column.name if isinstance(column, Column) else column
+        if not isinstance(name, str):
+            continue
+        if header is not None and header.value is False:
+            raise ConfigError(
+                f"{setting.place}: found the name '{name}', but the file has no header "
+                f"({header.place}); give the column's number"
+            )
+        return True
+    return False
+
+
+def _stem(path: Setting) -> str:
+    """The path of the data file without its suffix, nor that of its compression."""
+    text = str(path.value)
+    stem = text
+    for compression in _COMPRESSIONS:
+        stem = stem.removesuffix(compression)
+    folder, slash, name = stem.rpartition("/")
+    stem = f"{folder}{slash}{Path(name).stem}"
+    if "://" in text or stem == text:
+        raise ConfigError(
+            f"{path.place}: '{text}' does not tell where the results go; set outputpath"
+        )
+    return stem
+
+
+def _assemble(settings: Mapping[str, Setting], mode: Mode) -> Config:
+    tree: dict[str, Any] = {"mode": mode}
+    for name, setting in settings.items():
+        steps = name.split(".", 2)  # the name of a model's option may hold dots itself
+        branch = tree
+        for step in steps[:-1]:
+            branch = branch.setdefault(step, {})
+        branch[steps[-1]] = setting.value
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, settings)) from None
+
+
+def _explain(error: ValidationError, settings: Mapping[str, Setting]) -> str:
+    """Say which setting the first complaint of the schema is about, and what it may be."""
+    location = [str(step) for step in error.errors()[0]["loc"]]
+    setting = next(
+        settings[name]
+        for name in (".".join(location[:depth]) for depth in (3, 2, 1))
+        if name in settings
+    )
+    name = setting.name
+    if name not in all_names():
+        name = next(parent for parent in OPEN if name.startswith(f"{parent}."))
+    text = bad_value(setting, setting.value, allowed_text(name))
+    close = get_close_matches(str(setting.value).lower(), choices(name), n=1)
+    return f"{text}; did you mean '{close[0]}'?" if close else text
+
+
+def _place(problem: Problem, settings: Mapping[str, Setting], label: str) -> str:
+    """Put the places in which the settings were written before what is wrong with them."""
+    names, text = problem
+    written = [settings[name] for name in names if name in settings]
+    places = [item.place for item in written if item.where != "implied"]
+    return f"{' and '.join(places) or label}: {text}"
+
+
+def _with_checked_space(config: Config, settings: Mapping[str, Setting]) -> Config:
+    """Check that each choice of a search is a value its setting may have; use the new names."""
+    fixed = {name: item for name, item in settings.items() if not name.startswith("tune.")}
+    space = {}
+    for name, values in config.tune.space.items():
+        source = settings[f"tune.space.{name}"]
+        where = source.place
+        new_name = name if "." in name else name_override(name, None, where).names[0]
+        if new_name.split(".")[0] not in _SEARCHABLE:
+            raise ConfigError(
+                f"{where}, {name}: only settings of {', '.join(_SEARCHABLE)} can be searched"
+            )
+        if new_name in space:
+            raise ConfigError(f"{where}, {name}: {new_name} is searched twice; keep one")
+        space[new_name] = values
+        for value in values if isinstance(values, tuple) else _ends(values, f"{where}, {name}"):
+            chosen = read_settings(name_override(name, value, where))
+            trial = {item.name: item for item in chosen if item.value is not UNSET}
+            _assemble({**fixed, **trial}, config.mode)
+    tune = TuneConfig.model_validate({**dict(config.tune), "space": space})
+    return config.model_copy(update={"tune": tune})
+
+
+def _ends(values: Any, where: str) -> tuple[Any, Any]:
+    """The two ends of a range to search."""
+    if values.low >= values.high or (values.log and values.low <= 0):
+        raise ConfigError(
+            f"{where}: the range goes from {values.low} to {values.high}; low must be below high"
+            f"{', and above 0 on a log scale' if values.log else ''}"
+        )
+    kind = int if values.integer else float
+    return kind(values.low), kind(values.high)

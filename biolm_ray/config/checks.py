@@ -1,0 +1,149 @@
+"""What must be set, and which settings contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from biolm_ray.config.schema import Config, Mode
+
+TRAINING_MODES: tuple[Mode, ...] = ("fine-tune", "tune")
+
+_SOURCES: dict[str, str] = {
+    "tokenize": "'tokenizing and pre-training data source'",
+    "pre-train": "'tokenizing and pre-training data source'",
+    "fine-tune": "'fine-tuning data source'",
+    "tune": "'fine-tuning data source'",
+    "predict": "'inference data source'",
+    "interpret": "'inference data source' or 'fine-tuning data source'",
+}
+
+Problem = tuple[tuple[str, ...], str]
+"""The settings that are at odds, and what to do about it."""
+
+
+def missing_settings(mode: Mode, values: Mapping[str, Any]) -> Iterator[str]:
+    """Say of each setting that the mode cannot do without, and that is not set, how to set it."""
+    source = _SOURCES[mode]
+    if "data.path" not in values:
+        yield (f"{mode} needs a data file: set filepath in {source}, path in 'data', or --filepath")
+    if "data.sequence_column" not in values:
+        yield (
+            f"{mode} needs the column of the sequences: set seqpos in {source}, "
+            "sequence_column in 'data', or --seqpos"
+        )
+    if mode in TRAINING_MODES and "task" not in values:
+        yield f"{mode} needs a task: --task regression or --task classification"
+    if mode in TRAINING_MODES and "data.label_column" not in values:
+        yield (
+            f"{mode} needs the column of the labels: set labelpos in {source}, "
+            "label_column in 'data', or --labelpos"
+        )
+    if mode == "predict" and "model.pretrained" not in values:
+        yield (
+            "predict needs a fine-tuned model: set pretrainedmodel in 'inference model', "
+            "pretrained in 'model', or --pretrainedmodel, to a model folder or an experiment folder"
+        )
+
+
+def contradictions(config: Config) -> Iterator[Problem]:
+    """Find settings at odds with each other, among those that the mode uses.
+
+    `center_token` with `cut_side: left` is none: sequences without that token are cut on that side.
+    """
+    yield from _tokenization_problems(config)
+    if config.mode in TRAINING_MODES:
+        yield from _split_problems(config)
+        yield from _target_problems(config)
+    edit, replacements = config.interpret.edit, config.interpret.replacements
+    if config.mode == "interpret" and edit == "replace" and not replacements:
+        yield (
+            ("interpret.edit",),
+            "replacing tokens needs a replacementdict, such as {a: c, g: t}",
+        )
+    if config.mode == "tune" and not config.tune.space:
+        yield ("tune.space",), "tune needs at least one setting to vary in 'tune: space'"
+
+
+def _tokenization_problems(config: Config) -> Iterator[Problem]:
+    data, encoding = config.data, config.tokenization.encoding
+    if data.specifier_separator is not None and encoding != "atomic":
+        yield (
+            ("data.specifier_separator", "tokenization.encoding"),
+            f"numbers on tokens (specifiersep) need the atomic encoding, found {encoding}",
+        )
+    if data.specifier_separator is not None and data.specifier_separator == data.token_separator:
+        yield (
+            ("data.specifier_separator", "data.token_separator"),
+            "tokensep and specifiersep must differ",
+        )
+
+
+def _split_problems(config: Config) -> Iterator[Problem]:
+    splits, has_column = config.splits, config.data.split_column is not None
+    if splits.num_folds is not None and splits.num_folds < 2:
+        yield ("splits.num_folds",), f"{splits.num_folds} fold is no cross-validation; 2 is least"
+    if splits.method == "repeated hold-out" and None in (splits.ratio, splits.num_folds):
+        yield (
+            ("splits.method",),
+            "repeated hold-out needs the shares of the parts and how often to draw them, "
+            "such as ratio: [80, 10, 10] and num_folds: 5",
+        )
+    if splits.cross_validate is False and splits.num_folds is not None:
+        yield (
+            ("splits.cross_validate", "splits.num_folds"),
+            "a number of folds contradicts cross_validate: false",
+        )
+    if splits.cross_validate and splits.num_folds is None and not has_column:
+        yield (
+            ("splits.cross_validate",),
+            "cross-validation needs a number of folds (such as 10) or the column of the splits",
+        )
+    if splits.ratio is not None and has_column:
+        yield (
+            ("splits.ratio", "data.split_column"),
+            "rows are split by ratio (splitratio) or by a column (splitpos), not by both",
+        )
+    for name in ("test_splits", "validation_splits"):
+        if getattr(splits, name) is not None and not has_column:
+            yield (f"splits.{name}",), "names of splits need the column of the splits (splitpos)"
+    yield from _named_split_problems(config)
+
+
+def _named_split_problems(config: Config) -> Iterator[Problem]:
+    names = ("splits.validation_splits", "splits.test_splits")
+    validation, test = config.splits.validation_splits, config.splits.test_splits
+    if validation is None or test is None:
+        return
+    if len(validation) != len(test):
+        yield (
+            names,
+            f"{len(validation)} validation sets and {len(test)} test sets; each fold needs both",
+        )
+    for ours, theirs in zip(validation, test, strict=False):
+        shared = sorted(set(ours) & set(theirs))
+        if shared:
+            yield names, f"split '{shared[0]}' both validates and tests in the same fold"
+
+
+def _target_problems(config: Config) -> Iterator[Problem]:
+    training, is_classes = config.training, config.task == "classification"
+    if training.weighted and is_classes:
+        yield (
+            ("training.weighted", "task"),
+            "weights of rows (weightedregression) are for regression; classes are always balanced",
+        )
+    elif training.weighted and config.data.weight_column is None:
+        yield ("training.weighted",), "weighted regression needs the column of weights (weightpos)"
+    foreign = ("pearson", "spearman") if is_classes else ("auroc", "f1")
+    for name, metric in (
+        ("training.stop_metric", training.stop_metric),
+        ("tune.metric", config.tune.metric if config.mode == "tune" else None),
+    ):
+        if metric in foreign or (is_classes and metric == "r2"):
+            yield (name, "task"), f"{metric} is no metric of {config.task}"
+    if is_classes and training.scaling != "none":
+        yield (
+            ("training.scaling", "task"),
+            f"labels of classes cannot be scaled, found {training.scaling}; leave scaling out",
+        )

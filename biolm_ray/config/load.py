@@ -1,0 +1,169 @@
+"""The one place where files, overrides and defaults meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from biolm_ray.config.build import build_config
+from biolm_ray.config.legacy import FINE_TUNING_SOURCE, INFERENCE_SOURCE, KEYS, SECTIONS
+from biolm_ray.config.names import (
+    OPEN,
+    PARTS,
+    Setting,
+    Written,
+    bad_value,
+    name_file,
+    name_override,
+    nearest,
+    read_settings,
+)
+from biolm_ray.config.schema import MODES, Config, Mode, Section
+from biolm_ray.config.settings import all_settings
+from biolm_ray.config.source import read_yaml
+from biolm_ray.config.values import UNSET, is_unset, keep_texts
+from biolm_ray.config.write import write_config
+from biolm_ray.errors import ConfigError
+
+__all__ = ["all_settings", "load_config", "load_written", "with_settings", "write_config"]
+
+
+def load_config(
+    path: str | Path | None, mode: str, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Load the configuration of one command from a YAML file, overrides and defaults.
+
+    Sections, keys and values may be spelled as in the schema or as in older files. A section made
+    for another mode is skipped; one made for this mode wins over a general one.
+
+    Args:
+        path: The YAML file; None when the overrides say all.
+        mode: The command; a `mode` in the file gives way to it.
+        overrides: Values by dotted name (`training.batch_size`) or older key (`batchsize`). They
+            win over the file; None puts a setting back to its default.
+
+    Raises:
+        ConfigError: Something is unknown, missing, contradictory or of the wrong type.
+    """
+    written = [
+        name_override(
+            name, keep_texts(str(value) if isinstance(value, Path) else value), "overrides"
+        )
+        for name, value in (overrides or {}).items()
+    ]
+    return load_written(path, mode, written)
+
+
+def load_written(path: str | Path | None, mode: str, overrides: Iterable[Written]) -> Config:
+    """Load a configuration as `load_config` does, with overrides that know where they stand."""
+    command = _check_mode(mode)
+    file = None if path is None else Path(path)
+    in_file = [] if file is None else list(name_file(read_yaml(file), str(file)))
+    layers = [*_layers(in_file, command), list(overrides)]
+    settings: dict[str, Setting] = {}
+    for layer in layers:
+        _merge(settings, chain.from_iterable(map(read_settings, layer)))
+    other = settings.pop("mode", None)
+    if other is not None and other.value not in MODES:
+        raise ConfigError(bad_value(other, other.value, f"one of {', '.join(MODES)}"))
+    return build_config(settings, command, "configuration" if file is None else str(file))
+
+
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Copy a configuration with some settings changed, checked as if it had been loaded so.
+
+    Args:
+        config: The configuration to start from.
+        settings: Values by dotted name or older key; `mode` is allowed too.
+
+    Raises:
+        ConfigError: A name is unknown, or a value not allowed.
+    """
+    merged = {
+        name: Setting(name=name, value=value, key=name, where="configuration")
+        for name, value in _changed_values(config).items()
+    }
+    given = dict(settings)
+    mode = _check_mode(str(given.pop("mode", config.mode)))
+    written = [name_override(name, keep_texts(value), "settings") for name, value in given.items()]
+    _merge(merged, chain.from_iterable(map(read_settings, written)))
+    return build_config(merged, mode, "settings")
+
+
+def _check_mode(mode: str) -> Mode:
+    for known in MODES:
+        if mode == known:
+            return known
+    raise ConfigError(f"'{mode}' is not a mode; {nearest(mode, MODES)}")
+
+
+def _layers(written: list[Written], mode: Mode) -> tuple[list[Written], list[Written]]:
+    """Part the keys of a file into general ones and those in sections made for this mode.
+
+    A data source without a file counts as absent. When interpreting a new file, the fine-tuning
+    data source is foreign; otherwise its pre-trained model is, since the fine-tuned one is wanted.
+    """
+    has_inference_file = any(
+        INFERENCE_SOURCE in item.sections and "data.path" in item.names and not is_unset(item.value)
+        for item in written
+    )
+
+    def is_foreign(item: Written) -> bool:
+        if any(mode not in (SECTIONS[name].modes or MODES) for name in item.sections):
+            return True
+        if mode != "interpret":
+            return False
+        if not has_inference_file:
+            is_start = FINE_TUNING_SOURCE in item.sections and "model.pretrained" in item.names
+            return is_start or INFERENCE_SOURCE in item.sections
+        return FINE_TUNING_SOURCE in item.sections
+
+    general, special = [], []
+    for item in written:
+        if not is_foreign(item):
+            is_special = any(SECTIONS[name].modes for name in item.sections)
+            (special if is_special else general).append(item)
+    return general, special
+
+
+def _merge(settings: dict[str, Setting], layer: Iterable[Setting]) -> None:
+    """Let the settings of one layer win over those of the layers before it."""
+    seen: dict[str, Setting] = {}
+    for setting in layer:
+        other = seen.get(setting.name)
+        if other is None or other.value is UNSET:
+            seen[setting.name] = setting
+        elif setting.value is not UNSET and setting.value != other.value:
+            raise ConfigError(f"{setting.place}: contradicts {other.key} ({other.where}); keep one")
+    for name, setting in seen.items():
+        below = settings.get(name)
+        if setting.value is not UNSET:
+            settings[name] = setting
+        elif below is not None and not _are_different_switches(setting.key, below.key):
+            del settings[name]
+
+
+def _are_different_switches(key: str, other: str) -> bool:
+    """Tell `_3utr` from `non3utr`: switching one off does not undo the other."""
+    key, other = key.lstrip("-"), other.lstrip("-")
+    return key != other and key in KEYS and other in KEYS
+
+
+def _changed_values(config: Config) -> dict[str, Any]:
+    """The settings that differ from their defaults, by dotted name."""
+    changed: dict[str, Any] = {}
+    for part in PARTS:
+        section: Section = getattr(config, part)
+        for key, field in type(section).model_fields.items():
+            value = getattr(section, key)
+            if field.is_required() or value != field.get_default(call_default_factory=True):
+                changed[f"{part}.{key}"] = value
+    for name in OPEN:
+        for key, value in changed.pop(name, {}).items():
+            changed[f"{name}.{key}"] = value
+    changed["output_path"] = config.output_path
+    if config.task is not None:
+        changed["task"] = config.task
+    return changed

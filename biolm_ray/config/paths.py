@@ -1,0 +1,35 @@
+"""Paths that mean the same in every process of a run."""
+
+from pathlib import Path
+
+from biolm_ray.config.schema import Config
+
+
+def is_uri(path: str) -> bool:
+    """Tell s3://bucket/file and the like from a path of this machine."""
+    return "://" in path
+
+
+def absolute(path: str) -> str:
+    """Make a path absolute, expanding ~; a URI stays as it is."""
+    return path if is_uri(path) else str(Path(path).expanduser().absolute())
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """Make every path of a configuration absolute; workers run in folders of their own.
+
+    A plugin given as a module name, and a model that is no folder here, stay as they are.
+    """
+    model = config.model
+    changes = {}
+    if model.pretrained and Path(model.pretrained).expanduser().exists():
+        changes["pretrained"] = absolute(model.pretrained)
+    if model.plugin and model.plugin.endswith(".py"):
+        changes["plugin"] = absolute(model.plugin)
+    return config.model_copy(
+        update={
+            "output_path": absolute(config.output_path),
+            "data": config.data.model_copy(update={"path": absolute(config.data.path)}),
+            "model": model.model_copy(update=changes),
+        }
+    )

@@ -1,0 +1,205 @@
+"""The configuration: one frozen, typed tree with the defaults of every setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PlainSerializer,
+    PositiveFloat,
+    PositiveInt,
+)
+
+Mode = Literal["tokenize", "pre-train", "fine-tune", "predict", "interpret", "tune"]
+MODES: tuple[Mode, ...] = ("tokenize", "pre-train", "fine-tune", "predict", "interpret", "tune")
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the input file, by 0-based index or by its name in the header."""
+
+    index: int | None = None
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return f"column {self.index + 1}" if self.index is not None else f"column '{self.name}'"
+
+
+def _read_column(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return value
+    if isinstance(value, str):
+        return Column(name=value)
+    if value < 1:
+        raise ValueError("columns are counted from 1")
+    return Column(index=value - 1)
+
+
+def _write_column(column: Column | None) -> int | str | None:
+    if column is None:
+        return None
+    return column.name if column.index is None else column.index + 1
+
+
+ColumnSetting = Annotated[
+    Column, BeforeValidator(_read_column), PlainSerializer(_write_column, when_used="unless-none")
+]
+
+
+class DataConfig(Section):
+    """Where the rows are and what their columns mean. YAML counts columns from 1."""
+
+    path: str
+    has_header: bool = False
+    column_separator: str = "\t"
+    token_separator: str | None = None
+    specifier_separator: str | None = None
+    id_column: ColumnSetting = Column(index=0)
+    sequence_column: ColumnSetting
+    label_column: ColumnSetting | None = None
+    weight_column: ColumnSetting | None = None
+    split_column: ColumnSetting | None = None
+    splits_to_use: tuple[str, ...] | None = None
+    max_rows: PositiveInt | None = None
+    allow_duplicate_ids: bool = False
+    max_unknown_share: float = Field(default=0.05, ge=0, le=1)
+
+
+class PreprocessingConfig(Section):
+    """What becomes of a sequence's tokens before a model sees them."""
+
+    block_size: PositiveInt = 512
+    cut_side: Literal["right", "left"] = "right"
+    center_token: str | None = None
+    drop_markers: bool = False
+    region: Literal["whole", "utr3", "outside_utr3"] = "whole"
+    drop_longer: bool = False
+
+
+class TokenizationConfig(Section):
+    """How sequences become tokens."""
+
+    encoding: str = Field(default="atomic", pattern=r"^(atomic|bpe|[1-9]mer)$")
+    sample_size: PositiveInt | None = None
+    vocabulary_size: PositiveInt = 20_000
+    min_frequency: PositiveInt = 2
+    max_token_length: PositiveInt = 10
+    replacements: dict[str, str] = {}
+
+
+class SplitsConfig(Section):
+    """Which rows train, validate and test."""
+
+    method: Literal["k-fold", "repeated hold-out"] = "k-fold"
+    num_folds: PositiveInt | None = None
+    cross_validate: bool | None = None
+    ratio: tuple[PositiveFloat, ...] | None = None
+    validation_splits: tuple[tuple[str, ...], ...] | None = None
+    test_splits: tuple[tuple[str, ...], ...] | None = None
+
+
+class ModelConfig(Section):
+    """Which model, its size, and where earlier weights lie. Other keys are the model's own."""
+
+    name: str | None = None
+    pretrained: str | None = None
+    from_scratch: bool = False
+    plugin: str | None = None
+    options: dict[str, Any] = {}
+
+
+class TrainingConfig(Section):
+    """How a model is trained; what is unset comes from the model's own recipe."""
+
+    batch_size: PositiveInt | None = None
+    gradient_accumulation: PositiveInt = 1
+    num_epochs: PositiveInt | None = None
+    patience: PositiveInt | None = None
+    learning_rate: PositiveFloat | None = None
+    weight_decay: float | None = Field(default=None, ge=0)
+    gradient_clip: PositiveFloat | None = None
+    schedule: Literal["constant", "linear", "cosine"] | None = None
+    warmup_share: float | None = Field(default=None, ge=0, lt=1)
+    stop_metric: Literal["loss", "pearson", "spearman", "auroc", "f1"] | None = None
+    scaling: Literal["none", "log", "minmax", "standard"] = "standard"
+    weighted: bool = False
+    resume: bool | PositiveInt | Literal["auto"] = False
+    seed: NonNegativeInt = 0
+
+
+class ResourcesConfig(Section):
+    """What a run may take of the machine or the cluster."""
+
+    num_gpus: Literal[0, 1, 2, 4] = 1
+    parallel_folds: PositiveInt | None = None
+    address: str | None = None
+
+
+class InterpretConfig(Section):
+    """Which edits are scored."""
+
+    edit: Literal["remove", "mask", "replace"] = "remove"
+    replacements: dict[str, str] = {}
+    replace_specifiers: bool = False
+    folds: tuple[NonNegativeInt, ...] | None = None
+    num_workers: PositiveInt | None = None
+
+
+class Range(Section):
+    """A range to search: uniform, on a log scale, or in whole steps."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+
+class TuneConfig(Section):
+    """What the search varies, by the dotted name of a setting, and how long it may take."""
+
+    space: dict[str, tuple[Any, ...] | Range] = {}
+    metric: Literal["loss", "pearson", "spearman", "r2", "auroc", "f1"] | None = None
+    num_samples: PositiveInt = 10
+    budget_minutes: PositiveFloat | None = None
+    max_parallel_trials: PositiveInt | None = None
+    resume: bool = True
+
+
+class RunConfig(Section):
+    """How much is said, and where the run stops."""
+
+    quiet: bool = False
+    prepare_only: bool = False
+    prepare_again: bool = False
+
+
+class Config(Section):
+    """Every setting of one run."""
+
+    mode: Mode
+    task: Literal["regression", "classification"] | None = None
+    output_path: str
+    data: DataConfig
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    tokenization: TokenizationConfig = TokenizationConfig()
+    splits: SplitsConfig = SplitsConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    interpret: InterpretConfig = InterpretConfig()
+    tune: TuneConfig = TuneConfig()
+    run: RunConfig = RunConfig()

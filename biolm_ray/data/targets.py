@@ -1,0 +1,189 @@
+"""Labels as a model sees them, and its outputs as users read them."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from biolm_ray.config.schema import Section
+from biolm_ray.data.ordering import sorted_naturally
+from biolm_ray.errors import DataError
+
+WEIGHT_WORDS = {"STRONG": 1.0, "GOOD": 0.75, "WEAK": 0.5, "POOR": 0.25}
+Scaling = Literal["none", "log", "minmax", "standard"]
+
+
+class Scaler(Section):
+    """A reversible transform of labels: natural logarithm or shift and stretch.
+
+    Attributes:
+        kind: "log" takes the logarithm; the others compute (label - center) / spread.
+        center: In label units: the training mean ("standard") or minimum ("minmax").
+        spread: In label units: the standard deviation or the range; never 0.
+    """
+
+    kind: Scaling
+    center: float = 0.0
+    spread: float = 1.0
+
+    def scale(self, labels: Float[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows"]:
+        """Turn labels into model units.
+
+        Raises:
+            DataError: A label is zero or negative under "log".
+        """
+        labels = np.asarray(labels, dtype=np.float64)
+        if self.kind == "none":
+            return labels
+        if self.kind != "log":
+            return (labels - self.center) / self.spread
+        if (labels <= 0).any():
+            raise DataError(
+                f"label {labels[labels <= 0].flat[0]:g} cannot be scaled by 'log': "
+                "labels must be above 0 (or set scaling: standard)"
+            )
+        return np.log(labels)
+
+    def unscale(self, values: Float[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows"]:
+        """Turn model units back into labels."""
+        values = np.asarray(values, dtype=np.float64)
+        if self.kind == "none":
+            return values
+        return np.exp(values) if self.kind == "log" else values * self.spread + self.center
+
+
+def fit_scaler(kind: Scaling, labels: Float[np.ndarray, " rows"]) -> Scaler:
+    """Fit a scaler; only ever give it the labels of training rows.
+
+    Labels that are all alike are only shifted.
+
+    Raises:
+        DataError: There is no label, or one that the scaling cannot take.
+    """
+    labels = np.asarray(labels, dtype=np.float64)
+    if not labels.size:
+        raise DataError("there is no training row to fit the label scaling on")
+    if kind in ("none", "log"):
+        scaler = Scaler(kind=kind)
+        scaler.scale(labels)
+        return scaler
+    low, high = float(labels.min()), float(labels.max())
+    if kind == "minmax":
+        return Scaler(kind=kind, center=low, spread=(high - low) or 1.0)
+    spread = float(labels.std()) if high > low else 1.0
+    return Scaler(kind=kind, center=float(labels.mean()), spread=spread or 1.0)
+
+
+class Targets(Section):
+    """What a model of this task predicts; it travels with the model as JSON.
+
+    Attributes:
+        scaler: Set for regression.
+        classes: Set for classification; output i of the model belongs to `classes[i]`.
+    """
+
+    task: Literal["regression", "classification"]
+    scaler: Scaler | None = None
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def num_outputs(self) -> int:
+        return 1 if self.classes is None else len(self.classes)
+
+    def encode(
+        self, labels: Float[np.ndarray, " rows"] | Sequence[str]
+    ) -> Float[np.ndarray, "rows targets"] | Int[np.ndarray, " rows"]:
+        """Turn labels into scaled float32 values, or into int64 class numbers.
+
+        Raises:
+            DataError: A label that the scaling cannot take, or a class without training rows.
+        """
+        if self.classes is None:
+            assert self.scaler is not None
+            return self.scaler.scale(np.asarray(labels))[:, None].astype(np.float32)
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        unknown = sorted_naturally(str(label) for label in labels if str(label) not in numbers)
+        if unknown:
+            raise DataError(
+                f"class '{unknown[0]}' does not occur in the training rows; "
+                f"the model knows {', '.join(self.classes)}"
+            )
+        return np.array([numbers[str(label)] for label in labels], dtype=np.int64)
+
+    def decode(self, outputs: Float[np.ndarray, "rows outputs"]) -> np.ndarray:
+        """Turn model outputs into what users read.
+
+        Returns:
+            Regression: (rows,) in the units of the labels. Classification: (rows, classes)
+            probabilities, the softmax of the outputs.
+        """
+        outputs = np.asarray(outputs, dtype=np.float64)
+        if self.classes is None:
+            assert self.scaler is not None
+            return self.scaler.unscale(outputs[:, 0])
+        exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def class_names(self, outputs: Float[np.ndarray, "rows outputs"]) -> list[str]:
+        """The most probable class of each row, from outputs or from probabilities."""
+        assert self.classes is not None
+        return [self.classes[number] for number in np.asarray(outputs).argmax(axis=1)]
+
+
+def fit_targets(
+    task: Literal["regression", "classification"],
+    scaling: Scaling,
+    labels: Float[np.ndarray, " rows"] | Sequence[str],
+    training_rows: Int[np.ndarray, " training_rows"],
+) -> Targets:
+    """Fit scaler or class list on the training rows of a fold."""
+    if task == "regression":
+        return Targets(task=task, scaler=fit_scaler(scaling, np.asarray(labels)[training_rows]))
+    classes = sorted_naturally(str(labels[row]) for row in training_rows)
+    return Targets(task=task, classes=tuple(classes))
+
+
+def class_weights(
+    class_numbers: Int[np.ndarray, " rows"], training_rows: Int[np.ndarray, " training_rows"]
+) -> Float[np.ndarray, " classes"]:
+    """Balanced weights: rows / (classes x rows of the class), as scikit-learn defines them.
+
+    Args:
+        class_numbers: As `Targets.encode` gives them, for all rows.
+        training_rows: The rows that are counted; every class is among them.
+    """
+    counts = np.bincount(class_numbers[training_rows])
+    assert counts.all(), "every class has training rows"
+    return len(training_rows) / (len(counts) * counts)
+
+
+def parse_weight(text: str) -> float | None:
+    """Read a row's weight: a number from 0 up or a word such as STRONG; None when neither."""
+    word = WEIGHT_WORDS.get(text.strip().upper())
+    if word is not None:
+        return word
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def parse_weights(texts: Sequence[str]) -> Float[np.ndarray, " rows"]:
+    """Read the weights of many rows.
+
+    Raises:
+        DataError: A text is neither a number from 0 up nor one of the known words.
+    """
+    weights = [parse_weight(text) for text in texts]
+    for row, weight in enumerate(weights):
+        if weight is None:
+            raise DataError(f"row {row}: weight '{texts[row]}' is no {weight_rule()}")
+    return np.array(weights, dtype=np.float64)
+
+
+def weight_rule() -> str:
+    """What a weight may be, for messages."""
+    return f"number from 0 up, nor one of {', '.join(WEIGHT_WORDS)}"

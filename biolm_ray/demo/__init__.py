@@ -1,0 +1,1 @@
+"""A whole run on transcripts whose half-life is known."""

@@ -1,0 +1,61 @@
+"""`make demo`: write synthetic transcripts, cross-validate Saluki on them, find what matters."""
+
+import sys
+from pathlib import Path
+
+from biolm_ray import finetune, interpret, load_config, tokenize
+from biolm_ray.demo.data import attainable_correlation, write_demo_data
+from biolm_ray.demo.outcome import describe_results, element_recovery, log_correlation
+from biolm_ray.experiment.runtime import connected
+
+EPOCHS = 12
+
+
+def run_demo(folder: Path, *, num_rows: int = 600, num_epochs: int = EPOCHS) -> str:
+    """Run the whole demo below `folder` and say what came out of it."""
+    truth = write_demo_data(folder / "transcripts.tsv", num_rows=num_rows)
+    settings = {
+        "task": "regression",
+        "outputpath": str(folder / "experiment"),
+        "filepath": str(truth.data),
+        "tokensep": ",",
+        "idpos": "id",
+        "seqpos": "sequence",
+        "labelpos": "half_life_hours",
+        "splitpos": "fold",
+        "encoding": "atomic",
+        "blocksize": 1024,
+        "nepochs": num_epochs,
+        "scaling": "log",
+        "handletokens": "mask",
+        "interpret.folds": [0],
+    }
+    with connected(None):
+        tokenize(load_config(None, "tokenize", settings))
+        trained = finetune(load_config(None, "fine-tune", settings))
+        scored = interpret(load_config(None, "interpret", settings))
+    scores = scored.tables[0].path
+    out_of_fold = trained.folder / "out_of_fold.csv"
+    return describe_results(
+        correlation=log_correlation(out_of_fold),
+        attainable=attainable_correlation(truth.truth),
+        recovery=element_recovery(scores, truth.elements),
+        results={
+            "data": truth.data,
+            "what the labels are made of": truth.truth,
+            "planted elements": truth.elements,
+            "models, one folder per fold": trained.folder,
+            "prediction of every transcript": out_of_fold,
+            "metrics of every fold": trained.folder / "cross_validation.csv",
+            "score of every token": scores,
+        },
+    )
+
+
+def main() -> None:
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
+    print(run_demo(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The exceptions that tell a user what to mend, each with its exit code."""
+
+
+class BiolmError(Exception):
+    """Something the user can mend; the message says what, where, and what would be right."""
+
+    exit_code = 1
+
+
+class ConfigError(BiolmError):
+    """A setting is unknown, of the wrong type, or contradicts another."""
+
+    exit_code = 2
+
+
+class DataError(BiolmError):
+    """A file or a row of it cannot be used as it is."""
+
+    exit_code = 3
+
+
+class ResourceError(BiolmError):
+    """The machine or the cluster cannot give what was asked for."""
+
+    exit_code = 4
+
+
+class TrainingError(BiolmError):
+    """Training failed; finished folds are kept."""
+
+    exit_code = 5

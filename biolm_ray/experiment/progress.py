@@ -1,0 +1,90 @@
+"""What all models that train side by side are doing, shown as it happens."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TextIO
+
+Events = dict[str, dict[str, float]]
+
+
+class Board:
+    """The newest report of every model; runs as a Ray actor that takes no CPU."""
+
+    def __init__(self) -> None:
+        self._events: Events = {}
+
+    def report(self, name: str, event: dict[str, float]) -> None:
+        self._events[name] = {**self._events.get(name, {}), **event}
+
+    def events(self) -> Events:
+        return self._events
+
+
+def describe(
+    name: str, event: dict[str, float], num_epochs: int, seconds_left: float | None
+) -> str:
+    """Say in one line how far a model is, how good, and how long it may take."""
+    parts = [f"{name:>10}  epoch {event.get('progress', 0.0):5.2f}/{num_epochs}"]
+    for key, value in event.items():
+        if key in {"train_loss", "eval_loss", "eval_pearson", "eval_spearman", "eval_auroc"}:
+            parts.append(f"{key.replace('_', ' ')} {value:.4f}")
+    if "eval_perplexity" in event:
+        parts.append(f"perplexity {event['eval_perplexity']:.2f}")
+    if seconds_left:
+        parts.append(f"at most {readable_time(seconds_left)} left")
+    return "  ".join(parts)
+
+
+def readable_time(seconds: float) -> str:
+    """Write a duration the way people say it: 42 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@dataclass
+class Display:
+    """Redraws one line per model on a terminal; elsewhere adds a line per finished epoch."""
+
+    num_epochs: int
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+    clock: Callable[[], float] = time.monotonic
+    _first_seen: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _drawn: int = 0
+    _last_epoch: dict[str, int] = field(default_factory=dict)
+
+    def update(self, events: Events) -> None:
+        lines = {}
+        for name, event in sorted(events.items()):
+            left = self._seconds_left(name, event.get("progress", 0.0))
+            lines[name] = describe(name, event, self.num_epochs, left)
+        if self.stream.isatty():
+            self._redraw(list(lines.values()))
+        else:
+            self._append(lines, events)
+
+    def _seconds_left(self, name: str, epoch: float) -> float | None:
+        now = self.clock()
+        first_time, first_epoch = self._first_seen.setdefault(name, (now, epoch))
+        if epoch <= first_epoch:
+            return None
+        return (now - first_time) / (epoch - first_epoch) * (self.num_epochs - epoch)
+
+    def _redraw(self, lines: list[str]) -> None:
+        up = f"\x1b[{self._drawn}A" if self._drawn else ""
+        self.stream.write(up + "".join(f"\x1b[2K{line}\n" for line in lines))
+        self.stream.flush()
+        self._drawn = len(lines)
+
+    def _append(self, lines: dict[str, str], events: Events) -> None:
+        for name, line in lines.items():
+            epoch = int(events[name].get("epoch", 0))
+            if epoch > self._last_epoch.get(name, 0):
+                self._last_epoch[name] = epoch
+                self.stream.write(line + "\n")
+                self.stream.flush()

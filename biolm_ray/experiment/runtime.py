@@ -1,0 +1,82 @@
+"""Start or join Ray: the only place that does."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from biolm_ray.errors import ResourceError
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the cluster has, or can start, of each resource.
+
+    Attributes:
+        joined: Whether it was running before, rather than started for this run.
+        num_cpus: CPUs of all nodes that are up now.
+        most_cpus: CPUs once an autoscaler has brought all it may.
+        num_gpus: GPUs of all nodes that are up now.
+        most_gpus: GPUs once an autoscaler has brought all it may.
+    """
+
+    joined: bool
+    num_cpus: int
+    most_cpus: int
+    num_gpus: int
+    most_gpus: int
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Cluster]:
+    """Join the cluster at `address` or RAY_ADDRESS, else start a local one for the block.
+
+    A cluster that the caller has already joined is used and left running.
+
+    Raises:
+        ResourceError: There is no cluster at the address.
+    """
+    if ray.is_initialized():
+        yield look_at_cluster(joined=True)
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    _start(address)
+    try:
+        yield look_at_cluster(joined=address != "local")
+    finally:
+        ray.shutdown()
+
+
+def _start(address: str) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=False if address == "local" else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except ConnectionError as error:
+        raise ResourceError(
+            f"no Ray cluster answers at {address} ({str(error)[:200]}); "
+            "unset RAY_ADDRESS and resources.address to run on this machine alone"
+        ) from error
+
+
+def look_at_cluster(*, joined: bool) -> Cluster:
+    """Count what is there now and what an autoscaler could add."""
+    from ray._private.state import state
+
+    now = ray.cluster_resources()
+    later = state.get_max_resources_from_cluster_config() or {}
+    num_cpus, num_gpus = int(now.get("CPU", 0)), int(now.get("GPU", 0))
+    return Cluster(
+        joined=joined,
+        num_cpus=num_cpus,
+        most_cpus=max(num_cpus, int(later.get("CPU", 0))),
+        num_gpus=num_gpus,
+        most_gpus=max(num_gpus, int(later.get("GPU", 0))),
+    )

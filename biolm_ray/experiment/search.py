@@ -1,0 +1,159 @@
+"""Search settings with Ray Tune; a trial is judged by the mean of a metric over the folds."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from biolm_ray.config.load import with_settings, write_config
+from biolm_ray.config.schema import Config, Range
+from biolm_ray.errors import ConfigError, TrainingError
+from biolm_ray.experiment.placement import place
+from biolm_ray.experiment.runtime import Cluster
+from biolm_ray.experiment.trial import Trial, run_trial
+from biolm_ray.files import write_json
+from biolm_ray.training.metrics import HIGHER_IS_BETTER
+
+log = logging.getLogger("biolm_ray")
+
+TRIAL_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        metric: What was searched for, a mean over the validation rows of the folds.
+        best_value: Its best value.
+        best_settings: The settings that reached it.
+        best_config: A YAML file that runs them.
+        trials: One entry per trial: its settings, value and number of folds.
+    """
+
+    metric: str
+    best_value: float
+    best_settings: dict[str, Any]
+    best_config: Path
+    trials: list[dict[str, Any]]
+
+
+def search(config: Config, cluster: Cluster, trial: Trial, folder: Path) -> SearchResult:
+    """Try settings until the number of samples or the time is used up.
+
+    A search that was broken off is continued; its finished trials are kept.
+
+    Raises:
+        ConfigError: There is nothing to vary.
+        TrainingError: No trial finished.
+    """
+    if not config.tune.space:
+        raise ConfigError(
+            "tune needs a space of settings to search, for example "
+            "tune: {space: {training.learning_rate: {low: 1e-4, high: 1e-2, log: true}}}"
+        )
+    metric = search_metric(config)
+    tuner = _tuner(config, cluster, trial, folder, metric)
+    results = tuner.fit()
+    trials = [
+        {
+            "settings": result.config,
+            metric: (result.metrics or {}).get(metric),
+            "folds": (result.metrics or {}).get("fold", 0),
+            "error": None if result.error is None else str(result.error)[-500:],
+        }
+        for result in results
+    ]
+    finished = [entry for entry in trials if entry[metric] is not None]
+    if not finished:
+        raise TrainingError(f"no trial finished; the first one says: {trials[0]['error']}")
+    sign = 1 if HIGHER_IS_BETTER[metric] else -1
+    best = max(finished, key=lambda entry: (entry["folds"], sign * entry[metric]))
+    best_config = folder / "best_config.yaml"
+    write_json(folder / "trials.json", trials)
+    write_config(with_settings(config, {**best["settings"], "mode": "fine-tune"}), best_config)
+    return SearchResult(
+        metric=metric,
+        best_value=best[metric],
+        best_settings=best["settings"],
+        best_config=best_config,
+        trials=trials,
+    )
+
+
+def search_metric(config: Config) -> str:
+    """Give the metric asked for, else the one that suits the task."""
+    default = "auroc" if config.task == "classification" else "pearson"
+    return config.tune.metric or default
+
+
+def search_space(config: Config) -> dict[str, Any]:
+    """Turn lists into choices and ranges into distributions."""
+    return {name: _domain(values) for name, values in config.tune.space.items()}
+
+
+def _domain(values: Sequence[Any] | Range) -> Any:
+    if not isinstance(values, Range):
+        return tune.choice(list(values))
+    if values.integer:
+        draw = tune.lograndint if values.log else tune.randint
+        return draw(int(values.low), int(values.high) + 1)
+    return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
+
+
+def _tuner(config: Config, cluster: Cluster, trial: Trial, folder: Path, metric: str) -> tune.Tuner:
+    trainable = tune.with_resources(
+        tune.with_parameters(run_trial, trial=trial, metric=metric), TRIAL_RESOURCES
+    )
+    stored = folder / "search"
+    if config.tune.resume and tune.Tuner.can_restore(str(stored)):
+        log.info("continuing the search in %s", stored)
+        return tune.Tuner.restore(
+            str(stored), trainable, resume_unfinished=True, restart_errored=True
+        )
+    placement = place(cluster, config.resources, config.tune.num_samples)
+    mode = "max" if HIGHER_IS_BETTER[metric] else "min"
+    return tune.Tuner(
+        trainable,
+        param_space=search_space(config),
+        tune_config=tune.TuneConfig(
+            metric=metric,
+            mode=mode,
+            num_samples=config.tune.num_samples,
+            time_budget_s=config.tune.budget_minutes and config.tune.budget_minutes * 60,
+            max_concurrent_trials=config.tune.max_parallel_trials or placement.parallel,
+            search_alg=OptunaSearch(seed=config.training.seed),
+            scheduler=ASHAScheduler(time_attr="fold", max_t=max(2, trial.num_folds)),
+        ),
+        run_config=tune.RunConfig(
+            name=stored.name,
+            storage_path=str(folder),
+            verbose=0,
+            callbacks=[TrialLines(metric, config.tune.num_samples)],
+        ),
+    )
+
+
+class TrialLines(tune.Callback):
+    """Says in a line what each trial has reached after each fold."""
+
+    def __init__(self, metric: str, num_samples: int) -> None:
+        self.metric = metric
+        self.num_samples = num_samples
+
+    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        settings = ", ".join(f"{name} {value}" for name, value in trial.config.items())
+        log.info(
+            "trial %d of %d, fold %d: mean %s %.4f with %s",
+            trials.index(trial) + 1,
+            self.num_samples,
+            result["fold"],
+            self.metric,
+            result[self.metric],
+            settings,
+        )

@@ -1,0 +1,179 @@
+"""What a run begins with: its model, its tokenizer, earlier weights, its rows and folds."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from biolm_ray.config.schema import Config
+from biolm_ray.data.splits import Fold, plan_folds
+from biolm_ray.errors import ConfigError
+from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
+from biolm_ray.models.registry import checkpoint_model, default_model, find_spec, read_options
+from biolm_ray.models.saved import is_model_folder, read_card
+from biolm_ray.tokenization.fitting import make_settings
+from biolm_ray.tokenization.prepare import LabelKind, fit_tokenizer
+from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
+from biolm_ray.training.loop import loop_settings
+
+log = logging.getLogger("biolm_ray")
+
+
+def choose_model(config: Config, weights: Path | None) -> Config:
+    """Fill in the model's name and options, from earlier weights where the file names none.
+
+    A plain Hugging Face checkpoint becomes an option of the model that reads such.
+
+    Raises:
+        ConfigError: No such model or option, the block size is too short for it, or the workers
+            do not divide the micro-batches of a step.
+    """
+    _check_accumulation(config)
+    model = config.model
+    card = read_card(weights) if weights is not None else None
+    if card is not None and model.name in {None, card.model}:
+        model = model.model_copy(
+            update={
+                "name": card.model,
+                "plugin": model.plugin or card.plugin,
+                "options": {**card.options, **model.options},
+            }
+        )
+        log.info("model %s, as in %s", model.name, weights)
+    elif weights is not None and card is None and model.name is None:
+        name, options = checkpoint_model(weights)
+        model = model.model_copy(update={"name": name, "options": {**options, **model.options}})
+        log.info("model %s, since %s is a checkpoint of that kind", name, weights)
+    elif model.name is None and model.plugin is None:
+        encoding = config.tokenization.encoding
+        model = model.model_copy(update={"name": default_model(encoding)})
+        log.info("model %s, since none is named and the encoding is %s", model.name, encoding)
+    spec = find_spec(model.name, model.plugin)
+    options = read_options(spec, model.options)
+    block_size = config.preprocessing.block_size
+    if block_size < spec.min_length(options):
+        raise ConfigError(
+            f"blocksize {block_size} is too short for model {spec.name}; "
+            f"it needs at least {spec.min_length(options)}"
+        )
+    return config.model_copy(update={"model": model.model_copy(update={"name": spec.name})})
+
+
+def _check_accumulation(config: Config) -> None:
+    num_workers = max(1, config.resources.num_gpus)
+    if config.training.gradient_accumulation % num_workers:
+        raise ConfigError(
+            f"gradacc {config.training.gradient_accumulation} cannot be dealt to {num_workers} "
+            f"workers; use a multiple of {num_workers} (batchsize x gradacc rows make one step)"
+        )
+
+
+def num_epochs(config: Config) -> int:
+    """Give the most epochs a run will take, once its model is chosen."""
+    spec = find_spec(config.model.name, config.model.plugin)
+    recipe = spec.recipe(read_options(spec, config.model.options))
+    return loop_settings(config.training, recipe, fold=0, default_metric="loss").num_epochs
+
+
+def earlier_weights(config: Config) -> Path | None:
+    """Find the weights to start from: those named, else this experiment's pre-trained ones.
+
+    Raises:
+        ConfigError: The folder named holds no model.
+    """
+    if config.model.from_scratch:
+        return None
+    if config.model.pretrained is None:
+        own = Path(config.output_path) / "pre-train"
+        return own if config.mode != "pre-train" and is_model_folder(own) else None
+    given = Path(config.model.pretrained)
+    for folder in (given, given / "pre-train"):
+        if is_model_folder(folder):
+            return folder
+    if config.mode == "pre-train" and (given / TOKENIZER_FILE).exists():
+        return None
+    raise ConfigError(
+        f"pretrainedmodel {given} holds no model; give the folder of a model (with config.json and "
+        "its weights) or of an experiment with a pre-train folder"
+    )
+
+
+def find_tokenizer(config: Config, weights: Path | None) -> Tokenizer:
+    """Load the tokenizer of earlier weights, a checkpoint or this experiment, or fit one.
+
+    A fitted tokenizer is saved to the output path.
+
+    Raises:
+        ConfigError: The experiment's tokenizer has another encoding than the one asked for.
+    """
+    output = Path(config.output_path)
+    given = Path(config.model.pretrained) if config.model.pretrained else None
+    wanted = make_settings(config)
+    spec = find_spec(config.model.name, config.model.plugin)
+    checkpoint = spec.tokenizer_folder(read_options(spec, config.model.options))
+    if checkpoint is not None:
+        log.info("tokenizer: that of the checkpoint %s", checkpoint)
+        return checkpoint_tokenizer(checkpoint, wanted)
+    for folder in (weights, given, output):
+        if folder is None or not (folder / TOKENIZER_FILE).exists():
+            continue
+        tokenizer = Tokenizer.load(folder, wanted)
+        if folder == output and tokenizer.encoding != wanted.encoding:
+            raise ConfigError(
+                f"{folder / TOKENIZER_FILE} has the encoding {tokenizer.encoding}, this run asks "
+                f"for {wanted.encoding}; run tokenize again or choose another outputpath"
+            )
+        log.info("tokenizer: %s", folder / TOKENIZER_FILE)
+        return tokenizer.adapted(config.data, config.preprocessing)
+    return fit_and_save_tokenizer(config)
+
+
+def fit_and_save_tokenizer(config: Config) -> Tokenizer:
+    """Fit a tokenizer on the run's data and save it to the output path."""
+    tokenizer = fit_tokenizer(config)
+    tokenizer.save(Path(config.output_path))
+    log.info(
+        "tokenizer: %d tokens learnt from %s, saved to %s",
+        len(tokenizer.vocabulary),
+        config.data.path,
+        Path(config.output_path) / TOKENIZER_FILE,
+    )
+    return tokenizer
+
+
+def label_kind(config: Config) -> LabelKind | None:
+    """Tell what the label column holds for the task at hand; None without one."""
+    if config.data.label_column is None or config.task is None:
+        return None
+    return "class" if config.task == "classification" else "number"
+
+
+def plan_run(config: Config, prepared: PreparedData) -> list[Fold]:
+    """Divide the rows that are kept into folds.
+
+    Raises:
+        ConfigError: A batch is larger than a training set.
+        DataError: The rows do not allow the division.
+    """
+    kept = np.arange(prepared.num_rows)
+    if config.preprocessing.drop_longer:
+        kept = prepared.rows_within(config.preprocessing.block_size)
+        log.info("%d rows of %d are kept (only512)", len(kept), prepared.num_rows)
+    labels = prepared.labels
+    classes = [str(labels[i]) for i in kept] if config.task == "classification" and labels else None
+    splits = prepared.splits
+    folds = plan_folds(
+        config.splits,
+        None if splits is None else [splits[i] for i in kept],
+        len(kept),
+        config.training.seed,
+        classes,
+    )
+    smallest = min(folds, key=lambda fold: len(fold.train))
+    if config.training.batch_size and config.training.batch_size > len(smallest.train):
+        raise ConfigError(
+            f"batchsize {config.training.batch_size} is larger than the {len(smallest.train)} "
+            "training rows; choose a smaller one"
+        )
+    return [fold.of_rows(kept) for fold in folds]

@@ -1,0 +1,88 @@
+"""One trial of a search: train every fold with some settings and report the running mean."""
+
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray import tune
+
+from biolm_ray.config.load import with_settings
+from biolm_ray.config.schema import Config
+from biolm_ray.data.splits import Fold
+from biolm_ray.errors import TrainingError
+from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
+from biolm_ray.experiment.placement import Placement
+from biolm_ray.experiment.progress import Display
+from biolm_ray.experiment.running import raise_failures
+from biolm_ray.experiment.setup import find_tokenizer, label_kind, plan_run
+from biolm_ray.tokenization.prepare import prepare
+
+PREPARED_BY = ("data.", "tokenization.", "preprocessing.", "splits.", "training.seed", "task")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What all trials of a search share.
+
+    Attributes:
+        config: The configuration that each trial changes a little.
+        prepared: The data set as that configuration prepares it.
+        tokenizer: Folder of the tokenizer that goes with it.
+        folds: Its folds.
+        placement: The workers of each fold; one fold at a time.
+        folder: Each trial works in a folder of its own below this one.
+        weights: Pre-trained weights, if any.
+    """
+
+    config: Config
+    prepared: Path
+    tokenizer: Path
+    folds: tuple[Fold, ...]
+    placement: Placement
+    folder: Path
+    weights: Path | None
+
+    @property
+    def num_folds(self) -> int:
+        return len(self.folds)
+
+
+def run_trial(settings: dict[str, Any], trial: Trial, metric: str) -> None:
+    """Train the folds one after another; finished ones of a broken-off trial are not repeated."""
+    folder = trial.folder / tune.get_context().get_trial_id()
+    config = with_settings(trial.config, {**settings, "training.resume": "auto"})
+    jobs = fold_jobs(config, folder=folder, weights=trial.weights, **_rows(config, trial, folder))
+    values: list[float] = []
+    for job in jobs:
+        display = Display(1, stream=StringIO())
+        outcomes = train_folds([job], trial.placement, display, "auto")
+        raise_failures(outcomes)
+        metrics = outcomes[0].metrics or {}
+        if f"eval_{metric}" not in metrics:
+            raise TrainingError(f"{job.name} has no validation rows to search {metric} on")
+        values.append(metrics[f"eval_{metric}"])
+        tune.report({metric: float(np.mean(values)), "fold": len(values)})
+
+
+def _rows(config: Config, trial: Trial, folder: Path) -> dict[str, Any]:
+    """Give data, tokenizer and folds: the shared ones unless the settings change them."""
+    changed = [
+        name
+        for name in trial.config.tune.space
+        if name.startswith(PREPARED_BY) and name != "preprocessing.block_size"
+    ]
+    if not changed:
+        return {
+            "folds": trial.folds,
+            "prepared": trial.prepared,
+            "tokenizer": trial.tokenizer,
+        }
+    own = config.model_copy(update={"output_path": str(folder)})
+    tokenizer = find_tokenizer(own, trial.weights)
+    prepared = prepare(
+        own, tokenizer, Path(trial.config.output_path) / "prepared", label_kind=label_kind(own)
+    )
+    tokenizer.save(folder)
+    return {"folds": plan_run(own, prepared), "prepared": prepared.path, "tokenizer": folder}

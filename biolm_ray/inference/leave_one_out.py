@@ -1,0 +1,223 @@
+"""Leave-one-out scores: what each edit of a sequence does to the prediction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from biolm_ray.config.schema import InterpretConfig
+from biolm_ray.errors import ConfigError
+from biolm_ray.inference.perturb import (
+    Edits,
+    Source,
+    Variants,
+    edited_plainly,
+    plan_masks,
+    plan_removals,
+    plan_replacements,
+    spread_scores,
+    stream_variants,
+)
+from biolm_ray.inference.replacements import readable_vocabulary, replacement_ids
+from biolm_ray.models.batches import Framing, collate, crop
+from biolm_ray.models.saved import SavedModel
+from biolm_ray.models.spec import Batch
+from biolm_ray.tokenization.tokenizer import Encoded, Tokenizer
+from biolm_ray.training.evaluate import to_predictions
+
+Planner = Callable[[Source], Edits]
+
+BATCH_TOKENS = 16_384
+NUM_CHECKS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The scores of one sequence, a row for every edited token.
+
+    Attributes:
+        positions: 0-based in the whole sequence, also where the model sees only a part of it.
+        token_ids: The tokens that were edited.
+        new_ids: The ids put in their place; None for removals.
+        start_offsets, end_offsets: Half-open, counted in letters from the start of the sequence.
+        original: Prediction of the unedited sequence: one value in original units, or the
+            probability of each class.
+        loo: Prediction of the edited sequence minus that of the original.
+        loo_std: Standard deviation over models; None for a single model.
+        largest_difference: Largest deviation of a score from its independent recomputation.
+    """
+
+    positions: Int[np.ndarray, " rows"]
+    token_ids: Int[np.ndarray, " rows"]
+    new_ids: Int[np.ndarray, " rows"] | None
+    start_offsets: Int[np.ndarray, " rows"]
+    end_offsets: Int[np.ndarray, " rows"]
+    original: Float[np.ndarray, " targets"]
+    loo: Float[np.ndarray, "rows targets"]
+    loo_std: Float[np.ndarray, "rows targets"] | None = None
+    largest_difference: float = 0.0
+
+
+def score_sequence(
+    model: SavedModel,
+    encoded: Encoded,
+    plan: Planner,
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    num_checks: int = NUM_CHECKS,
+    device: torch.device | str = "cpu",
+) -> Scores:
+    """Score every edit of one sequence with one model.
+
+    Args:
+        model: In evaluation mode, on `device`.
+        encoded: The whole sequence, not cropped.
+        plan: Chooses the edits (see `make_planner`).
+        batch_tokens: Most tokens in one forward pass; memory grows with it.
+        num_checks: Edits that are computed a second time, each on its own.
+        device: Where the module's weights are.
+    """
+    source = source_of(encoded, model.framing)
+    edits = plan(source)
+    original = _predict_alone(model, encoded, device)
+    edited = _predict_edits(model, edits, batch_tokens, device)
+    loo = spread_scores(edits, edited - original)
+    ends = np.cumsum(model.tokenizer.num_letters(source.token_ids))
+    starts = ends - model.tokenizer.num_letters(source.token_ids)
+    scores = Scores(
+        positions=edits.positions,
+        token_ids=source.token_ids[edits.positions],
+        new_ids=edits.new_ids,
+        start_offsets=starts[edits.positions],
+        end_offsets=ends[edits.positions],
+        original=original,
+        loo=loo,
+    )
+    difference = _largest_difference(model, edits, scores, num_checks, device)
+    return replace(scores, largest_difference=difference)
+
+
+def source_of(encoded: Encoded, framing: Framing) -> Source:
+    """Bring a sequence together with the way a model crops it."""
+    return Source(
+        token_ids=encoded.token_ids,
+        specifiers=encoded.specifiers,
+        center=encoded.center,
+        room=framing.room,
+        cut_side=framing.cut_side,
+        spare_side=framing.spare_side,
+    )
+
+
+def make_planner(settings: InterpretConfig, tokenizer: Tokenizer) -> Planner:
+    """Choose how the edits that the settings ask for are planned.
+
+    Raises:
+        ConfigError: The tokenizer has no mask, or lacks the tokens of the replacement dictionary.
+    """
+    if settings.edit == "remove":
+        return plan_removals
+    if settings.edit == "mask":
+        if "[MASK]" not in tokenizer.special_ids:
+            raise ConfigError(
+                "handletokens: mask needs a [MASK] token, which this model's tokenizer lacks; "
+                "use remove or replace"
+            )
+        return partial(plan_masks, mask_id=tokenizer.special_ids["[MASK]"])
+    return partial(
+        plan_replacements,
+        replacements=replacement_ids(settings.replacements, readable_vocabulary(tokenizer)),
+        drop_specifiers=settings.replace_specifiers,
+    )
+
+
+def frame_variants(variants: Variants, framing: Framing) -> Batch:
+    """Put special tokens around variants; all are equally long, so nothing is padded."""
+    num_rows, width = variants.token_ids.shape
+    before, after = len(framing.prefix_ids), len(framing.suffix_ids)
+    token_ids = np.empty((num_rows, before + width + after), dtype=np.int64)
+    token_ids[:, :before] = framing.prefix_ids
+    token_ids[:, before : before + width] = variants.token_ids
+    token_ids[:, before + width :] = framing.suffix_ids
+    specifiers = None
+    if variants.specifiers is not None:
+        padded = np.pad(variants.specifiers, ((0, 0), (before, after), (0, 0)))
+        specifiers = torch.from_numpy(padded.astype(np.float32))
+    return Batch(
+        token_ids=torch.from_numpy(token_ids),
+        lengths=torch.full((num_rows,), token_ids.shape[1]),
+        specifiers=specifiers,
+    )
+
+
+def _predict_edits(
+    model: SavedModel, edits: Edits, batch_tokens: int, device: torch.device | str
+) -> Float[np.ndarray, "distinct targets"]:
+    framing = model.framing
+    length = len(framing.prefix_ids) + edits.width + len(framing.suffix_ids)
+    rows_at_once = max(1, batch_tokens // max(1, length))
+    parts = [
+        _predict(model, frame_variants(variants, framing), device)
+        for variants in stream_variants(edits, rows_at_once)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, model.card.targets.num_outputs))
+
+
+def _predict_alone(
+    model: SavedModel, encoded: Encoded, device: torch.device | str
+) -> Float[np.ndarray, " targets"]:
+    return _predict(model, collate([crop(encoded, model.framing)], model.framing), device)[0]
+
+
+def _predict(
+    model: SavedModel, batch: Batch, device: torch.device | str
+) -> Float[np.ndarray, "rows targets"]:
+    """Predictions in original units, as float64 before any difference is taken."""
+    moved = (batch if batch.token_ids.shape[1] else _as_padding(batch, model.framing)).to(device)
+    with torch.inference_mode():
+        outputs = model.module(moved.token_ids, moved.lengths, moved.specifiers)
+    predictions = to_predictions(outputs.double().cpu().numpy(), model.card.targets)
+    return predictions.reshape(len(predictions), -1)
+
+
+def _as_padding(batch: Batch, framing: Framing) -> Batch:
+    """Stand one padding token in for sequences whose only token was removed."""
+    num_rows = len(batch.lengths)
+    specifiers = batch.specifiers
+    return Batch(
+        token_ids=torch.full((num_rows, 1), framing.pad_id),
+        lengths=torch.ones(num_rows, dtype=torch.int64),
+        specifiers=None
+        if specifiers is None
+        else specifiers.new_zeros(num_rows, 1, specifiers.shape[2]),
+    )
+
+
+def _largest_difference(
+    model: SavedModel,
+    edits: Edits,
+    scores: Scores,
+    num_checks: int,
+    device: torch.device | str,
+) -> float:
+    """Recompute a few scores, each alone and by the plainest editing there is."""
+    differences = [0.0]
+    for row in _rows_to_check(edits, num_checks):
+        edited = edited_plainly(edits, int(row))
+        score = _predict_alone(model, edited, device) - scores.original
+        differences.append(float(np.abs(score - scores.loo[row]).max()))
+    return max(differences)
+
+
+def _rows_to_check(edits: Edits, num_checks: int) -> Int[np.ndarray, " checks"]:
+    """The first row, the last, the end of the first run of equals, then any others."""
+    num_rows = len(edits.positions)
+    duplicates = np.flatnonzero(edits.same_as != np.arange(num_rows))
+    drawn = np.random.default_rng(num_rows).permutation(num_rows)
+    wanted = np.concatenate(
+        [np.arange(num_rows)[[0, -1] if num_rows else []], duplicates[:1], drawn]
+    )
+    return wanted[np.sort(np.unique(wanted, return_index=True)[1])][:num_checks]

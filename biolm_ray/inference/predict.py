@@ -1,0 +1,115 @@
+"""Predictions of prepared rows by one model or several."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.models.batches import crop
+from biolm_ray.models.saved import SavedModel
+from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.training.evaluate import BATCH_TOKENS, model_outputs, to_predictions
+from biolm_ray.training.fold_tables import Predictions
+
+ROWS_AT_ONCE = 4096
+
+
+def check_fits(model: SavedModel, prepared: PreparedData) -> None:
+    """Make sure that a data set has the channels a model was built for.
+
+    Raises:
+        DataError: The number of specifiers per token differs.
+    """
+    wanted, found = model.card.inputs.num_specifiers, prepared.num_specifiers
+    if wanted != found:
+        raise DataError(
+            f"the tokens of the data carry {found} specifier values, but model {model.card.model} "
+            f"was trained on {wanted}; check specifiersep, or use a model trained on such data"
+        )
+
+
+def check_same_tokens(models: Sequence[SavedModel], names: Sequence[str]) -> None:
+    """Make sure that several models read the same tokens and predict the same thing.
+
+    Args:
+        models: All models of one prediction.
+        names: How to call each of them in a message.
+
+    Raises:
+        ConfigError: The vocabularies, tasks or classes of two models differ.
+    """
+    first = models[0]
+    for model, name in zip(models[1:], names[1:], strict=True):
+        if model.tokenizer.vocabulary != first.tokenizer.vocabulary:
+            raise ConfigError(
+                f"{name} and {names[0]} have different vocabularies, so their predictions cannot "
+                "be averaged; give one of them, or models of one experiment"
+            )
+        ours, theirs = first.card.targets, model.card.targets
+        if (ours.task, ours.classes) != (theirs.task, theirs.classes):
+            raise ConfigError(
+                f"{name} predicts {_describe(model)}, {names[0]} predicts {_describe(first)}; "
+                "models whose predictions are averaged must predict the same"
+            )
+
+
+def predict_rows(
+    model: SavedModel,
+    prepared: PreparedData,
+    rows: Int[np.ndarray, " rows"],
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """Predict in the units of the labels, or the probability of each class, in the order of rows.
+
+    Args:
+        model: Its module is on `device`.
+        prepared: Tokenized with the model's own tokenizer.
+        rows: Which rows of `prepared`.
+        batch_tokens: Most tokens in one forward pass.
+        device: Where the module is.
+        progress: Called with the number of rows done and the number of all rows.
+    """
+    check_fits(model, prepared)
+    targets = model.card.targets
+    outputs = np.empty((len(rows), targets.num_outputs), dtype=np.float64)
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[first : first + ROWS_AT_ONCE]
+        outputs[first : first + len(some)] = model_outputs(
+            model.module,
+            [crop(prepared.encoded(int(row)), model.framing) for row in some],
+            model.framing,
+            num_outputs=targets.num_outputs,
+            batch_tokens=batch_tokens,
+            device=device,
+        )
+        if progress is not None:
+            progress(first + len(some), len(rows))
+    return to_predictions(outputs, targets)
+
+
+def predict_with_models(
+    models: Sequence[SavedModel],
+    prepared: PreparedData,
+    rows: Int[np.ndarray, " rows"],
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    device: torch.device | str = "cpu",
+) -> tuple[Predictions, Predictions | None]:
+    """Give the mean over models and their sample deviation (None for a single model)."""
+    each = np.stack(
+        [
+            predict_rows(model, prepared, rows, batch_tokens=batch_tokens, device=device)
+            for model in models
+        ]
+    )
+    return each.mean(axis=0), each.std(axis=0, ddof=1) if len(models) > 1 else None
+
+
+def _describe(model: SavedModel) -> str:
+    targets = model.card.targets
+    return f"the classes {', '.join(targets.classes)}" if targets.classes else "a number"

@@ -1,0 +1,76 @@
+"""The dictionary of a replacement run, as users write it and as token ids."""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from biolm_ray.errors import ConfigError
+from biolm_ray.tokenization.tokenizer import Tokenizer
+
+Readable = Mapping[str, Mapping[str, int]]
+
+
+def readable_vocabulary(tokenizer: Tokenizer) -> Readable:
+    """Give the ids of every token text as reports show it, by what stands before it in the file.
+
+    Only bpe has more than one id for a text: a token at the start of a sequence is spelled with a
+    mark in front.
+    """
+    spelled = list(tokenizer.vocabulary)
+    texts = tokenizer.tokens(np.array(list(tokenizer.vocabulary.values())))
+    readable: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for spelling, text in zip(spelled, texts, strict=True):
+        mark = spelling.removesuffix(text) if text else spelling
+        readable[text][mark] = tokenizer.vocabulary[spelling]
+    return dict(readable)
+
+
+def replacement_ids(replacements: Mapping[str, str], readable: Readable) -> dict[int, int]:
+    """Translate a replacement dictionary to token ids.
+
+    A key the vocabulary lacks can match no token and is left out (see `unused_replacements`).
+
+    Raises:
+        ConfigError: A new token is not in the vocabulary, or no key is.
+    """
+    if not replacements:
+        raise ConfigError(
+            "replacing tokens needs a dictionary: give looscores.replacementdict, "
+            "for example {'A': 'a'}"
+        )
+    for new in replacements.values():
+        if new not in readable:
+            raise ConfigError(
+                f"looscores.replacementdict: the new token '{new[:40]}' is not in the "
+                f"vocabulary of {len(readable)} tokens{_nearest(new, readable)}"
+            )
+    pairs = {
+        old_id: _same_place(mark, readable[new])
+        for old, new in replacements.items()
+        for mark, old_id in readable.get(old, {}).items()
+    }
+    if not pairs:
+        first = next(iter(replacements))
+        raise ConfigError(
+            f"looscores.replacementdict: none of its {len(replacements)} keys is in the "
+            f"vocabulary of {len(readable)} tokens; the first is '{first[:40]}'"
+            f"{_nearest(first, readable)}"
+        )
+    return pairs
+
+
+def unused_replacements(replacements: Mapping[str, str], readable: Readable) -> tuple[str, ...]:
+    """List the keys that can match no token because the vocabulary lacks them."""
+    return tuple(old for old in replacements if old not in readable)
+
+
+def _same_place(mark: str, ids: Mapping[str, int]) -> int:
+    """Prefer the spelling for the same place in a sequence, then the one without a mark."""
+    return ids.get(mark, ids.get("", next(iter(ids.values()))))
+
+
+def _nearest(token: str, vocabulary: Collection[str]) -> str:
+    near = difflib.get_close_matches(token, vocabulary, n=1, cutoff=0.0)
+    return f"; the nearest is '{near[0]}'" if near else ""

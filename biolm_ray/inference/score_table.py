@@ -1,0 +1,68 @@
+"""Scores of one sequence as rows of a table, from one model or averaged over several."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from biolm_ray.data.targets import Targets
+from biolm_ray.inference.leave_one_out import Scores
+from biolm_ray.tokenization.tokenizer import Tokenizer
+
+
+def combine_scores(by_model: Sequence[Scores]) -> Scores:
+    """Average the scores of several models on one sequence; with their sample deviation."""
+    first = by_model[0]
+    if len(by_model) == 1:
+        return first
+    assert all(np.array_equal(scores.positions, first.positions) for scores in by_model)
+    loo = np.stack([scores.loo for scores in by_model])
+    return replace(
+        first,
+        original=np.mean([scores.original for scores in by_model], axis=0),
+        loo=loo.mean(axis=0),
+        loo_std=loo.std(axis=0, ddof=1),
+        largest_difference=max(scores.largest_difference for scores in by_model),
+    )
+
+
+def score_columns(edit: str, targets: Targets, num_models: int) -> list[str]:
+    """Name the columns of a table of scores: first those that other programs read."""
+    columns = ["sequence", "token"]
+    columns += ["replacement"] if edit == "replace" else []
+    columns += ["label", "pred", "start_offset", "end_offset", "loo"]
+    columns += [f"loo_{name}" for name in targets.classes or ()]
+    return columns + (["loo_std"] if num_models > 1 else [])
+
+
+def score_table(
+    scores: Scores,
+    *,
+    sequence_id: str,
+    label: float | str | None,
+    tokenizer: Tokenizer,
+    targets: Targets,
+) -> pd.DataFrame:
+    """Lay out the scores of one sequence, one row per edit (see `score_columns`).
+
+    For classes, `pred` names the predicted class of the original and `loo` is the change of its
+    probability; `loo_<class>` holds the change of every class.
+    """
+    chosen = int(scores.original.argmax())
+    table: dict[str, object] = {
+        "sequence": sequence_id,
+        "token": tokenizer.tokens(scores.token_ids),
+    }
+    if scores.new_ids is not None:
+        table["replacement"] = tokenizer.tokens(scores.new_ids)
+    table["label"] = label
+    table["pred"] = targets.classes[chosen] if targets.classes else scores.original[0]
+    table["start_offset"] = scores.start_offsets
+    table["end_offset"] = scores.end_offsets
+    table["loo"] = scores.loo[:, chosen]
+    for index, name in enumerate(targets.classes or ()):
+        table[f"loo_{name}"] = scores.loo[:, index]
+    if scores.loo_std is not None:
+        table["loo_std"] = scores.loo_std[:, chosen]
+    return pd.DataFrame(table)

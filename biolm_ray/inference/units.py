@@ -1,0 +1,135 @@
+"""The pieces that leave-one-out work is dealt in, and the files each piece leaves."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
+from biolm_ray.files import write_json, write_text
+
+LARGEST_COST = 20_000_000
+FEWEST_UNITS = 16
+FORMAT = 1
+MODEL_FILES = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "config.json",
+    "scaler.pkl",
+    "tokenizer.json",
+    "tokenization.json",
+)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Some sequences, scored together by one worker.
+
+    Attributes:
+        index: Place in the order of the input.
+        rows: Rows of the prepared data set.
+        num_tokens: Tokens in view of the model, over all rows.
+        cost: Tokens times the length of the pass that each of them takes.
+    """
+
+    index: int
+    rows: tuple[int, ...]
+    num_tokens: int
+    cost: int
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What is kept of a scored unit beside its table."""
+
+    num_tokens: int
+    num_scores: int
+    largest_difference: float
+
+
+def make_units(
+    rows: Int[np.ndarray, " rows"], lengths: Int[np.ndarray, " rows"], room: int
+) -> list[Unit]:
+    """Cut rows, in their order, into units of similar cost.
+
+    The cut depends on the rows alone, never on the number of workers, so that a run can be
+    continued with another number. A unit holds at least one sequence; no unit but one of a single
+    sequence costs more than LARGEST_COST or a sixteenth of everything.
+    """
+    in_view = np.minimum(lengths, room)
+    costs = in_view**2
+    largest = min(LARGEST_COST, int(costs.sum()) // FEWEST_UNITS)
+    units: list[Unit] = []
+    start = 0
+    for end in range(1, len(rows) + 1):
+        if end == len(rows) or costs[start : end + 1].sum() > largest:
+            chosen = slice(start, end)
+            units.append(
+                Unit(
+                    index=len(units),
+                    rows=tuple(int(row) for row in rows[chosen]),
+                    num_tokens=int(in_view[chosen].sum()),
+                    cost=int(costs[chosen].sum()),
+                )
+            )
+            start = end
+    return units
+
+
+def work_key(
+    model_folders: Sequence[Path],
+    prepared_path: Path,
+    rows: Int[np.ndarray, " rows"],
+    settings: InterpretConfig,
+    preprocessing: PreprocessingConfig | None,
+) -> str:
+    """Name a piece of work by all that its scores depend on.
+
+    The number of workers is left out; the contents of the model folders count, not their names.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    relevant = settings.model_dump(mode="json", exclude={"num_workers", "folds"})
+    cropping = None if preprocessing is None else preprocessing.model_dump(mode="json")
+    description = [FORMAT, relevant, cropping, prepared_path.name, prepared_path.stat().st_size]
+    digest.update(json.dumps(description, sort_keys=True).encode())
+    digest.update(np.asarray(rows, dtype=np.int64).tobytes())
+    for folder in model_folders:
+        for name in MODEL_FILES:
+            if (folder / name).is_file():
+                digest.update(name.encode())
+                for piece in _pieces(folder / name):
+                    digest.update(piece)
+    return digest.hexdigest()
+
+
+def table_path(folder: Path, unit: Unit) -> Path:
+    """Where a unit's rows lie, without a header."""
+    return folder / f"{unit.index:06d}.csv"
+
+
+def save_unit(folder: Path, unit: Unit, table: str, result: UnitResult) -> None:
+    """Write a unit's rows, then the small file that says they are complete."""
+    write_text(table_path(folder, unit), table)
+    write_json(_mark_path(folder, unit), asdict(result))
+
+
+def finished_unit(folder: Path, unit: Unit) -> UnitResult | None:
+    """Give the result of a unit if an earlier run has completed it."""
+    mark = _mark_path(folder, unit)
+    if not mark.is_file() or not table_path(folder, unit).is_file():
+        return None
+    return UnitResult(**json.loads(mark.read_text(encoding="utf-8")))
+
+
+def _mark_path(folder: Path, unit: Unit) -> Path:
+    return folder / f"{unit.index:06d}.json"
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            yield piece

@@ -1,0 +1,33 @@
+"""Where messages go: the terminal and a file in the run's folder."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOGGER = "biolm_ray"
+
+
+@contextmanager
+def logged(folder: Path, *, quiet: bool) -> Iterator[logging.Logger]:
+    """Write the run's messages to `folder/run.log` and, unless quiet, to the terminal."""
+    folder.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger(LOGGER)
+    to_file = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal = logging.StreamHandler()
+    to_terminal.setLevel(logging.WARNING if quiet else logging.INFO)
+    handlers: list[logging.Handler] = [to_file, to_terminal]
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield logger
+    finally:
+        logger.setLevel(level)
+        logger.propagate = propagate
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,151 @@
+"""Finding a model by its name, and reading its options."""
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from hashlib import sha256
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import ValidationError
+
+from biolm_ray.errors import ConfigError
+from biolm_ray.models.spec import ModelSpec
+
+GROUP = "biolm_ray.models"
+
+
+def default_model(encoding: str) -> str:
+    """Name the model of a configuration that names none."""
+    return "saluki" if encoding == "atomic" else "xlnet"
+
+
+def checkpoint_model(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Name the model, with its options, that reads a plain Hugging Face checkpoint."""
+    return "huggingface", {"checkpoint": str(folder)}
+
+
+def model_names() -> list[str]:
+    """Name the installed models, in alphabetical order."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def find_spec(name: str | None, plugin: str | None = None) -> ModelSpec:
+    """Find a model among the installed ones, or in a plugin.
+
+    Args:
+        name: As written in `model: {name: ...}`; None takes the only model of the plugin.
+        plugin: A Python file or an importable module that holds one or more `ModelSpec` at its
+            top level. Its models go before installed ones of the same name.
+
+    Raises:
+        ConfigError: No such model or plugin, or the plugin cannot be imported.
+    """
+    specs = _plugin_specs(plugin) if plugin else {}
+    if name is None:
+        if len(specs) != 1:
+            raise ConfigError(
+                f"model.name is not set, and plugin {plugin} defines {len(specs)} models"
+                f"{_listed(specs)}; set model.name to one of them"
+            )
+        return next(iter(specs.values()))
+    if name in specs:
+        return specs[name]
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            return _checked_spec(entry.load(), f"entry point {entry.value}")
+    known = sorted({*specs, *model_names()})
+    raise ConfigError(f"model '{name}' is unknown{_nearest(name, known)}; known: {_joined(known)}")
+
+
+def read_options(spec: ModelSpec, options: dict[str, Any]) -> Any:
+    """Check a model's own settings and fill in the defaults.
+
+    Raises:
+        ConfigError: A key is unknown or a value does not fit; the first such problem is told.
+    """
+    try:
+        return spec.options.model_validate(options)
+    except ValidationError as error:
+        raise ConfigError(_option_message(spec, error)) from None
+
+
+def _option_message(spec: ModelSpec, error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    valid = sorted(spec.options.model_fields)
+    if problem["type"] == "extra_forbidden":
+        return (
+            f"model {spec.name} has no option '{key}'{_nearest(key, valid)}; "
+            f"its options: {_joined(valid)}"
+        )
+    subject = f"option '{key}' of model {spec.name}" if key else f"the options of {spec.name}"
+    return f"{subject}: found {problem['input']!r}; {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _plugin_specs(plugin: str) -> dict[str, ModelSpec]:
+    module = _plugin_module(plugin)
+    specs = {value.name: value for value in vars(module).values() if isinstance(value, ModelSpec)}
+    if not specs:
+        raise ConfigError(
+            f"plugin {plugin} defines no model: put `SPEC = ModelSpec(...)` at its top level"
+        )
+    return specs
+
+
+def _plugin_module(plugin: str) -> ModuleType:
+    path = Path(plugin)
+    try:
+        if path.suffix == ".py":
+            return _import_file(path)
+        return importlib.import_module(plugin)
+    except (ImportError, SyntaxError) as error:
+        raise ConfigError(
+            f"plugin {plugin} cannot be imported: {error}; give a .py file or a module name"
+        ) from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file once, under a name of its own, so that its classes can be pickled."""
+    if not path.is_file():
+        raise ConfigError(f"plugin {path}: there is no such file (looked in {Path.cwd()})")
+    digest = sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:12]
+    name = f"biolm_ray_plugin_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    found = importlib.util.spec_from_file_location(name, path.resolve())
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _checked_spec(value: Any, origin: str) -> ModelSpec:
+    if not isinstance(value, ModelSpec):
+        raise ConfigError(
+            f"{origin} is a {type(value).__name__}; group {GROUP} takes ModelSpec objects"
+        )
+    return value
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean '{near[0]}'?" if near else ""
+
+
+def _listed(specs: dict[str, ModelSpec]) -> str:
+    return f" ({_joined(specs)})" if specs else ""
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

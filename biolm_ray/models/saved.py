@@ -1,0 +1,227 @@
+"""Model folders: weights, tokenizer and a card that says how to build and feed the model."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from biolm_ray.config.schema import PreprocessingConfig, Section
+from biolm_ray.data.targets import Scaler, Targets
+from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.files import atomic_path, write_json
+from biolm_ray.models.batches import Framing, frame
+from biolm_ray.models.legacy import (
+    is_reference_model,
+    read_json,
+    read_old_model,
+    translated_names,
+)
+from biolm_ray.models.registry import find_spec, read_options
+from biolm_ray.models.spec import ModelInputs, ModelSpec
+from biolm_ray.tokenization.settings import TokenizerSettings
+from biolm_ray.tokenization.tokenizer import Tokenizer
+
+WEIGHTS_FILE = "model.safetensors"
+OLD_WEIGHTS_FILE = "pytorch_model.bin"
+CARD_FILE = "config.json"
+
+
+class ModelCard(Section):
+    """What a model folder says about its model.
+
+    Attributes:
+        model: The name of its spec.
+        plugin: Where the spec comes from, if not from an installed package.
+        options: The model's own settings.
+        inputs: The sizes it was built for.
+        task: None for a language model, whose `targets` mean nothing.
+        targets: How its outputs become predictions.
+        preprocessing: How its sequences were cut.
+        fold: The fold whose training rows it has seen.
+        extra: Anything else worth keeping.
+    """
+
+    model: str
+    plugin: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    inputs: ModelInputs
+    task: Literal["regression", "classification"] | None = None
+    targets: Targets = Targets(task="regression", scaler=Scaler(kind="none"))
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    fold: int | None = None
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedModel:
+    """A trained model, ready to predict (in evaluation mode, on the CPU)."""
+
+    spec: ModelSpec
+    module: nn.Module
+    card: ModelCard
+    tokenizer: Tokenizer
+    framing: Framing
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Tell whether a folder holds a model, ours or of the reference or Hugging Face."""
+    has_weights = any((folder / name).is_file() for name in (WEIGHTS_FILE, OLD_WEIGHTS_FILE))
+    return has_weights and (folder / CARD_FILE).is_file()
+
+
+def save_model(folder: Path, module: nn.Module, card: ModelCard, tokenizer: Tokenizer) -> None:
+    """Write a model folder; config.json comes last, so that a folder with it is complete."""
+    spec = find_spec(card.model, card.plugin)
+    options = spec.saved_options(read_options(spec, card.options), module)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(folder)
+    with atomic_path(folder / WEIGHTS_FILE) as temporary:
+        save_file(_distinct_tensors(module), temporary, metadata={"format": "pt"})
+    whole = card.model_copy(update={"options": options})
+    write_json(folder / CARD_FILE, whole.model_dump(mode="json"))
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of a model folder, by the names of our modules.
+
+    Raises:
+        DataError: The file is missing, damaged, or holds more than tensors.
+    """
+    return translated_names(_stored_weights(folder))
+
+
+def read_card(folder: Path, block_size: int | None = None) -> ModelCard | None:
+    """Read what a folder says about its model; None for a plain Hugging Face checkpoint.
+
+    A folder of the reference system does not tell its block size and cutting; they are those
+    given, or the defaults of the configuration.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    content = read_json(folder / CARD_FILE)
+    if "inputs" not in content:
+        return _old_card(folder, block_size)
+    try:
+        return ModelCard.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{folder / CARD_FILE}: '{key}': {first['msg']}") from None
+
+
+def load_model(
+    folder: Path,
+    *,
+    preprocessing: PreprocessingConfig | None = None,
+    settings: TokenizerSettings | None = None,
+) -> SavedModel:
+    """Load a trained model, ours or of the reference system.
+
+    Args:
+        folder: The model folder.
+        preprocessing: How sequences are cut, in place of what the model was trained with.
+        settings: How texts are read, for a folder of the reference system, which does not tell.
+
+    Raises:
+        ConfigError: The folder holds only a pre-trained language model.
+        DataError: A file is missing or damaged, or the files do not fit together.
+    """
+    card = read_card(folder, preprocessing.block_size if preprocessing else None)
+    if card is None:
+        raise DataError(f"{folder / CARD_FILE}: not a model of this system, but a plain checkpoint")
+    if card.task is None:
+        raise ConfigError(f"{folder} holds a pre-trained language model; fine-tune it first")
+    if preprocessing is not None:
+        inputs = card.inputs.model_copy(update={"block_size": preprocessing.block_size})
+        card = card.model_copy(update={"preprocessing": preprocessing, "inputs": inputs})
+    spec = find_spec(card.model, card.plugin)
+    module = spec.build(read_options(spec, card.options), card.inputs)
+    _fill(module, load_weights(folder), folder)
+    return SavedModel(
+        spec=spec,
+        module=module.eval(),
+        card=card,
+        tokenizer=_load_tokenizer(folder, settings, card.inputs.num_specifiers),
+        framing=frame(spec, card.inputs, card.preprocessing),
+    )
+
+
+def _distinct_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Give the state without second names of shared tensors, which the file format refuses."""
+    distinct: dict[int, tuple[str, Tensor]] = {}
+    for name, value in module.state_dict(keep_vars=True).items():
+        distinct.setdefault(id(value), (name, value))
+    return {name: value.detach().cpu().contiguous() for name, value in distinct.values()}
+
+
+def _fill(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    try:
+        missing, unknown = module.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise DataError(f"{folder}: the weights do not fit {CARD_FILE}: {reason}") from None
+    state = module.state_dict(keep_vars=True)
+    filled = {id(state[name]) for name in weights if name in state}
+    missing = [name for name in missing if id(state[name]) not in filled]
+    if missing or unknown:
+        problem = f"'{missing[0]}' is missing" if missing else f"'{unknown[0]}' is unknown"
+        raise DataError(f"{folder}: the weights do not fit {CARD_FILE}: {problem}")
+
+
+def _stored_weights(folder: Path) -> dict[str, Tensor]:
+    path, old_path = folder / WEIGHTS_FILE, folder / OLD_WEIGHTS_FILE
+    if path.is_file():
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise DataError(f"{path}: damaged ({error})") from None
+    if not old_path.is_file():
+        raise DataError(f"{folder}: {WEIGHTS_FILE} is missing; the model folder is incomplete")
+    try:
+        stored = torch.load(old_path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise DataError(f"{old_path}: damaged, or holds more than weights ({reason})") from None
+    if not isinstance(stored, dict) or not all(isinstance(v, Tensor) for v in stored.values()):
+        raise DataError(f"{old_path}: holds no table of tensors")
+    return stored
+
+
+def _load_tokenizer(
+    folder: Path, settings: TokenizerSettings | None, num_specifiers: int
+) -> Tokenizer:
+    if not (folder / "tokenizer.json").is_file():
+        raise DataError(f"{folder}: tokenizer.json is missing; the model folder is incomplete")
+    plain = settings or TokenizerSettings(encoding="atomic")
+    return Tokenizer.load(folder, plain.model_copy(update={"num_specifiers": num_specifiers}))
+
+
+def _old_card(folder: Path, block_size: int | None) -> ModelCard | None:
+    weights = _stored_weights(folder)
+    if not is_reference_model(weights):
+        return None
+    tokenizer = _load_tokenizer(folder, None, 0)
+    num_columns = len(tokenizer.vocabulary) - len(tokenizer.special_ids)
+    old = read_old_model(folder, weights, num_columns)
+    preprocessing = PreprocessingConfig()
+    return ModelCard(
+        model=old.name,
+        options=old.options,
+        inputs=ModelInputs(
+            vocabulary_size=len(tokenizer.vocabulary),
+            special_ids=tokenizer.special_ids,
+            num_specifiers=old.num_specifiers,
+            num_outputs=old.targets.num_outputs,
+            block_size=block_size or preprocessing.block_size,
+        ),
+        task=old.targets.task,
+        targets=old.targets,
+        preprocessing=preprocessing,
+    )

@@ -1,0 +1,249 @@
+"""One function per command; the command line and the Python API share them."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from biolm_ray.config.load import write_config
+from biolm_ray.config.paths import with_absolute_paths
+from biolm_ray.config.schema import Config
+from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
+from biolm_ray.experiment.placement import place
+from biolm_ray.experiment.pretraining import pretrain_model
+from biolm_ray.experiment.progress import Display
+from biolm_ray.experiment.running import raise_failures
+from biolm_ray.experiment.runtime import Cluster, connected
+from biolm_ray.experiment.search import SearchResult, search
+from biolm_ray.experiment.setup import (
+    choose_model,
+    earlier_weights,
+    find_tokenizer,
+    fit_and_save_tokenizer,
+    label_kind,
+    num_epochs,
+    plan_run,
+)
+from biolm_ray.experiment.trial import Trial
+from biolm_ray.inference.distribute import LooSummary
+from biolm_ray.inference.explanation import plan_scoring, score_plans
+from biolm_ray.inference.inputs import chosen_rows, model_folders, model_to_read_with
+from biolm_ray.inference.prediction import predict_on_ray
+from biolm_ray.logs import logged
+from biolm_ray.report.cross_validation import CrossValidationReport, report_folds
+from biolm_ray.report.predictions import report_predictions
+from biolm_ray.report.text import describe_scoring, text_facts
+from biolm_ray.tokenization.prepare import prepare
+from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.tokenization.tokenizer import Tokenizer
+
+log = logging.getLogger("biolm_ray")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeResult:
+    """A fitted tokenizer and, with `run.prepare_only`, the data it has prepared."""
+
+    tokenizer: Path
+    vocabulary_size: int
+    prepared: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainResult:
+    """A pre-trained model: its folder, and its metrics on held-out sequences."""
+
+    folder: Path
+    prepared: Path
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneResult:
+    """The models of all folds: their folders, metrics and out-of-fold predictions."""
+
+    folder: Path
+    prepared: Path
+    model_folders: tuple[Path, ...] = ()
+    report: CrossValidationReport | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictResult:
+    """Predictions of a file, with metrics where it has labels."""
+
+    path: Path
+    table: pd.DataFrame
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterpretResult:
+    """The tables of leave-one-out scores."""
+
+    tables: tuple[LooSummary, ...]
+
+
+@contextmanager
+def running(config: Config) -> Iterator[tuple[Config, Cluster, Path]]:
+    """Set a run up: absolute paths, log file, its configuration beside the results, Ray."""
+    config = with_absolute_paths(config)
+    folder = Path(config.output_path) / config.mode
+    with logged(folder / "logs", quiet=config.run.quiet):
+        write_config(config, folder / "config.yaml")
+        log.info("%s: %s -> %s", config.mode, config.data.path, folder)
+        with connected(config.resources.address) as cluster:
+            yield config, cluster, folder
+
+
+def tokenize(config: Config) -> TokenizeResult:
+    """Learn a tokenizer from the sequences of a file."""
+    with running(config) as (config, _, folder):
+        tokenizer = fit_and_save_tokenizer(config)
+        prepared = _prepare(config, tokenizer, folder) if config.run.prepare_only else None
+        return TokenizeResult(
+            tokenizer=Path(config.output_path) / "tokenizer.json",
+            vocabulary_size=len(tokenizer.vocabulary),
+            prepared=None if prepared is None else prepared.path,
+        )
+
+
+def pretrain(config: Config) -> PretrainResult:
+    """Train a language model on sequences without labels."""
+    with running(config) as (config, cluster, folder):
+        weights = earlier_weights(config)
+        config = choose_model(config, weights)
+        tokenizer = find_tokenizer(config, weights)
+        prepared = _prepare(config, tokenizer, folder)
+        if config.run.prepare_only:
+            return PretrainResult(folder=folder, prepared=prepared.path)
+        metrics = pretrain_model(
+            config,
+            cluster,
+            Display(num_epochs(config)),
+            prepared=prepared.path,
+            tokenizer=folder,
+            folder=folder,
+            weights=weights,
+        )
+        log.info("held-out perplexity %.3f\nmodel: %s", metrics["eval_perplexity"], folder)
+        return PretrainResult(folder=folder, prepared=prepared.path, metrics=metrics)
+
+
+def finetune(config: Config) -> FinetuneResult:
+    """Train and test a model on every fold."""
+    with running(config) as (config, cluster, folder):
+        weights = earlier_weights(config)
+        config = choose_model(config, weights)
+        tokenizer = find_tokenizer(config, weights)
+        prepared = _prepare(config, tokenizer, folder)
+        if config.run.prepare_only:
+            return FinetuneResult(folder=folder, prepared=prepared.path)
+        folds = plan_run(config, prepared)
+        placement = place(cluster, config.resources, len(folds))
+        log.info("%s\n%s", folds[0].description, placement.note)
+        jobs = fold_jobs(
+            config,
+            folds,
+            prepared=prepared.path,
+            tokenizer=folder,
+            folder=folder,
+            weights=weights,
+        )
+        outcomes = train_folds(jobs, placement, Display(num_epochs(config)), config.training.resume)
+        finished = {
+            outcome.job.fold.index: outcome.metrics for outcome in outcomes if outcome.metrics
+        }
+        report = report_folds(folder, folds, finished) if finished else None
+        if report is not None:
+            log.info("%s\nresults: %s", report.text, folder)
+        raise_failures(outcomes)
+        return FinetuneResult(
+            folder=folder,
+            prepared=prepared.path,
+            model_folders=tuple(job.folder for job in jobs),
+            report=report,
+        )
+
+
+def predict(config: Config) -> PredictResult:
+    """Predict the rows of a file with a model, or with the models of all folds."""
+    with running(config) as (config, cluster, folder):
+        folders = model_folders(Path(config.model.pretrained or config.output_path))
+        config, tokenizer = model_to_read_with(folders[0], config)
+        prepared = _prepare(config, tokenizer, folder)
+        rows = chosen_rows(config, prepared)
+        log.info("predicting %d rows with %d models", len(rows), len(folders))
+        predictions, deviations, targets = predict_on_ray(
+            folders,
+            prepared.path,
+            rows,
+            config.preprocessing,
+            num_cpus=max(1, cluster.num_cpus),
+            num_gpus=min(1, cluster.num_gpus),
+        )
+        path, table, metrics = report_predictions(
+            folder, prepared, rows, predictions, deviations, targets
+        )
+        log.info("%s\npredictions: %s", text_facts(metrics), path)
+        return PredictResult(path=path, table=table, metrics=metrics)
+
+
+def interpret(config: Config) -> InterpretResult:
+    """Score how much each token of the sequences matters to the prediction."""
+    with running(config) as (config, cluster, folder):
+        folders = model_folders(Path(config.model.pretrained or config.output_path))
+        config, tokenizer = model_to_read_with(folders[0], config)
+        prepared = _prepare(config, tokenizer, folder)
+        num_workers = config.interpret.num_workers or max(1, cluster.num_gpus or cluster.num_cpus)
+        summaries = score_plans(
+            config,
+            plan_scoring(config, folders, prepared),
+            prepared.path,
+            config.preprocessing,
+            num_workers=num_workers,
+            gpu_per_worker=min(1.0, cluster.num_gpus / num_workers),
+        )
+        for summary in summaries:
+            log.info("%s\nscores: %s", describe_scoring(summary), summary.path)
+        return InterpretResult(tables=tuple(summaries))
+
+
+def tune(config: Config) -> SearchResult:
+    """Search the settings with the best mean score over the folds."""
+    with running(config) as (config, cluster, folder):
+        weights = earlier_weights(config)
+        config = choose_model(config, weights)
+        tokenizer = find_tokenizer(config, weights)
+        prepared = _prepare(config, tokenizer, folder)
+        folds = plan_run(config, prepared)
+        trial = Trial(
+            config=config,
+            prepared=prepared.path,
+            tokenizer=folder,
+            folds=tuple(folds),
+            placement=place(cluster, config.resources, num_models=1),
+            folder=folder / "trials",
+            weights=weights,
+        )
+        result = search(config, cluster, trial, folder)
+        log.info(
+            "best %s %.4f: %s\nrun it: %s",
+            result.metric,
+            result.best_value,
+            result.best_settings,
+            result.best_config,
+        )
+        return result
+
+
+def _prepare(config: Config, tokenizer: Tokenizer, folder: Path) -> PreparedData:
+    """Tokenize the run's data, unless an earlier run has, and put the tokenizer into `folder`."""
+    target = Path(config.output_path) / "prepared"
+    prepared = prepare(config, tokenizer, target, label_kind=label_kind(config))
+    tokenizer.save(folder)
+    log.info("%s", text_facts(prepared.summary))
+    return prepared

@@ -1,0 +1,149 @@
+"""From the raw text of a sequence column to tokens and their specifier values."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from biolm_ray.errors import DataError
+from biolm_ray.tokenization.markers import kept_positions
+from biolm_ray.tokenization.settings import TokenizerSettings
+
+_PLACEHOLDERS = 0xF0000
+
+
+@dataclass(frozen=True)
+class TokenTexts:
+    """The tokens of one sequence before any vocabulary.
+
+    Attributes:
+        tokens: Their texts, without specifiers.
+        specifiers: One row of floats per token, zeros where a token carries none; None when no
+            channels are expected and none were found.
+    """
+
+    tokens: list[str]
+    specifiers: Float[np.ndarray, "length channels"] | None
+
+
+def placeholder(index: int) -> str:
+    """A private-use character that keeps one replacement from being replaced again."""
+    return chr(_PLACEHOLDERS + index)
+
+
+def longest_first(replacements: dict[str, str]) -> list[tuple[str, str]]:
+    return sorted(replacements.items(), key=lambda pair: (-len(pair[0]), pair[0]))
+
+
+def split_text(text: str, settings: TokenizerSettings) -> list[str]:
+    """Split a text into tokens, still decorated.
+
+    Double quotes, spaces around separators, empty tokens (as after a trailing separator) and,
+    without a separator, all white space are no part of a sequence.
+    """
+    if '"' in text:
+        text = text.replace('"', "")
+    separator = settings.token_separator
+    if separator:
+        return [token for part in text.split(separator) if (token := part.strip())]
+    text = "".join(text.split())
+    pairs = longest_first(settings.replacements)
+    for index, (old, _) in enumerate(pairs):
+        text = text.replace(old, placeholder(index))
+    for index, (_, new) in enumerate(pairs):
+        text = text.replace(placeholder(index), new)
+    return list(text)
+
+
+def split_specifiers(
+    tokens: list[str], separator: str, num_expected: int | None
+) -> tuple[list[str], Float[np.ndarray, "length channels"] | None]:
+    """Take the floats off decorated tokens such as `a#2.5#0.2`.
+
+    Args:
+        tokens: Decorated or plain, in any mixture.
+        separator: Between a token and its values.
+        num_expected: Values of every decorated token; None takes the first one's number.
+
+    Raises:
+        DataError: A value is no finite number, or a token carries another number of values.
+    """
+    names: list[str] = []
+    rows: list[tuple[int, list[float]]] = []
+    for position, token in enumerate(tokens):
+        if separator not in token:
+            names.append(token)
+            continue
+        name, *texts = token.split(separator)
+        if not name.strip():
+            raise DataError(f"specifiers '{token[:40]}' have no token before them")
+        names.append(name.strip())
+        values = [_read_number(text, token) for text in texts]
+        num_expected = len(values) if num_expected is None else num_expected
+        if len(values) != num_expected:
+            raise DataError(
+                f"token '{token[:40]}' carries {len(values)} specifier values, expected "
+                f"{num_expected}"
+            )
+        rows.append((position, values))
+    if not num_expected:
+        return names, None
+    specifiers = np.zeros((len(names), num_expected), dtype=np.float32)
+    if rows:
+        positions, values_of_rows = zip(*rows, strict=True)
+        specifiers[list(positions)] = values_of_rows
+    return names, specifiers
+
+
+def _read_number(text: str, token: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"specifier '{text[:40]}' of token '{token[:40]}' is not a number")
+    return value
+
+
+def read_tokens(
+    text: str, settings: TokenizerSettings, num_specifiers: int | None = None
+) -> TokenTexts:
+    """Read one sequence: split, take specifiers off, replace tokens, apply the markers.
+
+    Args:
+        text: As it stands in the sequence column.
+        settings: How to read it.
+        num_specifiers: Values of every decorated token; None while fitting, when the first
+            decorated token of the sequence decides.
+
+    Raises:
+        DataError: The sequence is empty, a specifier is malformed, or a marker is missing.
+    """
+    tokens = split_text(text, settings)
+    specifiers = None
+    if settings.specifier_separator:
+        tokens, specifiers = split_specifiers(tokens, settings.specifier_separator, num_specifiers)
+    elif num_specifiers:
+        specifiers = np.zeros((len(tokens), num_specifiers), dtype=np.float32)
+    if settings.replacements and settings.token_separator:
+        tokens = [settings.replacements.get(token, token) for token in tokens]
+    if "" in tokens:
+        kept = [position for position, token in enumerate(tokens) if token]
+        tokens, specifiers = _keep(tokens, specifiers, kept)
+    if not tokens:
+        raise DataError("the sequence is empty")
+    if settings.drop_markers or settings.region != "whole":
+        kept = kept_positions(tokens, settings.drop_markers, settings.region)
+        tokens, specifiers = _keep(tokens, specifiers, kept)
+    return TokenTexts(tokens, specifiers)
+
+
+def _keep(
+    tokens: list[str],
+    specifiers: Float[np.ndarray, "length channels"] | None,
+    positions: Sequence[int],
+) -> tuple[list[str], Float[np.ndarray, "kept channels"] | None]:
+    kept = [tokens[position] for position in positions]
+    return kept, None if specifiers is None else specifiers[list(positions)]

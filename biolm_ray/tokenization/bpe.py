@@ -1,0 +1,97 @@
+"""Byte-level byte pair encoding: training it, and reading its tokens as letters."""
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from biolm_ray.config.schema import TokenizationConfig
+from biolm_ray.errors import ConfigError
+from biolm_ray.tokenization.settings import SPECIAL_TOKENS
+
+BYTE_LEVEL = {
+    "type": "ByteLevel",
+    "add_prefix_space": True,
+    "trim_offsets": True,
+    "use_regex": True,
+}
+"""The step that turns a text into the characters that stand for its bytes."""
+
+
+def train_model(texts: Iterable[str], tokenization: TokenizationConfig) -> dict[str, Any]:
+    """Learn merges from cleaned texts; the result does not depend on their order.
+
+    The vocabulary starts with the special tokens and the 256 byte characters, which every text
+    can fall back on. The library joins two tokens only to one that is shorter than
+    max_token_length in bytes (the prefix space is two), single characters excepted; this is left
+    as it is, so that the vocabulary equals the one the reference system learns.
+
+    Returns:
+        The `model` part of a tokenizer.json.
+
+    Raises:
+        ConfigError: The vocabulary has no room for the special tokens and the bytes.
+    """
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    fewest = len(SPECIAL_TOKENS) + len(alphabet)
+    if tokenization.vocabulary_size < fewest:
+        raise ConfigError(
+            f"vocabsize {tokenization.vocabulary_size} is too small for bpe: the special tokens "
+            f"and single bytes alone are {fewest}"
+        )
+    no_merges = tokenization.max_token_length == 1
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # pyright: ignore
+    trainer = trainers.BpeTrainer(
+        vocab_size=fewest if no_merges else tokenization.vocabulary_size,
+        min_frequency=tokenization.min_frequency,
+        max_token_length=tokenization.max_token_length,
+        initial_alphabet=alphabet,
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return json.loads(tokenizer.to_str())["model"]
+
+
+def encoder(model: dict[str, Any], byte_level: dict[str, Any]) -> Tokenizer:
+    """Make the bare encoder of cleaned texts: bytes and merges, nothing else."""
+    return Tokenizer.from_str(
+        json.dumps(
+            {
+                "version": "1.0",
+                "truncation": None,
+                "padding": None,
+                "added_tokens": [],
+                "normalizer": None,
+                "pre_tokenizer": byte_level,
+                "post_processor": None,
+                "decoder": None,
+                "model": model,
+            }
+        )
+    )
+
+
+@cache
+def _bytes_of_characters() -> dict[str, int]:
+    # Printable bytes of Latin-1 stand for themselves, the others for U+0100 onwards, in order.
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = (byte for byte in range(256) if byte not in printable)
+    table = {chr(byte): byte for byte in printable}
+    return table | {chr(256 + index): byte for index, byte in enumerate(others)}
+
+
+def letters(token: str) -> tuple[str, int]:
+    """Give the text of a byte-level token without the prefix space, and its number of letters.
+
+    A letter of several bytes that is split over tokens counts where its first byte stands.
+    """
+    table = _bytes_of_characters()
+    if any(character not in table for character in token):
+        return token, len(token)
+    raw = bytes(table[character] for character in token).removeprefix(b" ")
+    num_letters = sum(byte & 0xC0 != 0x80 for byte in raw)
+    return raw.decode("utf-8", errors="replace"), num_letters

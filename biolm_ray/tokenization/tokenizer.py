@@ -1,0 +1,233 @@
+"""The one tokenizer of every encoding: raw sequence text in, token ids out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from pydantic import ValidationError
+
+from biolm_ray.config.schema import DataConfig, PreprocessingConfig
+from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.files import write_json
+from biolm_ray.tokenization import bpe, document
+from biolm_ray.tokenization.atomic import TokenTexts, read_tokens
+from biolm_ray.tokenization.kmer import frame_kmers
+from biolm_ray.tokenization.settings import SPECIAL_TOKENS, TokenizerSettings, check_settings
+
+__all__ = ["SPECIAL_TOKENS", "Encoded", "Tokenizer", "TokenizerSettings"]
+
+TOKENIZER_FILE = "tokenizer.json"
+SETTINGS_FILE = "tokenization.json"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sequence as ids, uncropped and without special tokens.
+
+    Attributes:
+        token_ids: One id per token, int32.
+        specifiers: The floats of decorated tokens, 0 where absent; None without channels.
+        center: 0-based index of the centre token, -1 if none is set or the sequence has none.
+        num_unknown: How many tokens the vocabulary does not hold.
+        problem: Why the text cannot be used (no line number), or None. Then `token_ids` is empty.
+    """
+
+    token_ids: Int[np.ndarray, " length"]
+    specifiers: Float[np.ndarray, "length channels"] | None = None
+    center: int = -1
+    num_unknown: int = 0
+    problem: str | None = None
+
+
+class Tokenizer:
+    """A fitted vocabulary and the way of reading that belongs to it. Pickles; knows no Ray.
+
+    Attributes:
+        settings: How texts are read.
+        vocabulary: Every token, special ones included, and its id.
+        special_ids: The special tokens the vocabulary holds, by canonical name.
+    """
+
+    def __init__(
+        self,
+        settings: TokenizerSettings,
+        model: dict[str, Any],
+        byte_level: dict[str, Any] | None = None,
+    ):
+        """Take the parts of a tokenizer.json: its model and, for bpe, its byte-level step."""
+        self.settings = check_settings(settings)
+        self.vocabulary: dict[str, int] = model["vocab"]
+        self.special_ids = {
+            name: self.vocabulary[name] for name in SPECIAL_TOKENS if name in self.vocabulary
+        }
+        self._model = model
+        self._byte_level = byte_level
+        self._unknown_id = self.special_ids[document.UNKNOWN]
+        self._words = {
+            token: token_id
+            for token, token_id in self.vocabulary.items()
+            if token not in self.special_ids
+        }
+        self._bpe = None if byte_level is None else bpe.encoder(model, byte_level)
+        self._texts, self._letters = self._read_vocabulary()
+        self._is_center = np.array([self._shows_center(text) for text in self._texts], dtype=bool)
+
+    @property
+    def encoding(self) -> str:
+        return self.settings.encoding
+
+    def encode(self, sequences: Sequence[str]) -> list[Encoded]:
+        """Encode the raw texts of a sequence column, without special tokens.
+
+        A text that cannot be used raises nothing: its `problem` says why.
+        """
+        return [self._encode(text) for text in sequences]
+
+    def tokens(self, token_ids: Int[np.ndarray, " length"]) -> list[str]:
+        """Texts for reports; those of bpe in real letters, without the prefix space."""
+        return [self._texts[token_id] for token_id in np.asarray(token_ids).tolist()]
+
+    def num_letters(self, token_ids: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+        """What each token counts in offsets: 1 if atomic, else its letters.
+
+        Special tokens count 0, but [UNK] and [MASK], which stand in for a token, count 1 in an
+        atomic encoding and k in a k-mer encoding.
+        """
+        return self._letters[np.asarray(token_ids, dtype=np.int64)]
+
+    def adapted(
+        self, data: DataConfig | None = None, preprocessing: PreprocessingConfig | None = None
+    ) -> "Tokenizer":
+        """Keep the vocabulary, but read another file's separators or preprocess otherwise.
+
+        Raises:
+            ConfigError: The settings contradict the encoding.
+        """
+        changes: dict[str, Any] = {}
+        if data is not None:
+            changes["token_separator"] = data.token_separator
+            changes["specifier_separator"] = data.specifier_separator
+        if preprocessing is not None:
+            changes["center_token"] = preprocessing.center_token
+            changes["drop_markers"] = preprocessing.drop_markers
+            changes["region"] = preprocessing.region
+        settings = self.settings.model_copy(update=changes)
+        if settings == self.settings:
+            return self
+        return Tokenizer(settings, self._model, self._byte_level)
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenization.json, each whole or not at all.
+
+        tokenization.json comes last: where it stands, the tokenizer is complete.
+        """
+        folder = Path(folder)
+        whole = document.build(self.settings, self._model, self._byte_level)
+        write_json(folder / TOKENIZER_FILE, whole)
+        write_json(folder / SETTINGS_FILE, self.settings.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, path: Path, settings: TokenizerSettings | None = None) -> "Tokenizer":
+        """Load a tokenizer from its folder or its tokenizer.json.
+
+        Args:
+            path: A folder that holds a tokenizer.json, or such a file under any name.
+            settings: How texts are read where no tokenization.json stands beside the file, as
+                in experiments of the reference system. The kind of the file decides over their
+                encoding: BPE is bpe; WordLevel is atomic, or k-mers if the settings say so.
+
+        Raises:
+            ConfigError: There is no tokenizer at `path`, or nothing says how texts are read.
+            DataError: A file of the tokenizer is damaged or of another kind.
+        """
+        path = Path(path)
+        file = path / TOKENIZER_FILE if path.is_dir() else path
+        if not file.is_file():
+            raise ConfigError(
+                f"{path}: no tokenizer there; expected the folder of an experiment or model with "
+                f"a {TOKENIZER_FILE} (written by the mode tokenize)"
+            )
+        model, byte_level = document.read_model(_read_json(file), str(file))
+        saved = file.with_name(SETTINGS_FILE)
+        if file.name == TOKENIZER_FILE and saved.is_file():
+            settings = _read_settings(saved)
+            if (settings.encoding == "bpe") != (byte_level is not None):
+                raise DataError(f"{saved}: encoding {settings.encoding} does not fit {file.name}")
+            return cls(settings, model, byte_level)
+        if settings is None:
+            raise ConfigError(
+                f"{file}: no {SETTINGS_FILE} beside it says how sequences are read; give the "
+                "settings of the data it is for"
+            )
+        encoding = "bpe" if byte_level is not None else settings.encoding
+        if byte_level is None and settings.kmer_size is None:
+            encoding = "atomic"
+        return cls(settings.model_copy(update={"encoding": encoding}), model, byte_level)
+
+    def _encode(self, text: str) -> Encoded:
+        try:
+            read = read_tokens(text, self.settings, self.settings.num_specifiers)
+        except DataError as error:
+            return Encoded(np.empty(0, dtype=np.int32), problem=str(error))
+        if self._bpe is not None:
+            token_ids = self._bpe.encode("".join(read.tokens), add_special_tokens=False).ids
+            return self._encoded(np.array(token_ids, dtype=np.int32), read, center=None)
+        tokens, center = read.tokens, None
+        if self.settings.kmer_size is not None:
+            tokens, center = frame_kmers(tokens, self.settings.kmer_size, self.settings.center)
+        find, unknown = self._words.get, self._unknown_id
+        ids = np.fromiter((find(token, unknown) for token in tokens), np.int32, len(tokens))
+        return self._encoded(ids, read, center)
+
+    def _encoded(
+        self, token_ids: Int[np.ndarray, " length"], read: TokenTexts, center: int | None
+    ) -> Encoded:
+        if center is None:
+            center = -1
+            if self.settings.center is not None:
+                hits = self._is_center[token_ids]
+                center = int(hits.argmax()) if hits.any() else -1
+        num_unknown = int(np.count_nonzero(token_ids == self._unknown_id))
+        return Encoded(token_ids, read.specifiers, center, num_unknown)
+
+    def _read_vocabulary(self) -> tuple[list[str], Int[np.ndarray, " vocabulary"]]:
+        size = max(self.vocabulary.values()) + 1
+        texts, letters = [""] * size, np.zeros(size, dtype=np.int64)
+        stand_in = 0 if self.encoding == "bpe" else self.settings.kmer_size or 1
+        for token, token_id in self.vocabulary.items():
+            if token in self.special_ids:
+                count = stand_in if token in ("[UNK]", "[MASK]") else 0
+            elif self.encoding == "bpe":
+                token, count = bpe.letters(token)
+            else:
+                count = 1 if self.encoding == "atomic" else len(token)
+            texts[token_id], letters[token_id] = token, count
+        return texts, letters
+
+    def _shows_center(self, text: str) -> bool:
+        center = self.settings.center
+        if center is None or text in self.special_ids:
+            return False
+        if self.encoding == "atomic" and center in self._words:
+            return text == center
+        return center in text
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: not a readable JSON file ({error})") from None
+
+
+def _read_settings(file: Path) -> TokenizerSettings:
+    try:
+        return TokenizerSettings.model_validate(_read_json(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{file}: {where or 'the file'}: {first['msg']}") from None

@@ -1,0 +1,206 @@
+"""Fine-tune one fold: from prepared rows to a model folder with its predictions."""
+
+import hashlib
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from biolm_ray.config.schema import Config
+from biolm_ray.data.splits import Fold
+from biolm_ray.files import atomic_path, write_json
+from biolm_ray.models.batches import frame
+from biolm_ray.models.registry import find_spec, read_options
+from biolm_ray.models.saved import ModelCard, load_weights, save_model
+from biolm_ray.models.spec import ModelInputs, ModelSpec
+from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.tokenization.tokenizer import Tokenizer
+from biolm_ray.training.checkpoint import Progress
+from biolm_ray.training.evaluate import Outputs
+from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
+from biolm_ray.training.fold_tables import write_predictions, write_results
+from biolm_ray.training.journal import write_journal
+from biolm_ray.training.loop import LoopSettings, Report, fit, loop_settings
+from biolm_ray.training.seeding import derive_seed
+from biolm_ray.training.workers import Workers
+
+DONE = "done.json"
+ROWS = "rows.npz"
+CHECKPOINT = "checkpoint/last.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldJob:
+    """All that a worker needs to train one fold; small enough to send anywhere.
+
+    Attributes:
+        config: The run's configuration, with `model.name` filled in.
+        prepared: The prepared data set.
+        tokenizer: Folder of the tokenizer.
+        fold: Its rows.
+        folder: Where its results go.
+        board: Where its TensorBoard events go.
+        weights: Folder of pre-trained or earlier weights, None to start fresh.
+    """
+
+    config: Config
+    prepared: Path
+    tokenizer: Path
+    fold: Fold
+    folder: Path
+    board: Path
+    weights: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return f"fold {self.fold.name}" if self.fold.name else "model"
+
+    @property
+    def rows_digest(self) -> str:
+        """Identifies the rows of the fold in a word."""
+        digest = hashlib.sha256()
+        for rows in (self.fold.train, self.fold.validation, self.fold.test):
+            digest.update(rows.tobytes() + b"|")
+        return digest.hexdigest()[:16]
+
+
+def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, float]:
+    """Train a fold, or continue it from its checkpoint, and write its folder.
+
+    Returns:
+        The metrics at the best epoch with the prefixes `train_`, `eval_` (validation rows) and
+        `test_`, and the sizes of the three sets.
+    """
+    started = time.monotonic()
+    fold, config = job.fold, job.config
+    spec, options = find_model(config)
+    tokenizer = Tokenizer.load(job.tokenizer)
+    prepared = PreparedData.open(job.prepared)
+    inputs = model_inputs(config, tokenizer, prepared.num_specifiers)
+    data = FoldData(config, fold, prepared, frame(spec, inputs, config.preprocessing))
+    inputs = inputs.model_copy(update={"num_outputs": data.targets.num_outputs})
+    settings = fold_settings(config, spec, options, fold.index)
+    module = build_model(spec, options, inputs, settings, job.weights).to(workers.device)
+    progress = fit(
+        module,
+        fold.train,
+        make_objective(data, settings, workers),
+        settings,
+        workers,
+        checkpoint=job.folder / CHECKPOINT,
+        report=report,
+    )
+    metrics, test_outputs = _final_metrics(module, data, progress, workers)
+    metrics["train_runtime"] = time.monotonic() - started
+    if workers.is_first:
+        card = ModelCard(
+            model=spec.name,
+            plugin=config.model.plugin,
+            options=options.model_dump(),
+            inputs=inputs,
+            task=data.targets.task,
+            targets=data.targets,
+            preprocessing=config.preprocessing,
+            fold=fold.index,
+        )
+        save_model(job.folder, module, card, tokenizer)
+        write_journal(job.folder, job.board, progress, settings.stop_metric)
+        write_results(job.folder, metrics)
+        if test_outputs is not None:
+            write_predictions(job.folder, prepared, fold.test, test_outputs, data.targets)
+        save_rows(job.folder, job.prepared, fold)
+        write_json(job.folder / DONE, metrics)
+        shutil.rmtree((job.folder / CHECKPOINT).parent, ignore_errors=True)
+    workers.gather(None)
+    return metrics
+
+
+def save_rows(folder: Path, prepared: Path, fold: Fold) -> None:
+    """Keep which rows of which prepared data set a model was trained, validated and tested on."""
+    with atomic_path(folder / ROWS) as temporary:
+        np.savez(
+            temporary,
+            prepared=np.array(prepared.name),
+            train=fold.train,
+            validation=fold.validation,
+            test=fold.test,
+        )
+
+
+def rows_of(folder: Path, prepared: Path) -> Fold | None:
+    """Give the rows a model was made with; None if it was made with another data set."""
+    path = folder / ROWS
+    if not path.exists():
+        return None
+    with np.load(path) as stored:
+        if str(stored["prepared"]) != prepared.name:
+            return None
+        return Fold(
+            index=0,
+            name=folder.name,
+            train=stored["train"],
+            validation=stored["validation"],
+            test=stored["test"],
+        )
+
+
+def find_model(config: Config):
+    """Give the spec that the configuration names and its options.
+
+    Raises:
+        ConfigError: No such model, or an option it does not have.
+    """
+    assert config.model.name is not None
+    spec = find_spec(config.model.name, config.model.plugin)
+    return spec, read_options(spec, config.model.options)
+
+
+def model_inputs(config: Config, tokenizer: Tokenizer, num_specifiers: int) -> ModelInputs:
+    """Give the sizes that tokenizer, data and configuration ask of a model with one output."""
+    return ModelInputs(
+        vocabulary_size=len(tokenizer.vocabulary),
+        special_ids=tokenizer.special_ids,
+        num_specifiers=num_specifiers,
+        block_size=config.preprocessing.block_size,
+    )
+
+
+def fold_settings(config: Config, spec: ModelSpec, options, fold_index: int) -> LoopSettings:
+    """Fill in the loop's settings; classification cannot be stopped on a correlation."""
+    recipe = spec.recipe(options)
+    of_regression = recipe.stop_metric in {"pearson", "spearman"}
+    metric = "loss" if config.task == "classification" and of_regression else recipe.stop_metric
+    return loop_settings(config.training, recipe, fold=fold_index, default_metric=metric)
+
+
+def build_model(
+    spec: ModelSpec, options, inputs: ModelInputs, settings: LoopSettings, weights: Path | None
+) -> nn.Module:
+    """Make a model whose fresh weights depend on the seed alone, then take over earlier ones."""
+    torch.manual_seed(derive_seed(settings.seed, "weights", settings.fold))
+    module = spec.build(options, inputs)
+    if weights is not None:
+        spec.load_pretrained(module, load_weights(weights))
+    return module
+
+
+def _final_metrics(
+    module: nn.Module, data: FoldData, progress: Progress, workers: Workers
+) -> tuple[dict[str, float], Outputs | None]:
+    fold = data.fold
+    metrics = {
+        **progress.history[progress.best_epoch - 1],
+        "epoch": float(progress.best_epoch),
+        "epochs_trained": float(progress.epochs),
+        "train_samples": float(len(fold.train)),
+        "eval_samples": float(len(fold.validation)),
+        "test_samples": float(len(fold.test)),
+    }
+    if not len(fold.test):
+        return metrics, None
+    scores, outputs = evaluate(module, data, fold.test, workers)
+    return metrics | {f"test_{name}": value for name, value in scores.items()}, outputs

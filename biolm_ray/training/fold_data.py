@@ -1,0 +1,147 @@
+"""The rows of one fold as its model sees them, and how the model is judged on them."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from biolm_ray.config.schema import Config
+from biolm_ray.data.splits import Fold
+from biolm_ray.data.targets import class_weights, fit_targets
+from biolm_ray.models.batches import Framing, Row, collate, crop
+from biolm_ray.models.spec import Batch
+from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.training.batching import Rows, epoch_steps
+from biolm_ray.training.evaluate import model_outputs, to_predictions
+from biolm_ray.training.loop import LoopSettings, Objective
+from biolm_ray.training.metrics import classification_metrics, regression_metrics
+from biolm_ray.training.normalization import refit_batch_statistics
+from biolm_ray.training.workers import Workers
+
+REFIT_BATCHES = 16
+
+
+class FoldData:
+    """A prepared data set with the targets and weights of one fold.
+
+    Attributes:
+        targets: Fitted on the training rows alone.
+        encoded: Scaled labels (rows, 1) or class numbers (rows,).
+        weights: What each row counts in the training loss.
+    """
+
+    def __init__(self, config: Config, fold: Fold, prepared: PreparedData, framing: Framing):
+        assert prepared.labels is not None
+        assert config.task is not None
+        self.fold = fold
+        self.framing = framing
+        self._prepared = prepared
+        self.targets = fit_targets(
+            config.task, config.training.scaling, prepared.labels, fold.train
+        )
+        self.encoded = self._encode(np.asarray(prepared.labels))
+        if config.task == "classification":
+            self.weights = class_weights(self.encoded, fold.train)[self.encoded]
+        elif config.training.weighted:
+            assert prepared.weights is not None
+            self.weights = np.asarray(prepared.weights, dtype=np.float64)
+        else:
+            self.weights = np.ones(prepared.num_rows)
+
+    def _encode(self, labels: np.ndarray) -> np.ndarray:
+        """Encode the labels of the fold's rows; rows of no set may hold what it cannot take."""
+        used = np.concatenate([self.fold.train, self.fold.validation, self.fold.test])
+        values = self.targets.encode(labels[used])
+        encoded = np.zeros((len(labels), *values.shape[1:]), dtype=values.dtype)
+        encoded[used] = values
+        return encoded
+
+    def rows(self, rows: Rows) -> list[Row]:
+        """Give the tokens of some rows, cropped to the block size."""
+        return [crop(self._prepared.encoded(int(row)), self.framing) for row in rows]
+
+    def batch(self, rows: Rows) -> Batch:
+        """Give some rows as one padded batch."""
+        return collate(self.rows(rows), self.framing)
+
+
+def make_objective(data: FoldData, settings: LoopSettings, workers: Workers) -> Objective:
+    """Weighted training loss on the fold's training rows, metrics on its validation rows."""
+
+    def validate(module: nn.Module) -> dict[str, float]:
+        refit_batch_statistics(module, _refit_batches(data, settings), workers.device)
+        if not len(data.fold.validation):
+            return {}
+        return evaluate(module, data, data.fold.validation, workers)[0]
+
+    return Objective(
+        weight=lambda rows: float(data.weights[rows].sum()),
+        loss=_supervised_loss(data, workers.device),
+        validate=validate,
+    )
+
+
+def _supervised_loss(
+    data: FoldData, device: torch.device | str
+) -> Callable[[nn.Module, Rows], Tensor]:
+    """Squared errors (regression) or cross entropies of some rows, weighted and summed."""
+    weights = torch.as_tensor(data.weights, dtype=torch.float32)
+    labels = torch.as_tensor(data.encoded)
+
+    def loss(module: nn.Module, rows: Rows) -> Tensor:
+        batch = data.batch(rows).to(device)
+        outputs = module(batch.token_ids, batch.lengths, batch.specifiers)
+        wanted = labels[rows].to(device)
+        if data.targets.task == "classification":
+            losses = functional.cross_entropy(outputs, wanted, reduction="none")
+        else:
+            losses = (outputs - wanted.to(outputs.dtype)).square().mean(dim=1)
+        return (losses * weights[rows].to(device)).sum()
+
+    return loss
+
+
+def _refit_batches(data: FoldData, settings: LoopSettings) -> Iterator[Batch]:
+    """The first batches of one fixed shuffle of the training rows, on every worker alike."""
+    steps = epoch_steps(
+        data.fold.train,
+        batch_size=settings.batch_size,
+        accumulation=1,
+        seed=settings.seed,
+        fold=settings.fold,
+        epoch=-1,
+    )
+    for micro_batches in steps[:REFIT_BATCHES]:
+        yield data.batch(micro_batches[0])
+
+
+def evaluate(
+    module: nn.Module, data: FoldData, rows: Rows, workers: Workers
+) -> tuple[dict[str, float], Float[np.ndarray, "rows outputs"]]:
+    """Give metrics and model outputs of some rows, the same on every worker.
+
+    The loss is in model units and unweighted; the other metrics are in original units.
+    """
+    num_outputs = data.targets.num_outputs
+    mine = model_outputs(
+        module,
+        data.rows(rows[workers.rank :: workers.size]),
+        data.framing,
+        num_outputs=num_outputs,
+        device=workers.device,
+    )
+    outputs = np.empty((len(rows), num_outputs))
+    for rank, part in enumerate(workers.gather(mine)):
+        outputs[rank :: workers.size] = part
+    predictions = to_predictions(outputs, data.targets)
+    labels = data.encoded[rows]
+    if data.targets.task == "classification":
+        likelihood = predictions[np.arange(len(rows)), labels]
+        loss = -float(np.log(np.clip(likelihood, 1e-12, None)).mean())
+        return {"loss": loss, **classification_metrics(labels, predictions)}, outputs
+    loss = float(np.square(outputs - labels).mean())
+    original = data.targets.decode(labels)
+    return {"loss": loss, **regression_metrics(original, predictions)}, outputs

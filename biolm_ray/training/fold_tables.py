@@ -1,0 +1,156 @@
+"""The tables a fold leaves beside its model: predictions, ranks, class scores, metrics."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy.stats import rankdata
+from sklearn.metrics import classification_report
+
+from biolm_ray.data.targets import Targets
+from biolm_ray.files import atomic_path, write_json
+from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.training.evaluate import to_predictions
+
+Predictions = Float[np.ndarray, " rows"] | Float[np.ndarray, "rows classes"]
+Labels = Float[np.ndarray, " rows"] | Sequence[str] | None
+
+PREDICTIONS = "test_predictions.csv"
+RANKS = "rank_deltas.csv"
+CLASS_REPORT = "classification_report.csv"
+PARTS = ("train", "eval", "test")
+REFERENCE_NAMES = {"spearman": "spearman rho"}
+
+
+def prediction_table(
+    ids: Sequence[str],
+    labels: Labels,
+    predictions: Predictions,
+    targets: Targets,
+    *,
+    deviations: Predictions | None = None,
+) -> pd.DataFrame:
+    """Lay out predictions, one row per sequence.
+
+    The columns are sequence, label (if there are any), prediction, prediction_std (if several
+    models predicted); for classes, `prediction` is the most probable class, `prediction_std` the
+    deviation of its probability, and a column probability_<class> for each class follows.
+    """
+    table: dict[str, object] = {"sequence": list(ids)}
+    if labels is not None:
+        table["label"] = labels
+    if targets.classes is None:
+        table["prediction"] = predictions
+        if deviations is not None:
+            table["prediction_std"] = deviations
+        return pd.DataFrame(table)
+    chosen = predictions.argmax(axis=1)
+    table["prediction"] = targets.class_names(predictions)
+    if deviations is not None:
+        table["prediction_std"] = deviations[np.arange(len(chosen)), chosen]
+    for index, name in enumerate(targets.classes):
+        table[f"probability_{name}"] = predictions[:, index]
+    return pd.DataFrame(table)
+
+
+def rank_table(
+    ids: Sequence[str],
+    labels: Float[np.ndarray, " rows"],
+    predictions: Float[np.ndarray, " rows"],
+) -> pd.DataFrame:
+    """Compare the order of the labels with the order of the predictions.
+
+    Ranks count from 1 at the smallest value; equal values share the mean of their ranks. A
+    positive `rank_delta` = pred_rank - label_rank is a sequence predicted too high.
+    """
+    label_ranks, prediction_ranks = rankdata(labels), rankdata(predictions)
+    return pd.DataFrame(
+        {
+            "seqs": list(ids),
+            "label": labels,
+            "label_rank": label_ranks,
+            "pred": predictions,
+            "pred_rank": prediction_ranks,
+            "rank_delta": prediction_ranks - label_ranks,
+        }
+    )
+
+
+def class_report(labels: Sequence[str], predictions: Sequence[str]) -> pd.DataFrame:
+    """Give precision, recall, f1-score and support of every class and their averages."""
+    without_rows: Any = 0.0
+    report = classification_report(
+        [str(label) for label in labels],
+        list(predictions),
+        output_dict=True,
+        zero_division=without_rows,
+    )
+    assert isinstance(report, dict)
+    accuracy, support = report.pop("accuracy", None), len(labels)
+    frame = pd.DataFrame(report).T
+    if accuracy is not None:
+        frame.loc["accuracy"] = [math.nan, math.nan, accuracy, support]
+    frame["support"] = frame["support"].astype(int)
+    return frame.rename_axis("class").reset_index()
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV with full precision, whole or not at all."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_predictions(
+    folder: Path,
+    prepared: PreparedData,
+    rows: Int[np.ndarray, " rows"],
+    outputs: Float[np.ndarray, "rows outputs"],
+    targets: Targets,
+) -> None:
+    """Write the predictions of a fold's test rows, with ranks or class scores beside them."""
+    assert prepared.labels is not None
+    ids = [prepared.ids[row] for row in rows]
+    predictions = to_predictions(outputs, targets)
+    if targets.classes is not None:
+        labels = [str(prepared.labels[row]) for row in rows]
+        report = class_report(labels, targets.class_names(predictions))
+        write_table(folder / CLASS_REPORT, report)
+    else:
+        labels = np.asarray(prepared.labels, dtype=np.float64)[rows]
+        write_table(folder / RANKS, rank_table(ids, labels, predictions))
+    write_table(folder / PREDICTIONS, prediction_table(ids, labels, predictions, targets))
+
+
+def write_results(folder: Path, metrics: dict[str, float]) -> None:
+    """Write train_, eval_, test_ and all_results.json.
+
+    Keys begin with the part they belong to; those that begin with none, such as "epoch", go into
+    every file. "spearman" is written as "spearman rho", which readers of these files look for.
+    Values that are no finite number become null.
+    """
+    named = {_reference_name(key): _finite(value) for key, value in sorted(metrics.items())}
+    shared = {key: value for key, value in named.items() if _part(key) is None}
+    for part in PARTS:
+        own = {key: value for key, value in named.items() if _part(key) == part}
+        if own:
+            write_json(folder / f"{part}_results.json", dict(sorted((shared | own).items())))
+    write_json(folder / "all_results.json", named)
+
+
+def _part(key: str) -> str | None:
+    return next((part for part in PARTS if key.startswith(f"{part}_")), None)
+
+
+def _reference_name(key: str) -> str:
+    part = _part(key)
+    name = key if part is None else key[len(part) + 1 :]
+    name = REFERENCE_NAMES.get(name, name)
+    return name if part is None else f"{part}_{name}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

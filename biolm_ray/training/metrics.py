@@ -1,0 +1,65 @@
+"""How good predictions are."""
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import stats
+from sklearn import metrics as scores
+
+HIGHER_IS_BETTER = {
+    "loss": False,
+    "mse": False,
+    "mae": False,
+    "perplexity": False,
+    "pearson": True,
+    "spearman": True,
+    "r2": True,
+    "accuracy": True,
+    "f1": True,
+    "auroc": True,
+}
+
+
+def regression_metrics(
+    labels: Float[np.ndarray, " rows"], predictions: Float[np.ndarray, " rows"]
+) -> dict[str, float]:
+    """Give mse, mae, r2, pearson and spearman; the last two are 0 where either side is constant."""
+    varies = len(labels) > 1 and np.ptp(labels) > 0 and np.ptp(predictions) > 0
+    ranks = stats.rankdata(labels), stats.rankdata(predictions)
+    return {
+        "mse": float(scores.mean_squared_error(labels, predictions)),
+        "mae": float(scores.mean_absolute_error(labels, predictions)),
+        "r2": float(scores.r2_score(labels, predictions)) if len(labels) > 1 else 0.0,
+        "pearson": _pearson(labels, predictions) if varies else 0.0,
+        "spearman": _pearson(*ranks) if varies else 0.0,
+    }
+
+
+def _pearson(first: Float[np.ndarray, " rows"], second: Float[np.ndarray, " rows"]) -> float:
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def classification_metrics(
+    labels: Int[np.ndarray, " rows"], probabilities: Float[np.ndarray, "rows classes"]
+) -> dict[str, float]:
+    """Give accuracy, macro f1 and auroc (one class against the rest, macro mean).
+
+    Classes without rows, or that all rows have, have no auroc and are left out of its mean.
+    """
+    chosen = probabilities.argmax(axis=1)
+    areas = [
+        scores.roc_auc_score(labels == index, probabilities[:, index])
+        for index in range(probabilities.shape[1])
+        if 0 < np.count_nonzero(labels == index) < len(labels)
+    ]
+    return {
+        "accuracy": float(scores.accuracy_score(labels, chosen)),
+        "f1": float(scores.f1_score(labels, chosen, average="macro")),
+        "auroc": float(np.mean(areas)) if areas else 0.5,
+    }
+
+
+def is_better(metric: str, value: float, than: float | None) -> bool:
+    """Tell whether a value of a metric improves on the best one so far."""
+    if than is None:
+        return True
+    return value > than if HIGHER_IS_BETTER[metric] else value < than

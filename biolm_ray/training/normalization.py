@@ -1,0 +1,33 @@
+"""Batch statistics that fit the weights they are used with."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def refit_batch_statistics(module: nn.Module, batches: Iterable[Any], device: Any) -> None:
+    """Replace the running means and variances by plain averages over the given batches.
+
+    During training they lag behind the weights, and validation scores jump with them. Dropout
+    is off meanwhile. A module without batch normalization is left alone and the batches unread.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    if not layers:
+        return
+    was_training = module.training
+    momenta = [layer.momentum for layer in layers]
+    module.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+        layer.train()
+    with torch.no_grad():
+        for batch in batches:
+            moved = batch.to(device)
+            module(moved.token_ids, moved.lengths, moved.specifiers)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    module.train(was_training)

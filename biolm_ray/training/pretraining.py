@@ -1,0 +1,188 @@
+"""Pre-train a language model on sequences without labels."""
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from biolm_ray.config.schema import Config
+from biolm_ray.errors import ConfigError
+from biolm_ray.files import write_json
+from biolm_ray.models.batches import Framing, collate, crop, frame
+from biolm_ray.models.saved import ModelCard, load_weights, save_model
+from biolm_ray.models.spec import Batch, ModelInputs, ModelSpec, Pretraining
+from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.tokenization.tokenizer import Tokenizer
+from biolm_ray.training.batching import Rows, split_evenly
+from biolm_ray.training.fold import CHECKPOINT, DONE, find_model, model_inputs
+from biolm_ray.training.fold_tables import write_results
+from biolm_ray.training.journal import write_journal
+from biolm_ray.training.loop import Objective, Report, fit, loop_settings
+from biolm_ray.training.seeding import derive_seed
+from biolm_ray.training.workers import Workers
+
+HELD_OUT_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainJob:
+    """All that a worker needs to pre-train a model."""
+
+    config: Config
+    prepared: Path
+    tokenizer: Path
+    folder: Path
+    board: Path
+    weights: Path | None = None
+    name: str = "pre-train"
+    rows_digest: str = ""
+
+
+def held_out_rows(rows: Rows, seed: int) -> tuple[Rows, Rows]:
+    """Set a seeded tenth of the rows (at least one) aside for the perplexity.
+
+    Returns:
+        Training rows and held-out rows, each ascending.
+
+    Raises:
+        ConfigError: Fewer than two rows.
+    """
+    if len(rows) < 2:
+        raise ConfigError("pre-training needs at least two sequences, one of them held out")
+    order = np.random.default_rng(derive_seed(seed, "held out")).permutation(rows)
+    count = max(1, round(len(rows) * HELD_OUT_SHARE))
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def pretraining_of(spec: ModelSpec) -> Pretraining:
+    """Give a model's pre-training objective.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if spec.pretraining is None:
+        raise ConfigError(
+            f"model {spec.name} cannot be pre-trained; use xlnet or huggingface (--model xlnet)"
+        )
+    return spec.pretraining
+
+
+def pretrain(job: PretrainJob, workers: Workers, report: Report) -> dict[str, float]:
+    """Train a language model and write its folder.
+
+    Returns:
+        Training loss per token, and loss and perplexity on the held-out rows, at the best epoch.
+    """
+    started = time.monotonic()
+    config = job.config
+    spec, options = find_model(config)
+    pretraining = pretraining_of(spec)
+    tokenizer = Tokenizer.load(job.tokenizer)
+    prepared = PreparedData.open(job.prepared)
+    inputs = model_inputs(config, tokenizer, prepared.num_specifiers)
+    framing = frame(spec, inputs, config.preprocessing)
+    settings = loop_settings(config.training, spec.recipe(options), fold=0, default_metric="loss")
+    rows, held_out = held_out_rows(np.arange(prepared.num_rows), settings.seed)
+    torch.manual_seed(derive_seed(settings.seed, "weights"))
+    module = pretraining.build(options, inputs)
+    if job.weights is not None:
+        spec.load_pretrained(module, load_weights(job.weights))
+    module.to(workers.device)
+    batches = _batches(prepared, framing)
+    lengths = np.minimum(prepared.lengths, framing.room)
+    progress = fit(
+        module,
+        rows,
+        Objective(
+            weight=lambda rows: float(lengths[rows].sum()),
+            loss=_token_loss(pretraining, batches, inputs, settings.seed, workers),
+            validate=_perplexity(
+                pretraining, batches, inputs, held_out, settings.batch_size, workers
+            ),
+        ),
+        settings,
+        workers,
+        checkpoint=job.folder / CHECKPOINT,
+        report=report,
+    )
+    metrics = {
+        **progress.history[progress.best_epoch - 1],
+        "epoch": float(progress.best_epoch),
+        "train_samples": float(len(rows)),
+        "eval_samples": float(len(held_out)),
+        "train_runtime": time.monotonic() - started,
+    }
+    if workers.is_first:
+        card = ModelCard(
+            model=spec.name,
+            plugin=config.model.plugin,
+            options=options.model_dump(),
+            inputs=inputs,
+            preprocessing=config.preprocessing,
+        )
+        save_model(job.folder, module, card, tokenizer)
+        write_journal(job.folder, job.board, progress, settings.stop_metric)
+        write_results(job.folder, metrics)
+        write_json(job.folder / DONE, metrics)
+        shutil.rmtree((job.folder / CHECKPOINT).parent, ignore_errors=True)
+    workers.gather(None)
+    return metrics
+
+
+def _batches(prepared: PreparedData, framing: Framing) -> Callable[[Rows], Batch]:
+    return lambda rows: collate(
+        [crop(prepared.encoded(int(row)), framing) for row in rows], framing
+    )
+
+
+def _generator(seed: int, rows: Rows) -> torch.Generator:
+    """Random numbers for one batch, whoever computes it and whenever."""
+    return torch.Generator().manual_seed(derive_seed(seed, "corrupt", *rows.tolist()))
+
+
+def _token_loss(
+    pretraining: Pretraining,
+    batches: Callable[[Rows], Batch],
+    inputs: ModelInputs,
+    seed: int,
+    workers: Workers,
+) -> Callable[[nn.Module, Rows], Tensor]:
+    """Cross entropy per predicted token, times the tokens of the batch."""
+
+    def loss(module: nn.Module, rows: Rows) -> Tensor:
+        batch = batches(rows).to(workers.device)
+        total, count = pretraining.loss(module, batch, inputs, _generator(seed, rows))
+        return total / max(1, count) * batch.lengths.sum()
+
+    return loss
+
+
+def _perplexity(
+    pretraining: Pretraining,
+    batches: Callable[[Rows], Batch],
+    inputs: ModelInputs,
+    held_out: Rows,
+    batch_size: int,
+    workers: Workers,
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Judge a model on the held-out rows, with the same tokens hidden every time."""
+
+    def validate(module: nn.Module) -> dict[str, float]:
+        module.eval()
+        total, count = 0.0, 0
+        with torch.inference_mode():
+            for rows in workers.share_of(split_evenly(held_out, batch_size)):
+                batch = batches(rows).to(workers.device)
+                loss, predicted = pretraining.loss(module, batch, inputs, _generator(0, rows))
+                total, count = total + float(loss), count + predicted
+        sums = workers.gather((total, count))
+        mean = sum(part[0] for part in sums) / max(1, sum(part[1] for part in sums))
+        return {"loss": mean, "perplexity": math.exp(min(mean, 700.0))}
+
+    return validate

@@ -1,0 +1,276 @@
+"""Scores of many sequences: inline or spread over workers, broken off or not, one table."""
+
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig, TokenizationConfig
+from biolm_ray.data.targets import Scaler, Targets
+from biolm_ray.errors import BiolmError, ConfigError, DataError, ResourceError
+from biolm_ray.inference import distribute
+from biolm_ray.inference.distribute import PARTS, LooSummary, score_rows
+from biolm_ray.inference.leave_one_out import make_planner, score_sequence
+from biolm_ray.inference.scorer import UnitScorer
+from biolm_ray.models.registry import find_spec, read_options
+from biolm_ray.models.saved import ModelCard, load_model, save_model
+from biolm_ray.models.spec import ModelInputs
+from biolm_ray.tokenization.fitting import TokenCounts, build_word_tokenizer
+from biolm_ray.tokenization.prepared import SUMMARY_KEY, PreparedData, prepared_schema
+from biolm_ray.tokenization.tokenizer import Tokenizer, TokenizerSettings
+
+NUM_ROWS = 24
+BLOCK_SIZE = 40
+REMOVE = InterpretConfig(edit="remove")
+
+
+def make_tokenizer() -> Tokenizer:
+    counts = TokenCounts(Counter(["a", "c", "g", "t", "gej"] * 20))
+    settings = TokenizerSettings(encoding="atomic", token_separator=",")
+    return build_word_tokenizer(counts, TokenizationConfig(min_frequency=1), settings)
+
+
+def write_prepared(path: Path, tokenizer: Tokenizer, *, with_labels: bool = True) -> Path:
+    schema = prepared_schema(
+        vocabulary_size=len(tokenizer.vocabulary),
+        num_specifiers=0,
+        label_kind="number" if with_labels else None,
+        has_weights=False,
+        has_splits=False,
+    ).with_metadata({SUMMARY_KEY: json.dumps({"num_specifiers": 0}).encode()})
+    generator = np.random.default_rng(3)
+    words = sorted(set(tokenizer.vocabulary.values()) - set(tokenizer.special_ids.values()))
+    columns = {
+        "row": range(NUM_ROWS),
+        "line": range(1, NUM_ROWS + 1),
+        "id": [f"s{row}" for row in range(NUM_ROWS)],
+        "center": [-1] * NUM_ROWS,
+        "token_ids": [
+            generator.choice(words, generator.integers(1, 50)).tolist() for _ in range(NUM_ROWS)
+        ],
+        "label": np.arange(NUM_ROWS) / 3,
+    }
+    pq.write_table(pa.table({name: columns[name] for name in schema.names}, schema=schema), path)
+    return path
+
+
+def write_model(folder: Path, tokenizer: Tokenizer, seed: int) -> Path:
+    inputs = ModelInputs(
+        vocabulary_size=len(tokenizer.vocabulary),
+        special_ids=tokenizer.special_ids,
+        block_size=BLOCK_SIZE,
+    )
+    spec, options = find_spec("saluki"), {"channels": 8, "num_layers": 2}
+    torch.manual_seed(seed)
+    module = spec.build(read_options(spec, options), inputs)
+    card = ModelCard(
+        model="saluki",
+        options=options,
+        inputs=inputs,
+        task="regression",
+        targets=Targets(task="regression", scaler=Scaler(kind="standard", center=2, spread=3)),
+        preprocessing=PreprocessingConfig(block_size=BLOCK_SIZE),
+    )
+    save_model(folder, module, card, tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prepared(tmp_path_factory.mktemp("data") / "rows.parquet", make_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("models")
+    return [write_model(root / str(seed), make_tokenizer(), seed) for seed in (0, 1)]
+
+
+def score_inline(
+    folders: list[Path], prepared: Path, out_csv: Path, rows=None, settings=REMOVE, **options
+) -> LooSummary:
+    rows = np.arange(NUM_ROWS) if rows is None else rows
+    return score_rows(
+        folders, prepared, rows, settings, out_csv=out_csv, **({"num_workers": 0} | options)
+    )
+
+
+def test_the_table_holds_the_scores_of_every_row_in_the_order_asked_for(
+    folders: list[Path], prepared: Path, tmp_path: Path
+) -> None:
+    rows = np.array([5, 2, 17])
+    summary = score_inline(folders[:1], prepared, tmp_path / "loo_scores_remove.csv", rows)
+    table = pd.read_csv(summary.path)
+    model, data = load_model(folders[0]), PreparedData.open(prepared)
+    lengths = np.minimum(data.lengths[rows], BLOCK_SIZE)
+    assert table["sequence"].tolist() == np.repeat(["s5", "s2", "s17"], lengths).tolist()
+    plan = make_planner(REMOVE, model.tokenizer)
+    scores = [score_sequence(model, data.encoded(int(row)), plan).loo[:, 0] for row in rows]
+    np.testing.assert_allclose(table["loo"], np.concatenate(scores), rtol=0, atol=1e-12)
+    assert (summary.num_sequences, summary.num_positions) == (3, len(table))
+    assert 0 <= summary.largest_difference < 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == ["loo_scores_remove.csv"]
+
+
+def test_workers_write_the_same_bytes_as_one_process(
+    folders: list[Path], prepared: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    calls: list[tuple[int, int]] = []
+    alone = score_inline(folders, prepared, tmp_path / "alone" / "x.csv")
+    spread = score_inline(
+        folders,
+        prepared,
+        tmp_path / "spread" / "x.csv",
+        num_workers=2,
+        progress=lambda *done: calls.append(done),
+    )
+    assert spread.path.read_bytes() == alone.path.read_bytes()
+    assert spread.num_positions == alone.num_positions
+    total = int(np.minimum(PreparedData.open(prepared).lengths, BLOCK_SIZE).sum())
+    assert calls[-1] == (total, total)
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert "loo_std" in pd.read_csv(alone.path).columns
+
+
+def test_a_run_that_was_broken_off_does_only_what_is_missing(
+    folders: list[Path], prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = score_inline(folders[:1], prepared, tmp_path / "whole" / "x.csv")
+    scored: list[int] = []
+    original = UnitScorer.score
+
+    def score_until_broken_off(self, unit):
+        if len(scored) == 5:
+            raise KeyboardInterrupt
+        scored.append(unit.index)
+        return original(self, unit)
+
+    monkeypatch.setattr(UnitScorer, "score", score_until_broken_off)
+    out_csv = tmp_path / "broken" / "x.csv"
+    with pytest.raises(KeyboardInterrupt):
+        score_inline(folders[:1], prepared, out_csv)
+    assert not out_csv.exists()
+
+    again: list[int] = []
+    monkeypatch.setattr(
+        UnitScorer, "score", lambda self, unit: again.append(unit.index) or original(self, unit)
+    )
+    summary = score_inline(folders[:1], prepared, out_csv)
+    assert not set(again) & set(scored)
+    assert out_csv.read_bytes() == whole.path.read_bytes()
+    assert summary.num_positions == whole.num_positions
+    assert (whole.num_reused, 0 < summary.num_reused < whole.num_positions) == (0, True)
+    assert summary.largest_difference == whole.largest_difference
+    assert not (out_csv.parent / PARTS).exists()
+
+
+def dying_scorer() -> type:
+    """A worker that ends its own process the first time it is given a unit."""
+
+    class DyingScorer(UnitScorer):
+        def score(self, unit):
+            sign = self.job.parts.parent / "has died"
+            if not sign.exists():
+                sign.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().score(unit)
+
+    return DyingScorer
+
+
+def mortal_scorer() -> type:
+    """A worker that never survives a unit."""
+
+    class MortalScorer(UnitScorer):
+        def score(self, unit):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return MortalScorer
+
+
+def refusing_scorer() -> type:
+    """A worker that finds a row it cannot use."""
+
+    class RefusingScorer(UnitScorer):
+        def score(self, unit):
+            raise DataError(f"row {unit.rows[0]} is not as it should be")
+
+    return RefusingScorer
+
+
+def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
+    folders: list[Path],
+    prepared: Path,
+    tmp_path: Path,
+    ray_cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = score_inline(folders[:1], prepared, tmp_path / "alone" / "x.csv")
+    monkeypatch.setattr(distribute, "UnitScorer", dying_scorer())
+    spread = score_inline(folders[:1], prepared, tmp_path / "spread" / "x.csv", num_workers=2)
+    assert (spread.path.parent / PARTS / "has died").exists()
+    assert spread.path.read_bytes() == alone.path.read_bytes()
+
+
+def test_workers_that_keep_dying_end_the_run_with_a_clear_message(
+    folders: list[Path],
+    prepared: Path,
+    tmp_path: Path,
+    ray_cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distribute, "UnitScorer", mortal_scorer())
+    monkeypatch.setattr(distribute, "RESTARTS", 0)
+    with pytest.raises(ResourceError, match=r"keep dying .* what is finished is kept"):
+        score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
+
+
+def test_an_error_of_a_worker_arrives_as_itself(
+    folders: list[Path],
+    prepared: Path,
+    tmp_path: Path,
+    ray_cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distribute, "UnitScorer", refusing_scorer())
+    with pytest.raises(BiolmError) as caught:
+        score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
+    assert type(caught.value) is DataError
+    assert "is not as it should be" in str(caught.value)
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_a_replacement_run_names_both_tokens_and_the_keys_it_could_not_use(
+    folders: list[Path], prepared: Path, tmp_path: Path
+) -> None:
+    settings = InterpretConfig(edit="replace", replacements={"a": "g", "gej": "t", "N": "c"})
+    summary = score_inline(folders[:1], prepared, tmp_path / "x.csv", settings=settings)
+    table = pd.read_csv(summary.path)
+    assert list(table.columns[:3]) == ["sequence", "token", "replacement"]
+    assert dict(zip(table["token"], table["replacement"], strict=True)) == {"a": "g", "gej": "t"}
+    assert summary.unused_replacements == ("N",)
+
+
+def test_a_dictionary_with_an_unknown_token_stops_before_anything_is_written(
+    folders: list[Path], prepared: Path, tmp_path: Path
+) -> None:
+    settings = InterpretConfig(edit="replace", replacements={"a": "gek"})
+    with pytest.raises(ConfigError, match="nearest is 'gej'"):
+        score_inline(folders[:1], prepared, tmp_path / "x.csv", settings=settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_labels_leaves_their_column_empty(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    unlabelled = write_prepared(tmp_path / "rows.parquet", make_tokenizer(), with_labels=False)
+    summary = score_inline(folders[:1], unlabelled, tmp_path / "x.csv", np.arange(2))
+    assert pd.read_csv(summary.path)["label"].isna().all()

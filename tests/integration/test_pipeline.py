@@ -1,0 +1,275 @@
+"""Every mode on a tiny file, in the order users run them, with what is left for their scripts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import biolm_ray
+from biolm_ray import load_config
+from biolm_ray.config.load import load_config as load
+from biolm_ray.demo.data import write_demo_data
+from biolm_ray.errors import ConfigError, DataError
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+SMALL_SALUKI = {"model.channels": 8, "model.num_layers": 3}
+COLUMNS = {
+    "tokensep": ",",
+    "idpos": "id",
+    "seqpos": "sequence",
+    "labelpos": "half_life_hours",
+    "splitpos": "fold",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "transcripts.tsv"
+    write_demo_data(path, num_rows=45)
+    return path
+
+
+def settings_for(data: Path, output: Path, **more) -> dict:
+    return {
+        "task": "regression",
+        "filepath": str(data),
+        "outputpath": str(output),
+        "batchsize": 8,
+        "nepochs": 2,
+        "blocksize": 1024,
+        **COLUMNS,
+        **SMALL_SALUKI,
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def experiment(data: Path, tmp_path_factory) -> Path:
+    """Three folds, cross-validated once for all tests that only read."""
+    output = tmp_path_factory.mktemp("experiment")
+    biolm_ray.finetune(load_config(None, "fine-tune", settings_for(data, output)))
+    return output
+
+
+def test_fine_tuning_leaves_every_file_of_the_contract(experiment: Path):
+    fold_files = {
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "test_predictions.csv",
+        "rank_deltas.csv",
+        "train_results.json",
+        "eval_results.json",
+        "test_results.json",
+        "all_results.json",
+        "trainer_state.json",
+    }
+    for fold in "012":
+        names = {path.name for path in (experiment / "fine-tune" / fold).iterdir()}
+        assert fold_files <= names
+        assert "checkpoint" not in names
+        assert list((experiment / "fine-tune" / "tboard" / fold).glob("events*"))
+    assert (experiment / "tokenizer.json").exists()
+    assert (experiment / "fine-tune" / "logs" / "run.log").read_text()
+
+
+def test_no_file_is_left_half_written(experiment: Path):
+    assert not [path for path in experiment.rglob("*") if path.name.startswith(".")]
+
+
+def test_every_row_is_predicted_once_out_of_fold_in_original_units(experiment: Path, data: Path):
+    table = pd.read_csv(experiment / "fine-tune" / "out_of_fold.csv")
+    rows = pd.read_csv(data, sep="\t")
+    assert table["sequence"].tolist() == rows["id"].tolist()
+    assert table["fold"].tolist() == rows["fold"].tolist()
+    assert np.allclose(table["label"], rows["half_life_hours"])
+
+
+def test_the_summary_holds_folds_mean_deviation_and_pooled(experiment: Path):
+    folder = experiment / "fine-tune"
+    summary = json.loads((folder / "cross_validation.json").read_text())
+    each = [summary["folds"][fold]["test_mse"] for fold in "012"]
+    assert summary["mean"]["test_mse"] == pytest.approx(np.mean(each))
+    table = pd.read_csv(folder / "out_of_fold.csv")
+    pooled = ((table["label"] - table["prediction"]) ** 2).mean()
+    assert summary["pooled"]["test_mse"] == pytest.approx(pooled)
+
+
+def test_the_resolved_configuration_runs_again_to_the_same_weights(experiment: Path, tmp_path):
+    again = load(experiment / "fine-tune" / "config.yaml", "fine-tune", {"outputpath": tmp_path})
+    biolm_ray.finetune(again)
+    for fold in "012":
+        paths = [root / "fine-tune" / fold / "model.safetensors" for root in (experiment, tmp_path)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_two_workers_learn_what_one_learns(data: Path, tmp_path):
+    """Batches, order and loss are the same; only batch statistics and dropout masks differ."""
+    histories = []
+    for workers in (0, 2):
+        output = tmp_path / str(workers)
+        plugin = Path(__file__).parents[2] / "examples" / "mean_pool_plugin.py"
+        settings = settings_for(
+            data,
+            output,
+            gradacc=2,
+            batchsize=4,
+            ngpus=workers,
+            **{"model.name": "mean_pool", "model.plugin": plugin},
+            splitratio="60,20,20",
+            splitpos=None,
+        )
+        for name in SMALL_SALUKI:
+            settings.pop(name)
+        biolm_ray.finetune(load_config(None, "fine-tune", settings))
+        state = json.loads((output / "fine-tune" / "trainer_state.json").read_text())
+        histories.append([entry["train_loss"] for entry in state["log_history"]])
+    assert histories[0] == pytest.approx(histories[1], rel=1e-5)
+
+
+def test_predicting_with_one_model_gives_its_test_predictions(experiment: Path, data, tmp_path):
+    settings = {
+        **{key: value for key, value in COLUMNS.items() if key != "splitpos"},
+        "filepath": str(data),
+        "outputpath": str(tmp_path),
+        "pretrainedmodel": str(experiment / "fine-tune" / "1"),
+    }
+    result = biolm_ray.predict(load_config(None, "predict", settings))
+    own = pd.read_csv(experiment / "fine-tune" / "1" / "test_predictions.csv").set_index("sequence")
+    written = pd.read_csv(result.path).set_index("sequence")
+    assert np.allclose(written.loc[own.index, "prediction"], own["prediction"], rtol=1e-4)
+    assert set(result.metrics) == {"mse", "mae", "r2", "pearson", "spearman"}
+
+
+def test_predicting_with_an_experiment_averages_its_folds_and_needs_no_labels(
+    experiment: Path, data, tmp_path
+):
+    settings = {
+        "tokensep": ",",
+        "idpos": "id",
+        "seqpos": "sequence",
+        "filepath": str(data),
+        "outputpath": str(tmp_path),
+        "pretrainedmodel": str(experiment),
+    }
+    result = biolm_ray.predict(load_config(None, "predict", settings))
+    assert result.table.columns.tolist() == ["sequence", "prediction", "prediction_std"]
+    assert (result.table["prediction_std"] > 0).all()
+
+
+def test_interpreting_scores_each_folds_own_test_rows(experiment: Path, data):
+    settings = settings_for(data, experiment, handletokens="remove", **{"interpret.folds": [2]})
+    result = biolm_ray.interpret(load_config(None, "interpret", settings))
+    table = pd.read_csv(result.tables[0].path)
+    assert result.tables[0].path == experiment / "fine-tune" / "2" / "loo_scores_remove.csv"
+    columns = ["sequence", "token", "label", "pred", "start_offset", "end_offset", "loo"]
+    assert table.columns.tolist()[: len(columns)] == columns
+    rows = pd.read_csv(data, sep="\t").query("fold == 2")
+    assert table["sequence"].unique().tolist() == rows["id"].tolist()
+    assert len(table) == rows["sequence"].str.count(",").add(1).sum()
+
+
+def test_a_new_file_is_interpreted_by_the_models_of_all_folds(experiment: Path, data, tmp_path):
+    new = tmp_path / "new.tsv"
+    new.write_text("".join(data.read_text().splitlines(keepends=True)[:3]))
+    settings = settings_for(
+        new,
+        tmp_path / "out",
+        pretrainedmodel=str(experiment),
+        handletokens="replace",
+        replacementdict="{'a': 'c'}",
+    )
+    result = biolm_ray.interpret(load_config(None, "interpret", settings))
+    table = pd.read_csv(result.tables[0].path)
+    assert table["replacement"].unique().tolist() == ["c"]
+    assert {"loo", "loo_std"} <= set(table.columns)
+
+
+def test_classification_weighs_classes_and_predicts_their_names(data: Path, tmp_path):
+    rows = pd.read_csv(data, sep="\t")
+    rows["label"] = np.where(
+        rows["half_life_hours"] > rows["half_life_hours"].median(), "long", "x"
+    )
+    path = tmp_path / "classes.tsv"
+    rows.to_csv(path, sep="\t", index=False)
+    settings = settings_for(path, tmp_path / "out", task="classification", labelpos="label")
+    result = biolm_ray.finetune(load_config(None, "fine-tune", settings))
+    assert result.report is not None
+    assert set(result.report.out_of_fold["prediction"]) <= {"long", "x"}
+    assert (tmp_path / "out" / "fine-tune" / "0" / "classification_report.csv").exists()
+    chances = result.report.out_of_fold[["probability_long", "probability_x"]].sum(axis=1)
+    assert np.allclose(chances, 1)
+
+
+def test_pre_training_is_found_by_fine_tuning(data: Path, tmp_path):
+    settings = settings_for(
+        data,
+        tmp_path,
+        encoding="bpe",
+        vocabsize=300,
+        blocksize=64,
+        nepochs=1,
+        **{"model.name": "xlnet", "model.d_model": 16, "model.n_layer": 1, "model.n_head": 2},
+        **{"model.d_inner": 16},
+    )
+    for name in SMALL_SALUKI:
+        settings.pop(name)
+    pretrained = biolm_ray.pretrain(load_config(None, "pre-train", settings))
+    assert pretrained.metrics["eval_perplexity"] > 1
+    biolm_ray.finetune(load_config(None, "fine-tune", settings))
+    log = (tmp_path / "fine-tune" / "logs" / "run.log").read_text()
+    assert f"model xlnet, as in {tmp_path / 'pre-train'}" in log
+
+
+def test_resume_keeps_finished_folds_and_refuses_other_settings(data: Path, tmp_path):
+    settings = settings_for(data, tmp_path)
+    biolm_ray.finetune(load_config(None, "fine-tune", settings))
+    (tmp_path / "fine-tune" / "1" / "done.json").unlink()
+    times = {f: (tmp_path / "fine-tune" / f / "model.safetensors").stat().st_mtime for f in "012"}
+    biolm_ray.finetune(load_config(None, "fine-tune", {**settings, "resume": True}))
+    later = {f: (tmp_path / "fine-tune" / f / "model.safetensors").stat().st_mtime for f in "012"}
+    assert [f for f in "012" if later[f] > times[f]] == ["1"]
+    changed = {**settings, "resume": True, "training.learning_rate": 0.5}
+    with pytest.raises(ConfigError, match=r"differing: training\.learning_rate"):
+        biolm_ray.finetune(load_config(None, "fine-tune", changed))
+
+
+def test_resume_with_a_number_trains_on_from_the_best_weights(data: Path, tmp_path):
+    settings = settings_for(data, tmp_path, splitratio="60,20,20", splitpos=None)
+    biolm_ray.finetune(load_config(None, "fine-tune", settings))
+    first = json.loads((tmp_path / "fine-tune" / "trainer_state.json").read_text())
+    biolm_ray.finetune(load_config(None, "fine-tune", {**settings, "resume": 3}))
+    second = json.loads((tmp_path / "fine-tune" / "trainer_state.json").read_text())
+    assert len(second["log_history"]) == 3
+    losses = [state["log_history"][0]["train_loss"] for state in (first, second)]
+    assert losses[1] < losses[0]
+
+
+def test_data_can_be_prepared_without_training(data: Path, tmp_path):
+    settings = settings_for(data, tmp_path, getdata=True)
+    result = biolm_ray.finetune(load_config(None, "fine-tune", settings))
+    assert result.prepared.exists()
+    assert result.report is None
+    assert not (tmp_path / "fine-tune" / "0").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"batchsize": 100}, ConfigError, "batchsize 100 is larger than the 15 training rows"),
+        ({"model.variant": "reference", "blocksize": 16}, ConfigError, "blocksize 16 is too short"),
+        ({"model.chanels": 8}, ConfigError, "did you mean 'channels'"),
+        ({"model.name": "salukki"}, ConfigError, "saluki"),
+        ({"labelpos": "id"}, DataError, "is not a finite number"),
+        ({"testsplits": "['7']"}, DataError, "7"),
+        ({"ngpus": 2, "gradacc": 1}, ConfigError, "gradacc 1 cannot be dealt to 2 workers"),
+    ],
+)
+def test_what_cannot_work_is_told_before_training(data, tmp_path, change, error, message):
+    settings = settings_for(data, tmp_path, **change)
+    with pytest.raises(error, match=message):
+        biolm_ray.finetune(load_config(None, "fine-tune", settings))
+    assert not list(tmp_path.rglob("model.safetensors"))

@@ -1,0 +1,262 @@
+"""The command line: flags, modes, help and exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from biolm_ray import cli
+from biolm_ray.config.schema import MODES, Config
+from biolm_ray.errors import BiolmError, DataError, ResourceError, TrainingError
+
+FLAGS = [
+    "--_3utr", "--atomicreplacements", "--batchsize", "--blocksize", "--centertoken",
+    "--columnsep", "--config", "--configfile", "--crossvalidation", "--dev", "--devsplits",
+    "--encoding", "--filepath", "--forcenewdata", "--fromscratch", "--getdata", "--gradacc",
+    "--handletokens", "--help", "--idpos", "--inferenceonsplits", "--labelpos", "--lefttailing",
+    "--maxtokenlength", "--minfreq", "--model", "--model_config", "--nepochs", "--ngpus",
+    "--nomarkers", "--non3utr", "--only512", "--outputpath", "--patience", "--plugin",
+    "--pretrainedmodel", "--replacementdict", "--replacespecifier", "--resume", "--samplesize",
+    "--scaling", "--seqpos", "--set", "--silent", "--specifiersep", "--splitpos", "--splitratio",
+    "--stripheader", "--task", "--testsplits", "--tokensep", "--version", "--vocabsize",
+    "--weightedregression", "--weightpos", "-h",
+]  # fmt: skip
+
+LEAST = [
+    "--filepath", "rows.tsv", "--seqpos", "2", "--labelpos", "3", "--task", "regression",
+    "--pretrainedmodel", "old", "--set", "tune.space.patience=[1, 2]",
+]  # fmt: skip
+
+
+class Stages(ModuleType):
+    """Stands for biolm_ray.stages; keeps what it was called with."""
+
+    def __init__(self) -> None:
+        super().__init__("biolm_ray.stages")
+        self.calls: list[tuple[str, Config]] = []
+        self.error: BaseException | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def stage(config: Config) -> None:
+            self.calls.append((name, config))
+            if self.error is not None:
+                raise self.error
+
+        return stage
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
+    fake = Stages()
+    monkeypatch.setitem(sys.modules, "biolm_ray.stages", fake)
+    return fake
+
+
+def config_of(stages: Stages, *arguments: str) -> Config:
+    assert cli.main(["fine-tune", *LEAST, *arguments]) == 0
+    return stages.calls[-1][1]
+
+
+def test_the_flags_are_frozen() -> None:
+    assert cli.flags() == FLAGS
+
+
+@pytest.mark.parametrize(
+    ("mode", "stage"), list(zip(MODES, ["tokenize", "pretrain", "finetune", "predict", "interpret",
+                                        "tune"], strict=True))
+)  # fmt: skip
+def test_each_mode_runs_its_stage(stages: Stages, mode: str, stage: str) -> None:
+    assert cli.main([mode, *LEAST]) == 0
+    [(called, config)] = stages.calls
+    assert (called, config.mode) == (stage, mode)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "section", "key", "value"),
+    [
+        (["--stripheader"], "data", "has_header", True),
+        (["--stripheader", "False"], "data", "has_header", False),
+        (["--columnsep", ","], "data", "column_separator", ","),
+        (["--columnsep", "\\t"], "data", "column_separator", "\t"),
+        (["--columnsep", "|"], "data", "column_separator", "|"),
+        (["--resume"], "training", "resume", True),
+        (["--resume", "5"], "training", "resume", 5),
+        (["--resume", "auto"], "training", "resume", "auto"),
+        (["--splitratio", "85,15"], "splits", "ratio", (85, 15)),
+        (["--splitratio", "85", "15"], "splits", "ratio", (85, 15)),
+        (["--splitratio=85/15"], "splits", "ratio", (85, 15)),
+        (["--splitpos", "1", "--testsplits", "[[1], [2]]"], "splits", "test_splits",
+         (("1",), ("2",))),
+        (["--inferenceonsplits", "a", "b"], "data", "splits_to_use", ("a", "b")),
+        (["--crossvalidation", "5"], "splits", "num_folds", 5),
+        (["--splitpos", "1", "--crossvalidation"], "splits", "cross_validate", True),
+        (["--lefttailing"], "preprocessing", "cut_side", "left"),
+        (["--_3utr"], "preprocessing", "region", "utr3"),
+        (["--vocabsize", "20_000"], "tokenization", "vocabulary_size", 20_000),
+        (["--atomicreplacements", "{'gej': 'j'}"], "tokenization", "replacements", {"gej": "j"}),
+        (["--model", "xlnet"], "model", "name", "xlnet"),
+        (["--plugin", "mine.py"], "model", "plugin", "mine.py"),
+        (["--model_config", '{"n_layer": 2}'], "model", "options", {"n_layer": 2}),
+        (["--set", "model.rate=1e-3"], "model", "options", {"rate": 1e-3}),
+        (["--set", "training.learning_rate=1e-3"], "training", "learning_rate", 1e-3),
+        (["--set", "batchsize=8"], "training", "batch_size", 8),
+        (["--set", "data.token_separator=="], "data", "token_separator", "="),
+        (["--batchsize", "8", "--batchsize", "16"], "training", "batch_size", 16),
+    ],
+)  # fmt: skip
+def test_a_flag_reaches_its_setting(
+    stages: Stages, arguments: list[str], section: str, key: str, value: Any
+) -> None:
+    assert getattr(getattr(config_of(stages, *arguments), section), key) == value
+
+
+@pytest.mark.parametrize("flag", ["--configfile", "--config"])
+def test_flags_win_over_the_file(stages: Stages, tmp_path: Path, flag: str) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text("training: {general: {batchsize: 8, nepochs: 9}}\n")
+    training = config_of(stages, flag, str(file), "--batchsize", "32").training
+    assert (training.batch_size, training.num_epochs) == (32, 9)
+
+
+def test_the_mode_may_follow_a_flag_without_a_value(stages: Stages) -> None:
+    assert cli.main(["--silent", "fine-tune", *LEAST]) == 0
+    assert stages.calls[0][1].run.quiet
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fine-tune", "--batchsze", "8"],
+         "command line: --batchsze is not a flag; did you mean '--batchsize'?"),
+        (["fine-tune", "--batchsiz=8"],
+         "command line: --batchsiz is not a flag; did you mean '--batchsize'?"),
+        (["finetune"], "command line: 'finetune' is not a mode; did you mean 'fine-tune'?"),
+        ([], "command line: no mode given; write one of tokenize, "),
+        (["fine-tune", "x.yaml"], "command line: nothing is expected where 'x.yaml' stands"),
+        (["fine-tune", "--batchsize"], "command line: --batchsize: expected one argument"),
+        (["fine-tune", "--set", "seed"], "command line, --set: found 'seed'; expected section"),
+        (["fine-tune", "--set", "trainig.seed=1"],
+         "command line, --set trainig.seed: 'trainig' is not a section; did you mean 'training'?"),
+        (["fine-tune", *LEAST, "--batchsize", "x"],
+         "command line, --batchsize: found 'x'; expected a whole number above 0"),
+        (["fine-tune", *LEAST, "--task", "regresion"],
+         "command line, --task: found 'regresion'; expected one of regression, classification; "
+         "did you mean 'regression'?"),
+        (["fine-tune", "--configfile", "none.yaml"],
+         "none.yaml: there is no such configuration file"),
+        (["fine-tune"], "configuration: fine-tune needs a data file"),
+        (["demo-data", "--row", "5"], "command line: --row is not a flag; did you mean '--rows'?"),
+        (["demo-data", "--rows", "many"], "command line: --rows: invalid int value: 'many'"),
+        (["demo-data", "--rows", "0"], "command line: --rows must be above 0"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_ends_with_2_and_one_message(
+    stages: Stages, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {message}")
+    assert printed.err.count("\n") == 1
+    assert not printed.out
+    assert not stages.calls
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(DataError, 3), (ResourceError, 4), (TrainingError, 5), (BiolmError, 1)]
+)
+def test_an_error_of_a_stage_sets_the_exit_code(
+    stages: Stages, capsys: pytest.CaptureFixture[str], error: type[BiolmError], code: int
+) -> None:
+    stages.error = error("what is wrong")
+    assert cli.main(["fine-tune", *LEAST]) == code
+    assert capsys.readouterr().err == "error: what is wrong\n"
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    stages: Stages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.error = KeyboardInterrupt()
+    assert cli.main(["tune", *LEAST]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_defect_keeps_its_traceback(stages: Stages) -> None:
+    stages.error = RuntimeError("a defect")
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.main(["fine-tune", *LEAST])
+
+
+def test_help_shows_every_mode_with_an_example_and_every_flag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in (*MODES, "demo-data"):
+        assert f"python -m biolm_ray {command} --" in text
+    for flag in FLAGS:
+        assert flag in text
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_help_of_a_mode_shows_its_settings_with_defaults(
+    capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    assert cli.main([mode, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "data.path [unset] --filepath" in text
+    assert ("training.gradient_accumulation [1] --gradacc" in text) == (
+        mode in ("pre-train", "fine-tune", "predict", "tune")
+    )
+    assert ("interpret.edit [remove] --handletokens" in text) == (mode == "interpret")
+
+
+def test_the_examples_of_the_help_are_valid(stages: Stages, tmp_path: Path) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text("data: {path: a.tsv, sequence_column: 2, label_column: 3}\n"
+                    "tune: {space: {patience: [1, 2]}}\n")  # fmt: skip
+    for command, (_, example) in cli.COMMANDS.items():
+        if command != "demo-data":
+            arguments = example.replace("experiment.yaml", str(file)).split()
+            assert cli.main([command, *arguments]) == 0
+    assert len(stages.calls) == len(MODES)
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("biolm_ray ")
+
+
+def test_help_needs_no_heavy_library() -> None:
+    program = (
+        "import sys; from biolm_ray.cli import main; main(['--help']); "
+        "heavy = {'torch', 'ray', 'transformers', 'pandas', 'pyarrow', 'sklearn', 'numpy'}; "
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_takes_less_than_half_a_second_of_computing() -> None:
+    seconds = []
+    for _ in range(3):
+        before = getrusage(RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-m", "biolm_ray", "--help"], check=True, capture_output=True
+        )
+        after = getrusage(RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.5  # not by the clock, which other programs on the machine delay
+
+
+def test_demo_data_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "demo.tsv"
+    assert cli.main(["demo-data", "--output", str(file), "--rows", "5", "--seed", "2"]) == 0
+    assert f"wrote 5 rows to {file}" in capsys.readouterr().out
+    assert len(file.read_text().splitlines()) == 6

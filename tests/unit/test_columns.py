@@ -1,0 +1,107 @@
+"""Columns of a file and the fields of its lines."""
+
+import pytest
+
+from biolm_ray.config.schema import DataConfig
+from biolm_ray.data.columns import Layout, make_layout, read_line, read_number, shown, split_fields
+from biolm_ray.errors import ConfigError, DataError
+
+LAYOUT = Layout(separator="\t", id=0, sequence=1, label=2, label_kind="number")
+
+
+@pytest.mark.parametrize(
+    ("line", "separator", "fields"),
+    [
+        ("a,b,,c", ",", ["a", "b", "", "c"]),
+        ('"a,b",c', ",", ["a,b", "c"]),
+        ('x, "a,b" ,c', ",", ["x", "a,b ", "c"]),
+        ('"say ""a""",c', ",", ['say "a"', "c"]),
+        ('"",""', ",", ["", ""]),
+        ('5" long,c', ",", ['5" long', "c"]),
+        ('"a||b"||c', "||", ["a||b", "c"]),
+        ('"a" "b"', " ", ["a", "b"]),
+        ('a,"b', ",", None),
+    ],
+)
+def test_separators_within_quotes_do_not_count(line, separator, fields):
+    assert split_fields(line, separator) == fields
+
+
+@pytest.mark.parametrize("text", ["1", "-1.5", "+.5", "3.", "1e-5", "2E+3"])
+def test_decimal_numbers_are_read(text):
+    assert read_number(text) == float(text)
+
+
+@pytest.mark.parametrize("text", ["", "n/a", "nan", "inf", "1_000", "1,5", "0x10", "1e999", "١"])
+def test_other_texts_are_no_numbers(text):
+    assert read_number(text) is None
+
+
+def test_fields_are_stripped():
+    row = read_line(" g1 \t ac gu \t 1.5 ", LAYOUT)
+    assert (row.id, row.sequence, row.label, row.problem) == ("g1", "ac gu", 1.5, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "rule", "message"),
+    [
+        ("g1\tacgu", "columns", "has 2 columns, column 3 asked for as label"),
+        ("g1\t \t1", "sequence", "the sequence in column 2 is empty"),
+        ("\tacgu\t1", "id", "the id in column 1 is empty"),
+        ("g1\tacgu\tn/a", "label", "label 'n/a' in column 3 is not a finite number"),
+        ("g1\tacgu\t", "label", "the label in column 3 is empty"),
+        ('"g1\tacgu\t1', "quotes", "a double quote opens a field and is not closed on the line"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_told_by_column(line, rule, message):
+    assert read_line(line, LAYOUT).problem == (rule, message)
+
+
+def test_long_texts_are_shown_in_part():
+    assert shown("a" * 40) == "'" + "a" * 40 + "'"
+    assert shown("a" * 41) == "'" + "a" * 40 + "'..."
+
+
+def layout_of(header: list[str] | None = None, **columns) -> Layout:
+    config = DataConfig(path="x.tsv", **{"sequence_column": 2, **columns})
+    return make_layout(
+        config,
+        label_kind="number",
+        header=header,
+        num_columns=4,
+        where="x.tsv, line 1",
+    )
+
+
+def test_columns_are_found_by_number_and_by_name():
+    layout = layout_of(["id", "seq", "split", "y"], label_column="y", split_column=3)
+    assert layout.used == {"id": 0, "sequence": 1, "label": 3, "split": 2}
+
+
+def test_an_unknown_name_is_answered_with_the_names_there_are():
+    with pytest.raises(DataError) as caught:
+        layout_of(["id", "sequence", "half_life", "split"], label_column="halflife")
+    assert str(caught.value) == (
+        "x.tsv, line 1: no column is named 'halflife', asked for as label; the columns are "
+        "id, sequence, half_life, split; did you mean 'half_life'?"
+    )
+
+
+def test_a_name_that_stands_twice_is_refused():
+    with pytest.raises(DataError, match="2 columns are named 'y'"):
+        layout_of(["id", "seq", "y", "y"], label_column="y")
+
+
+def test_a_column_beyond_the_last_is_refused():
+    with pytest.raises(DataError, match="line 1: has 4 columns, column 5 asked for as label"):
+        layout_of(label_column=5)
+
+
+def test_a_name_needs_a_header():
+    with pytest.raises(ConfigError, match="set has_header: true"):
+        layout_of(label_column="y")
+
+
+def test_labels_need_a_column():
+    with pytest.raises(ConfigError, match=r"data\.label_column is not set"):
+        layout_of()

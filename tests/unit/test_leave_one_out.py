@@ -1,0 +1,220 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from biolm_ray.config.schema import InterpretConfig
+from biolm_ray.data.targets import Scaler, Targets
+from biolm_ray.errors import ConfigError
+from biolm_ray.inference.leave_one_out import make_planner, score_sequence
+from biolm_ray.inference.score_table import combine_scores, score_columns, score_table
+from biolm_ray.models.batches import Framing
+from biolm_ray.tokenization.tokenizer import Encoded
+
+WORDS = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", "a", "cg", "t"]
+
+
+class FakeTokenizer:
+    def __init__(self) -> None:
+        self.vocabulary = {word: index for index, word in enumerate(WORDS)}
+        self.special_ids = {word: self.vocabulary[word] for word in WORDS if word[0] == "["}
+
+    def tokens(self, token_ids) -> list[str]:
+        return [WORDS[index] for index in token_ids]
+
+    def num_letters(self, token_ids) -> np.ndarray:
+        return np.array([len(WORDS[index]) for index in token_ids], dtype=np.int64)
+
+
+class PlaceWeighted(nn.Module):
+    """Sums values of tokens, each times its place, so that every edit has its own result."""
+
+    def __init__(self, num_outputs: int = 1) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.arange(8.0)[:, None] * torch.arange(1.0, num_outputs + 1))
+        self.batch_sizes: list[int] = []
+        self.widths: list[int] = []
+
+    def forward(self, token_ids: Tensor, lengths: Tensor, specifiers: Tensor | None = None):
+        self.batch_sizes.append(len(token_ids))
+        self.widths.append(token_ids.shape[1])
+        places = torch.arange(1.0, token_ids.shape[1] + 1)
+        present = torch.arange(token_ids.shape[1]) < lengths[:, None]
+        summed = self.values[token_ids] * (places * present)[:, :, None]
+        outputs = summed.sum(dim=1) / 100
+        return outputs if specifiers is None else outputs + specifiers.sum(dim=(1, 2))[:, None]
+
+
+def make_model(*, classes: tuple[str, ...] | None = None, **framing) -> SimpleNamespace:
+    scaler = None if classes else Scaler(kind="standard", center=5.0, spread=2.0)
+    task = "classification" if classes else "regression"
+    targets = Targets(task=task, scaler=scaler, classes=classes)
+    return SimpleNamespace(
+        module=PlaceWeighted(targets.num_outputs).eval(),
+        card=SimpleNamespace(targets=targets),
+        tokenizer=FakeTokenizer(),
+        framing=Framing(**({"pad_id": 1, "block_size": 100} | framing)),
+    )
+
+
+def encode(*words: str, specifiers=None, center: int = -1) -> Encoded:
+    ids = np.array([WORDS.index(word) for word in words], dtype=np.int32)
+    return Encoded(ids, specifiers, center)
+
+
+def place_weighted(*words: str) -> float:
+    """The prediction of the fake model, in original units."""
+    total = sum(WORDS.index(word) * place for place, word in enumerate(words, start=1))
+    return total / 100 * 2.0 + 5.0
+
+
+REMOVE = make_planner(InterpretConfig(edit="remove"), FakeTokenizer())
+
+
+def test_a_score_is_the_prediction_after_the_edit_minus_the_one_before() -> None:
+    scores = score_sequence(make_model(), encode("a", "cg", "t"), REMOVE)
+    before = place_weighted("a", "cg", "t")
+    assert scores.original == pytest.approx([before])
+    expected = [place_weighted(*rest) - before for rest in (("cg", "t"), ("a", "t"), ("a", "cg"))]
+    assert scores.loo[:, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_masks_and_replacements_put_their_token_in_place() -> None:
+    model, before = make_model(), place_weighted("a", "cg", "t")
+    masked = score_sequence(
+        model, encode("a", "cg", "t"), make_planner(InterpretConfig(edit="mask"), FakeTokenizer())
+    )
+    assert masked.loo[1, 0] == pytest.approx(place_weighted("a", "[MASK]", "t") - before, abs=1e-6)
+    settings = InterpretConfig(edit="replace", replacements={"t": "a"})
+    plan = make_planner(settings, FakeTokenizer())
+    replaced = score_sequence(model, encode("a", "cg", "t"), plan)
+    assert replaced.positions.tolist() == [2]
+    assert replaced.new_ids is not None
+    assert replaced.new_ids.tolist() == [5]
+    assert replaced.loo[0, 0] == pytest.approx(place_weighted("a", "cg", "a") - before, abs=1e-6)
+
+
+def test_offsets_count_letters_of_the_whole_sequence_even_where_it_is_cut() -> None:
+    model = make_model(block_size=2, cut_side="left")
+    scores = score_sequence(model, encode("cg", "a", "cg", "t"), REMOVE)
+    assert scores.positions.tolist() == [2, 3]
+    assert scores.start_offsets.tolist() == [3, 5]
+    assert scores.end_offsets.tolist() == [5, 6]
+    assert scores.largest_difference < 1e-6
+
+
+def test_special_tokens_stand_around_every_variant() -> None:
+    model = make_model(prefix_ids=(2,), suffix_ids=(3,))
+    scores = score_sequence(model, encode("a", "t"), REMOVE)
+    before = place_weighted("[CLS]", "a", "t", "[SEP]")
+    expected = place_weighted("[CLS]", "t", "[SEP]") - before
+    assert scores.loo[0, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_equal_removals_are_run_once_and_nothing_is_padded() -> None:
+    model = make_model()
+    scores = score_sequence(model, encode("a", "a", "a", "t"), REMOVE, num_checks=0)
+    assert model.module.batch_sizes == [1, 2]
+    assert model.module.widths == [4, 3]
+    assert scores.loo[0, 0] == scores.loo[1, 0] == scores.loo[2, 0]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 7, 1000])
+def test_the_size_of_the_batches_does_not_change_the_scores(batch_tokens: int) -> None:
+    encoded = encode("a", "cg", "t", "a", "t")
+    scores = score_sequence(make_model(), encoded, REMOVE, batch_tokens=batch_tokens)
+    whole = score_sequence(make_model(), encoded, REMOVE)
+    assert scores.loo == pytest.approx(whole.loo, abs=1e-7)
+
+
+def test_a_batch_holds_no_more_tokens_than_allowed() -> None:
+    model = make_model()
+    encoded = encode(*["a", "t"] * 4)
+    score_sequence(model, encoded, REMOVE, batch_tokens=21, num_checks=0)
+    assert model.module.batch_sizes == [1, 3, 3, 2]
+
+
+def test_the_only_token_of_a_sequence_can_be_removed() -> None:
+    specifiers = np.ones((1, 1), dtype=np.float32)
+    scores = score_sequence(make_model(), encode("t", specifiers=specifiers), REMOVE)
+    expected = place_weighted("[PAD]") - place_weighted("t") - 2.0
+    assert scores.loo[0, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_checks_notice_a_wrong_score() -> None:
+    class Forgetful(PlaceWeighted):
+        def forward(self, token_ids, lengths, specifiers=None):
+            outputs = super().forward(token_ids, lengths, specifiers)
+            return outputs * (1.0 if len(token_ids) == 1 else 1.5)
+
+    model = make_model()
+    assert score_sequence(model, encode("a", "cg", "t"), REMOVE).largest_difference < 1e-6
+    model.module = Forgetful().eval()
+    assert score_sequence(model, encode("a", "cg", "t"), REMOVE).largest_difference > 0.01
+
+
+def test_every_class_is_scored_and_loo_is_that_of_the_predicted_one() -> None:
+    model = make_model(classes=("cytoplasm", "nucleus"))
+    scores = score_sequence(model, encode("a", "cg", "t"), REMOVE)
+    assert scores.loo.shape == (3, 2)
+    assert scores.loo.sum(axis=1) == pytest.approx(np.zeros(3), abs=1e-12)
+    table = score_table(
+        scores,
+        sequence_id="x",
+        label="cytoplasm",
+        tokenizer=model.tokenizer,
+        targets=model.card.targets,
+    )
+    assert list(table.columns) == score_columns("remove", model.card.targets, 1)
+    assert set(table["pred"]) == {"nucleus"}
+    assert table["loo"].tolist() == table["loo_nucleus"].tolist()
+    assert (table["loo_cytoplasm"] > 0).all()
+
+
+def test_the_table_has_the_columns_that_other_programs_read() -> None:
+    model = make_model()
+    settings = InterpretConfig(edit="replace", replacements={"t": "a"})
+    plan = make_planner(settings, FakeTokenizer())
+    scores = score_sequence(model, encode("cg", "t"), plan)
+    table = score_table(
+        scores, sequence_id="x", label=1.5, tokenizer=model.tokenizer, targets=model.card.targets
+    )
+    assert list(table.columns) == score_columns("replace", model.card.targets, 1)
+    row = table.to_dict(orient="records")[0]
+    assert row.pop("pred") == pytest.approx(place_weighted("cg", "t"))
+    assert row.pop("loo") == pytest.approx(
+        place_weighted("cg", "a") - place_weighted("cg", "t"), abs=1e-6
+    )
+    assert row == {
+        "sequence": "x",
+        "token": "t",
+        "replacement": "a",
+        "label": 1.5,
+        "start_offset": 2,
+        "end_offset": 3,
+    }
+
+
+def test_several_models_give_mean_and_sample_deviation() -> None:
+    first, second = make_model(), make_model()
+    with torch.no_grad():
+        second.module.values.mul_(3.0)
+    encoded = encode("a", "cg", "t")
+    one, three = (score_sequence(model, encoded, REMOVE) for model in (first, second))
+    both = combine_scores([one, three])
+    assert both.loo == pytest.approx(2 * one.loo, abs=1e-6)
+    assert both.loo_std == pytest.approx(np.abs(one.loo) * 2**0.5, abs=1e-6)
+    table = score_table(
+        both, sequence_id="x", label=None, tokenizer=first.tokenizer, targets=first.card.targets
+    )
+    assert list(table.columns) == score_columns("remove", first.card.targets, 2)
+    assert table["label"].isna().all()
+
+
+def test_masking_without_a_mask_token_is_refused() -> None:
+    tokenizer = FakeTokenizer()
+    tokenizer.special_ids = {"[PAD]": 1}
+    with pytest.raises(ConfigError, match=r"needs a \[MASK\] token"):
+        make_planner(InterpretConfig(edit="mask"), tokenizer)

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.inference.perturb import (
+    EQUALS_ORIGINAL,
+    Source,
+    build_variants,
+    plan_masks,
+    plan_removals,
+    plan_replacements,
+)
+from biolm_ray.inference.replacements import replacement_ids, unused_replacements
+
+VOCABULARY = {
+    text: {"": token_id} for token_id, text in enumerate(["a", "c", "g", "t", "gej"], start=7)
+}
+
+
+def views(edits) -> list[list[int]]:
+    return build_variants(edits, np.arange(len(edits.positions))).token_ids.tolist()
+
+
+def test_removal_from_a_sequence_cut_on_the_right_pulls_in_the_next_token() -> None:
+    edits = plan_removals(Source(token_ids=np.array([1, 2, 3, 4, 5]), room=3))
+    assert edits.positions.tolist() == [0, 1, 2]
+    assert views(edits) == [[2, 3, 4], [1, 3, 4], [1, 2, 4]]
+
+
+def test_removal_from_a_sequence_cut_on_the_left_pulls_in_the_token_before() -> None:
+    edits = plan_removals(Source(token_ids=np.array([1, 2, 3, 4, 5]), room=3, cut_side="left"))
+    assert edits.positions.tolist() == [2, 3, 4]
+    assert views(edits) == [[2, 4, 5], [2, 3, 5], [2, 3, 4]]
+
+
+def test_a_centred_crop_follows_its_centre_when_a_token_before_it_goes() -> None:
+    edits = plan_removals(Source(token_ids=np.array([1, 2, 3, 4, 5, 6, 7]), room=3, center=3))
+    assert edits.positions.tolist() == [2, 3, 4]
+    assert views(edits) == [[2, 4, 5], [3, 5, 6], [3, 4, 6]]
+
+
+def test_a_removed_token_takes_its_specifiers_with_it() -> None:
+    specifiers = np.array([[1.0], [2.0], [3.0]], dtype=np.float32)
+    edits = plan_removals(Source(token_ids=np.array([5, 5, 6]), specifiers=specifiers, room=9))
+    variants = build_variants(edits, np.array([1]))
+    assert variants.specifiers is not None
+    assert variants.specifiers.tolist() == [[[1.0], [3.0]]]
+    assert edits.same_as.tolist() == [0, 1, 2]
+
+
+def test_equal_neighbours_are_removed_only_once() -> None:
+    edits = plan_removals(Source(token_ids=np.array([1, 1, 2, 2, 2, 1]), room=9))
+    assert edits.same_as.tolist() == [0, 0, 2, 2, 2, 5]
+
+
+def test_a_removal_that_pulls_in_an_equal_token_changes_nothing() -> None:
+    edits = plan_removals(Source(token_ids=np.array([1, 2, 2, 2]), room=3))
+    assert edits.same_as.tolist() == [0, EQUALS_ORIGINAL, EQUALS_ORIGINAL]
+
+
+def test_the_only_token_can_be_removed() -> None:
+    edits = plan_removals(Source(token_ids=np.array([4]), room=3, center=0))
+    assert views(edits) == [[]]
+
+
+def test_a_mask_keeps_the_specifiers() -> None:
+    specifiers = np.array([[1.0], [2.0]], dtype=np.float32)
+    edits = plan_masks(Source(token_ids=np.array([5, 6]), specifiers=specifiers, room=9), 4)
+    variants = build_variants(edits, np.arange(2))
+    assert variants.token_ids.tolist() == [[4, 6], [5, 4]]
+    assert variants.specifiers is not None
+    assert variants.specifiers[:, :, 0].tolist() == [[1.0, 2.0], [1.0, 2.0]]
+
+
+def test_a_token_replaced_by_itself_is_new_only_if_its_specifiers_go() -> None:
+    specifiers = np.array([[1.0], [0.0]], dtype=np.float32)
+    source = Source(token_ids=np.array([7, 7]), specifiers=specifiers, room=9)
+    kept = plan_replacements(source, {7: 7}, drop_specifiers=False)
+    assert kept.same_as.tolist() == [EQUALS_ORIGINAL, EQUALS_ORIGINAL]
+    dropped = plan_replacements(source, {7: 7}, drop_specifiers=True)
+    assert dropped.same_as.tolist() == [0, EQUALS_ORIGINAL]
+
+
+def test_building_a_row_that_is_not_planned_is_refused() -> None:
+    edits = plan_removals(Source(token_ids=np.array([1, 2]), room=9))
+    with pytest.raises(DataError, match="row 2 is outside a plan of 2 edits"):
+        build_variants(edits, np.array([0, 2]))
+
+
+def test_a_replacement_dictionary_becomes_ids() -> None:
+    assert replacement_ids({"a": "g", "gej": "t"}, VOCABULARY) == {7: 9, 11: 10}
+
+
+def test_a_token_at_the_start_is_replaced_by_one_that_is_spelled_for_the_start() -> None:
+    readable = {"ac": {"": 1, "^": 2}, "g": {"": 3, "^": 4}, "t": {"": 5}}
+    assert replacement_ids({"ac": "g"}, readable) == {1: 3, 2: 4}
+    assert replacement_ids({"ac": "t"}, readable) == {1: 5, 2: 5}
+
+
+def test_an_unknown_new_token_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match=r"'gey' is not in the vocabulary .* nearest is 'gej'"):
+        replacement_ids({"a": "gey"}, VOCABULARY)
+
+
+def test_keys_that_match_no_token_are_left_out_and_listed() -> None:
+    assert replacement_ids({"a": "g", "N": "t"}, VOCABULARY) == {7: 9}
+    assert unused_replacements({"a": "g", "N": "t"}, VOCABULARY) == ("N",)
+
+
+@pytest.mark.parametrize(
+    ("replacements", "message"), [({}, "needs a dictionary"), ({"N": "a"}, "none of its 1 keys")]
+)
+def test_a_dictionary_that_can_replace_nothing_is_refused(replacements, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replacement_ids(replacements, VOCABULARY)

@@ -1,0 +1,52 @@
+import pytest
+
+from biolm_ray.config.schema import ResourcesConfig
+from biolm_ray.errors import ResourceError
+from biolm_ray.experiment.placement import place
+from biolm_ray.experiment.runtime import Cluster
+
+
+def cluster(cpus: int, gpus: int = 0, most_gpus: int = 0, most_cpus: int = 0) -> Cluster:
+    return Cluster(
+        joined=True,
+        num_cpus=cpus,
+        most_cpus=max(cpus, most_cpus),
+        num_gpus=gpus,
+        most_gpus=max(gpus, most_gpus),
+    )
+
+
+def test_a_laptop_trains_as_many_folds_as_it_has_cores():
+    placement = place(cluster(8), ResourcesConfig(), num_models=10)
+    assert (placement.num_workers, placement.use_gpu, placement.parallel) == (1, False, 8)
+    assert placement.cpus_per_worker == 1
+    assert placement.note == "1 CPU worker per model (no GPU here), 8 of 10 at a time"
+
+
+def test_a_single_model_takes_all_cores():
+    assert place(cluster(8), ResourcesConfig(num_gpus=0), num_models=1).cpus_per_worker == 8
+
+
+def test_two_workers_share_the_cores_of_a_fold():
+    placement = place(cluster(8), ResourcesConfig(num_gpus=2), num_models=2)
+    assert (placement.num_workers, placement.parallel, placement.cpus_per_worker) == (2, 2, 2)
+
+
+def test_more_workers_than_cores_take_a_share_of_one_each():
+    placement = place(cluster(2), ResourcesConfig(num_gpus=4), num_models=3)
+    assert (placement.parallel, placement.cpus_per_worker) == (1, 0.5)
+
+
+def test_gpus_that_an_autoscaler_can_start_count():
+    placement = place(cluster(2, most_gpus=8), ResourcesConfig(num_gpus=2), num_models=10)
+    assert (placement.use_gpu, placement.parallel) == (True, 4)
+
+
+def test_more_gpus_than_the_cluster_can_have_are_refused():
+    with pytest.raises(ResourceError, match="can have 3 at the most; set ngpus to 2"):
+        place(cluster(8, gpus=3), ResourcesConfig(num_gpus=4), num_models=1)
+
+
+def test_the_number_of_folds_at_a_time_can_be_set():
+    placement = place(cluster(8), ResourcesConfig(parallel_folds=2), num_models=10)
+    assert (placement.parallel, placement.cpus_per_worker) == (2, 4)

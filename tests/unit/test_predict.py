@@ -1,0 +1,102 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from biolm_ray.data.targets import Scaler, Targets
+from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.inference import predict
+from biolm_ray.inference.predict import check_same_tokens, predict_rows, predict_with_models
+from biolm_ray.models.batches import Framing
+from biolm_ray.tokenization.tokenizer import Encoded
+
+SEQUENCES = [[1, 2, 3, 4, 5], [6], [7, 7, 7], [2, 4]]
+
+
+class Summing(nn.Module):
+    """Adds up the tokens that it is shown."""
+
+    def __init__(self, factor: float, num_outputs: int) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(factor * torch.arange(1.0, num_outputs + 1))
+
+    def forward(self, token_ids: Tensor, lengths: Tensor, specifiers: Tensor | None = None):
+        return token_ids.sum(dim=1, keepdim=True) * self.factors
+
+
+class FakePrepared:
+    num_specifiers = 0
+
+    def encoded(self, row: int) -> Encoded:
+        return Encoded(np.array(SEQUENCES[row], dtype=np.int32))
+
+
+def make_model(factor: float = 1.0, classes: tuple[str, ...] | None = None, **framing):
+    scaler = None if classes else Scaler(kind="standard", center=0.0, spread=10.0)
+    task = "classification" if classes else "regression"
+    targets = Targets(task=task, scaler=scaler, classes=classes)
+    card = SimpleNamespace(
+        model="summing", targets=targets, inputs=SimpleNamespace(num_specifiers=0)
+    )
+    return SimpleNamespace(
+        module=Summing(factor, targets.num_outputs).eval(),
+        card=card,
+        tokenizer=SimpleNamespace(vocabulary={"a": 0}),
+        framing=Framing(**({"pad_id": 0, "block_size": 3} | framing)),
+    )
+
+
+def test_rows_are_cropped_as_the_model_sees_them_and_predicted_in_their_order() -> None:
+    predictions = predict_rows(make_model(), FakePrepared(), np.array([2, 0, 1]))
+    assert predictions.tolist() == [210.0, 60.0, 60.0]
+    left = predict_rows(make_model(cut_side="left"), FakePrepared(), np.array([0]))
+    assert left.tolist() == [120.0]
+
+
+def test_predictions_do_not_depend_on_how_many_rows_are_read_at_once(monkeypatch) -> None:
+    rows, calls = np.array([3, 1, 0, 2]), []
+    whole = predict_rows(make_model(), FakePrepared(), rows)
+    monkeypatch.setattr(predict, "ROWS_AT_ONCE", 3)
+    parts = predict_rows(
+        make_model(), FakePrepared(), rows, progress=lambda *done: calls.append(done)
+    )
+    assert parts.tolist() == whole.tolist()
+    assert calls == [(3, 4), (4, 4)]
+
+
+def test_several_models_give_mean_and_sample_deviation() -> None:
+    models = [make_model(1.0), make_model(3.0)]
+    mean, deviation = predict_with_models(models, FakePrepared(), np.array([1]))
+    assert mean.tolist() == [120.0]
+    assert deviation is not None
+    assert deviation == pytest.approx([60.0 * 2**0.5])
+
+
+def test_one_model_has_no_deviation() -> None:
+    assert predict_with_models([make_model()], FakePrepared(), np.array([1]))[1] is None
+
+
+def test_classes_are_predicted_as_probabilities() -> None:
+    model = make_model(0.1, classes=("low", "high"))
+    probabilities = predict_rows(model, FakePrepared(), np.array([0, 1]))
+    assert probabilities.shape == (2, 2)
+    assert probabilities.sum(axis=1) == pytest.approx([1.0, 1.0])
+
+
+def test_data_with_other_channels_than_the_model_knows_is_refused() -> None:
+    model = make_model()
+    model.card.inputs.num_specifiers = 2
+    with pytest.raises(DataError, match=r"carry 0 specifier values, but model summing .* on 2"):
+        predict_rows(model, FakePrepared(), np.array([0]))
+
+
+def test_models_that_read_or_predict_differently_are_not_averaged() -> None:
+    first, second = make_model(), make_model()
+    check_same_tokens([first, second], ["one", "two"])
+    second.tokenizer.vocabulary = {"b": 0}
+    with pytest.raises(ConfigError, match="two and one have different vocabularies"):
+        check_same_tokens([first, second], ["one", "two"])
+    with pytest.raises(ConfigError, match="two predicts the classes x, y, one predicts a number"):
+        check_same_tokens([first, make_model(classes=("x", "y"))], ["one", "two"])

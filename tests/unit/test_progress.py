@@ -1,0 +1,52 @@
+from io import StringIO
+
+from biolm_ray.experiment.progress import Board, Display, describe, readable_time
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_board_keeps_the_newest_value_of_everything():
+    board = Board()
+    board.report("fold 0", {"progress": 0.5, "train_loss": 2.0})
+    board.report("fold 0", {"progress": 1.0, "eval_loss": 1.0})
+    assert board.events() == {"fold 0": {"progress": 1.0, "train_loss": 2.0, "eval_loss": 1.0}}
+
+
+def test_a_line_names_epoch_losses_and_time_left():
+    line = describe("fold 3", {"progress": 1.5, "train_loss": 0.25, "eval_pearson": 0.5}, 4, 90)
+    assert line == (
+        "    fold 3  epoch  1.50/4  train loss 0.2500  eval pearson 0.5000  at most 1 min 30 s left"
+    )
+
+
+def test_without_a_terminal_a_line_appears_once_per_finished_epoch():
+    stream = StringIO()
+    display = Display(num_epochs=2, stream=stream)
+    for event in ({"progress": 0.5}, {"progress": 1.0, "epoch": 1.0}, {"progress": 1.2}):
+        display.update({"fold 0": {"epoch": 1.0, **event} if "epoch" in event else event})
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_on_a_terminal_lines_are_drawn_over():
+    stream = Terminal()
+    display = Display(num_epochs=2, stream=stream)
+    display.update({"fold 0": {"progress": 0.5}, "fold 1": {"progress": 0.1}})
+    display.update({"fold 0": {"progress": 0.6}, "fold 1": {"progress": 0.2}})
+    assert stream.getvalue().count("\x1b[2A") == 1
+    assert stream.getvalue().count("\x1b[2K") == 4
+
+
+def test_the_time_left_follows_from_the_pace_so_far():
+    times = iter([0.0, 30.0])
+    stream = Terminal()
+    display = Display(num_epochs=4, stream=stream, clock=lambda: next(times))
+    display.update({"fold 0": {"progress": 1.0}})
+    display.update({"fold 0": {"progress": 2.0}})
+    assert "at most 1 min 0 s left" in stream.getvalue()
+
+
+def test_durations_read_as_people_say_them():
+    assert [readable_time(s) for s in (42.4, 200, 7500)] == ["42 s", "3 min 20 s", "2 h 5 min"]

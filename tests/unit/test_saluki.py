@@ -1,0 +1,229 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from biolm_ray.errors import ConfigError
+from biolm_ray.models.saluki import SPEC, Saluki, SalukiOptions, one_hot_columns
+from biolm_ray.models.saluki_reference import shortest_block
+from biolm_ray.models.spec import ModelInputs
+from biolm_ray.models.strip import RowConvolution, lay_end_to_end
+
+SPECIALS = {"[UNK]": 0, "[PAD]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "[BOS]": 5, "[EOS]": 6}
+
+
+def _inputs(vocabulary_size=11, num_specifiers=0, block_size=512, num_outputs=1):
+    return ModelInputs(
+        vocabulary_size=vocabulary_size,
+        special_ids=SPECIALS,
+        num_specifiers=num_specifiers,
+        num_outputs=num_outputs,
+        block_size=block_size,
+    )
+
+
+def _batch(lengths, inputs):
+    generator = torch.Generator().manual_seed(1)
+    shape = (len(lengths), max(lengths))
+    token_ids = torch.randint(0, inputs.vocabulary_size, shape, generator=generator)
+    specifiers = torch.randn(*shape, inputs.num_specifiers, generator=generator)
+    return token_ids, torch.tensor(lengths), specifiers if inputs.num_specifiers else None
+
+
+def _plain_saluki(module, token_ids, specifiers):
+    """The definition for one sequence, written with the library's layers and no strip."""
+    stored = module.state_dict()
+    width = module.num_columns
+    rows = torch.eye(width + 1, width, dtype=torch.float64)[module.columns[token_ids]]
+    if specifiers is not None:
+        rows = torch.cat([rows, specifiers.double()], dim=1)
+
+    def convolved(rows, name):
+        weight = stored[f"{name}.weight"].permute(2, 1, 0)
+        bias = stored[f"{name}.bias"]
+        image = F.conv1d(rows.T[None], weight, bias, padding=weight.shape[2] // 2)[0].T
+        norm = stored[f"{name}.norm.weight"], stored[f"{name}.norm.bias"]
+        return F.layer_norm(image, image.shape[1:], *norm)
+
+    rows = F.relu(convolved(rows, "entry"))
+    for layer in range(len(module.tower)):
+        padded = F.pad(rows, (0, 0, 0, len(rows) % 2))
+        normed = convolved(padded, f"tower.{layer}")
+        rows = F.relu(F.max_pool1d(normed.T[None], 2)[0].T)
+    states, _ = module.gru(rows.flip(0)[None])
+    return module.head(states[:, -1])[0]
+
+
+def test_special_tokens_have_no_one_hot_column():
+    assert one_hot_columns(_inputs()).tolist() == [4] * 7 + [0, 1, 2, 3]
+
+
+def test_the_convolution_equals_the_library_and_its_gradient_is_right():
+    torch.manual_seed(0)
+    rows = torch.randn(9, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, 3, 2, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(2, dtype=torch.float64, requires_grad=True)
+    expected = F.conv1d(rows.T[None], weight.permute(2, 1, 0), bias, padding=2)[0].T
+    torch.testing.assert_close(RowConvolution.apply(rows, weight, bias), expected)
+    assert torch.autograd.gradcheck(RowConvolution.apply, (rows, weight, bias))
+
+
+def test_sequences_lie_end_to_end_with_gaps_between():
+    columns = torch.tensor([[1, 1, 1], [2, 9, 9]])
+    none = torch.zeros(2, dtype=torch.long)
+    strip = lay_end_to_end(columns, torch.tensor([3, 1]), None, none, stride=4, gap=4, outside=7)
+    assert strip.columns.tolist() == [1, 1, 1, 7, 7, 7, 7, 7, 2, 7, 7, 7, 7, 7, 7, 7]
+    assert strip.inside.nonzero()[:, 0].tolist() == [0, 1, 2, 8]
+    assert strip.starts.tolist() == [0, 8]
+
+
+@pytest.mark.parametrize("vocabulary_size", [11, 60])
+@pytest.mark.parametrize("num_specifiers", [0, 2])
+def test_the_strip_gives_what_each_sequence_gives_alone_by_definition(
+    vocabulary_size, num_specifiers
+):
+    torch.manual_seed(0)
+    inputs = _inputs(vocabulary_size, num_specifiers, num_outputs=2)
+    module = Saluki(SalukiOptions(channels=6, num_layers=3), inputs).double().eval()
+    lengths = [1, 2, 7, 8, 9, 40, 63, 64, 65]
+    token_ids, sizes, specifiers = _batch(lengths, inputs)
+    outputs = module(token_ids, sizes, specifiers)
+    for row, length in enumerate(lengths):
+        own = None if specifiers is None else specifiers[row, :length]
+        expected = _plain_saluki(module, token_ids[row, :length], own)
+        torch.testing.assert_close(outputs[row], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 9])
+def test_neighbours_never_meet_whatever_the_kernel(kernel):
+    torch.manual_seed(0)
+    inputs = _inputs()
+    options = SalukiOptions(channels=4, num_layers=2, kernel=kernel)
+    module = Saluki(options, inputs).double().eval()
+    token_ids, lengths, _ = _batch([8, 12, 3], inputs)
+    together = module(token_ids, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        alone = module(token_ids[row : row + 1, :length], lengths[row : row + 1])
+        torch.testing.assert_close(together[row], alone[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", ["default", "reference"])
+def test_every_parameter_gets_a_gradient(variant):
+    torch.manual_seed(0)
+    inputs = _inputs(num_specifiers=1, block_size=40)
+    module = SPEC.build(SalukiOptions(variant=variant, channels=8, num_layers=2), inputs)
+    module(*_batch([30, 17, 5], inputs)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_specifiers_change_the_result():
+    torch.manual_seed(0)
+    inputs = _inputs(num_specifiers=1)
+    module = Saluki(SalukiOptions(channels=8, num_layers=2), inputs).eval()
+    token_ids, lengths, specifiers = _batch([20], inputs)
+    assert specifiers is not None
+    assert not torch.equal(
+        module(token_ids, lengths, specifiers), module(token_ids, lengths, 2 * specifiers)
+    )
+
+
+def test_it_learns_a_motif_count_within_seconds():
+    torch.manual_seed(0)
+    inputs = _inputs()
+    generator = torch.Generator().manual_seed(2)
+    token_ids = torch.randint(7, 11, (96, 60), generator=generator)
+    labels = ((token_ids[:, 1:] == 8) & (token_ids[:, :-1] == 7)).sum(1).float()
+    labels = (labels - labels.mean()) / labels.std()
+    module = Saluki(SalukiOptions(channels=24, num_layers=3, dropout=0.0), inputs)
+    optimizer = torch.optim.AdamW(module.parameters(), 3e-3)
+    lengths = torch.full((32,), 60)
+    for _ in range(20):
+        for rows in torch.randperm(96, generator=generator).split(32):
+            loss = F.mse_loss(module(token_ids[rows], lengths)[:, 0], labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert loss.item() < 0.3
+
+
+def test_shortest_block_is_the_fewest_rows_that_leave_one():
+    def rows_left(rows, num_layers, kernel):
+        rows -= kernel - 1
+        for _ in range(num_layers):
+            rows = (rows - kernel + 1) // 2
+        return rows
+
+    for num_layers, kernel in ((6, 5), (2, 3), (0, 5)):
+        shortest = shortest_block(num_layers, kernel)
+        assert rows_left(shortest, num_layers, kernel) == 1
+        assert rows_left(shortest - 1, num_layers, kernel) < 1
+
+
+def test_the_reference_refuses_blocks_shorter_than_its_convolutions():
+    options = SalukiOptions(variant="reference")
+    assert SPEC.min_length(options) == 320
+    with pytest.raises(ConfigError, match="blocksize 319 is too short"):
+        SPEC.build(options, _inputs(block_size=319))
+
+
+@pytest.mark.parametrize("block_size", [320, 384, 777])
+@pytest.mark.parametrize("length", [1, 64, 65, 320])
+def test_the_reference_leaves_out_padding_without_changing_the_result(block_size, length):
+    torch.manual_seed(0)
+    inputs = _inputs(block_size=block_size)
+    module = SPEC.build(SalukiOptions(variant="reference", channels=4), inputs).double().eval()
+    token_ids, lengths, _ = _batch([length], inputs)
+    whole = F.pad(token_ids, (0, block_size - length), value=1)
+    torch.testing.assert_close(
+        module(token_ids, lengths), module(whole, lengths), rtol=0, atol=1e-13
+    )
+
+
+def test_recipes_differ_by_variant():
+    default = SPEC.recipe(SalukiOptions())
+    reference = SPEC.recipe(SalukiOptions(variant="reference"))
+    assert (default.schedule, default.batch_size, default.stop_metric) == ("cosine", 32, "pearson")
+    assert (reference.schedule, reference.batch_size, reference.gradient_clip) == (
+        "constant",
+        16,
+        0.4,
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("variant", ["default", "reference"])
+def test_a_gpu_gives_the_result_of_the_cpu(variant):
+    torch.manual_seed(0)
+    inputs = _inputs(num_specifiers=2)
+    module = SPEC.build(SalukiOptions(variant=variant, channels=8), inputs).double().eval()
+    token_ids, lengths, specifiers = _batch([1, 70, 300], inputs)
+    assert isinstance(module, nn.Module)
+    assert specifiers is not None
+    expected = module(token_ids, lengths, specifiers)
+    found = module.cuda()(token_ids.cuda(), lengths.cuda(), specifiers.cuda())
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-9)
+
+
+def test_training_shifts_sequences_and_evaluation_does_not():
+    model = SPEC.build(SalukiOptions(channels=8, dropout=0.0), _inputs())
+    batch = torch.randint(7, 11, (4, 90)), torch.full((4,), 90)
+    states = []
+    model.gru.register_forward_hook(lambda *call: states.append(call[2][0].shape[1]))
+    model.train()
+    trained = [model(*batch) for _ in range(3)]
+    model.eval()
+    evaluated = [model(*batch) for _ in range(2)]
+    assert not torch.equal(trained[0], trained[1])
+    assert torch.equal(*evaluated)
+    assert max(states[:3]) == 3
+    assert states[3:] == [2, 2]
+
+
+def test_a_shifted_sequence_keeps_all_its_rows():
+    model = SPEC.build(SalukiOptions(channels=8, num_layers=2, shift=0), _inputs()).eval()
+    tokens, lengths = torch.randint(7, 11, (1, 13)), torch.tensor([13])
+    for shift in range(4):
+        model._draw_shifts = lambda lengths, shift=shift: torch.full_like(lengths, shift)
+        changed = tokens.clone()
+        changed[0, 0] = 7 + (tokens[0, 0] - 6) % 4
+        assert not torch.equal(model(tokens, lengths), model(changed, lengths))

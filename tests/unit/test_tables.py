@@ -1,0 +1,209 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biolm_ray.data.targets import Scaler, Targets
+from biolm_ray.errors import DataError
+from biolm_ray.inference.distribute import LooSummary
+from biolm_ray.report.tables import out_of_fold_table, summary_table, write_summary
+from biolm_ray.report.text import describe_scoring, text_facts, text_table
+from biolm_ray.training.fold_tables import (
+    class_report,
+    prediction_table,
+    rank_table,
+    write_predictions,
+    write_results,
+    write_table,
+)
+
+NUMBERS = Targets(task="regression", scaler=Scaler(kind="standard", center=1.0, spread=2.0))
+CLASSES = Targets(task="classification", classes=("low", "high"))
+
+
+def test_ranks_count_from_one_and_equal_values_share_theirs() -> None:
+    table = rank_table(["a", "b", "c"], np.array([3.0, 1.0, 1.0]), np.array([0.1, 0.3, 0.2]))
+    assert list(table.columns) == [
+        "seqs",
+        "label",
+        "label_rank",
+        "pred",
+        "pred_rank",
+        "rank_delta",
+    ]
+    assert table["label_rank"].tolist() == [3.0, 1.5, 1.5]
+    assert table["pred_rank"].tolist() == [1.0, 3.0, 2.0]
+    assert table["rank_delta"].tolist() == [-2.0, 1.5, 0.5]
+
+
+def test_a_class_report_has_a_row_for_each_class_and_average() -> None:
+    report = class_report(["low", "high", "high", "low"], ["low", "high", "low", "low"])
+    by_class = report.set_index("class")
+    assert list(by_class.index) == ["high", "low", "macro avg", "weighted avg", "accuracy"]
+    assert by_class.loc["low", "precision"] == pytest.approx(2 / 3)
+    assert by_class.loc["high", "recall"] == 0.5
+    assert by_class.loc["accuracy", "f1-score"] == 0.75
+    assert by_class["support"].tolist() == [2, 2, 4, 4, 4]
+
+
+def test_a_prediction_table_leaves_out_labels_that_there_are_not() -> None:
+    table = prediction_table(["a", "b"], None, np.array([1.0, 2.0]), NUMBERS)
+    assert list(table.columns) == ["sequence", "prediction"]
+
+
+def test_class_predictions_are_named_and_followed_by_probabilities() -> None:
+    table = prediction_table(
+        ["a", "b"],
+        ["low", "high"],
+        np.array([[0.9, 0.1], [0.3, 0.7]]),
+        CLASSES,
+        deviations=np.array([[0.01, 0.02], [0.03, 0.04]]),
+    )
+    assert table.to_dict(orient="list") == {
+        "sequence": ["a", "b"],
+        "label": ["low", "high"],
+        "prediction": ["low", "high"],
+        "prediction_std": [0.01, 0.04],
+        "probability_low": [0.9, 0.3],
+        "probability_high": [0.1, 0.7],
+    }
+
+
+def test_a_regression_fold_leaves_predictions_and_ranks_in_original_units(tmp_path: Path) -> None:
+    prepared = SimpleNamespace(ids=["a", "b", "c"], labels=np.array([1.0, 2.0, 3.0]))
+    outputs = np.array([[0.1], [1 / 3]])
+    write_predictions(tmp_path, prepared, np.array([2, 0]), outputs, NUMBERS)
+    table = pd.read_csv(tmp_path / "test_predictions.csv", dtype=str)
+    assert table["sequence"].tolist() == ["c", "a"]
+    assert table["label"].astype(float).tolist() == [3.0, 1.0]
+    assert table["prediction"].astype(float).tolist() == [0.1 * 2 + 1, 1 / 3 * 2 + 1]
+    ranks = pd.read_csv(tmp_path / "rank_deltas.csv")
+    assert ranks["rank_delta"].tolist() == [-1.0, 1.0]
+    assert not (tmp_path / "classification_report.csv").exists()
+
+
+def test_a_classification_fold_leaves_predictions_and_a_class_report(tmp_path: Path) -> None:
+    prepared = SimpleNamespace(ids=["a", "b"], labels=["high", "low"])
+    outputs = np.array([[0.0, 2.0], [0.0, 1.0]])
+    write_predictions(tmp_path, prepared, np.array([0, 1]), outputs, CLASSES)
+    table = pd.read_csv(tmp_path / "test_predictions.csv")
+    assert table["prediction"].tolist() == ["high", "high"]
+    assert (tmp_path / "classification_report.csv").is_file()
+    assert not (tmp_path / "rank_deltas.csv").exists()
+
+
+def test_results_are_written_in_files_by_part_under_the_names_of_the_reference(
+    tmp_path: Path,
+) -> None:
+    metrics = {"test_spearman": 0.5, "eval_loss": 0.25, "epoch": 3.0, "eval_r2": float("nan")}
+    write_results(tmp_path, metrics)
+    assert json.loads((tmp_path / "test_results.json").read_text()) == {
+        "epoch": 3.0,
+        "test_spearman rho": 0.5,
+    }
+    everything = json.loads((tmp_path / "all_results.json").read_text())
+    assert everything == {
+        "epoch": 3.0,
+        "eval_loss": 0.25,
+        "eval_r2": None,
+        "test_spearman rho": 0.5,
+    }
+    assert not (tmp_path / "train_results.json").exists()
+
+
+def write_fold(folder: Path, ids: list[str]) -> Path:
+    predictions = np.arange(len(ids)) / 7
+    write_table(
+        folder / "test_predictions.csv",
+        prediction_table(ids, np.ones(len(ids)), predictions, NUMBERS),
+    )
+    return folder
+
+
+def test_the_out_of_fold_table_has_every_row_once_in_the_order_of_the_data(tmp_path: Path) -> None:
+    folders = {
+        0: write_fold(tmp_path / "0", ["s3", "007"]),
+        1: write_fold(tmp_path / "1", ["NA", "s2"]),
+    }
+    table = out_of_fold_table(folders, {0: np.array([3, 0]), 1: np.array([1, 2])})
+    assert list(table.columns) == ["sequence", "fold", "label", "prediction"]
+    assert table["sequence"].tolist() == ["007", "NA", "s2", "s3"]
+    assert table["fold"].tolist() == [0, 1, 1, 0]
+    assert table["prediction"].tolist() == [1 / 7, 0.0, 1 / 7, 0.0]
+
+
+def test_classes_stay_texts_in_the_out_of_fold_table(tmp_path: Path) -> None:
+    targets = Targets(task="classification", classes=("01", "2"))
+    predictions = prediction_table(["a"], ["01"], np.array([[0.25, 0.75]]), targets)
+    write_table(tmp_path / "test_predictions.csv", predictions)
+    table = out_of_fold_table({0: tmp_path}, {0: np.array([0])})
+    assert table.to_dict(orient="records") == [
+        {
+            "sequence": "a",
+            "fold": 0,
+            "label": "01",
+            "prediction": "2",
+            "probability_01": 0.25,
+            "probability_2": 0.75,
+        }
+    ]
+
+
+def test_a_fold_whose_predictions_are_of_other_rows_is_refused(tmp_path: Path) -> None:
+    folders = {0: write_fold(tmp_path / "0", ["a", "b"])}
+    with pytest.raises(DataError, match="has 2 rows, but its fold tests 3"):
+        out_of_fold_table(folders, {0: np.arange(3)})
+    with pytest.raises(DataError, match=r"test_predictions.csv is missing"):
+        out_of_fold_table({0: tmp_path / "1"}, {0: np.arange(3)})
+
+
+def test_the_summary_ends_with_mean_and_sample_deviation(tmp_path: Path) -> None:
+    table = summary_table(
+        {1: {"test_r2": 0.4}, 0: {"test_r2": 0.2, "test_mse": 1.5}}, pooled={"test_r2": 0.31}
+    )
+    assert table["fold"].tolist() == ["0", "1", "mean", "standard deviation", "pooled"]
+    assert table["test_r2"].tolist() == pytest.approx([0.2, 0.4, 0.3, 0.02**0.5, 0.31])
+    text = write_summary(tmp_path, table)
+    assert text.splitlines()[-1].split() == ["pooled", "0.3100", "-"]
+    assert json.loads((tmp_path / "cross_validation.json").read_text()) == {
+        "folds": {
+            "0": {"test_r2": 0.2, "test_mse": 1.5},
+            "1": {"test_r2": 0.4, "test_mse": None},
+        },
+        "mean": {"test_r2": pytest.approx(0.3), "test_mse": 1.5},
+        "standard_deviation": {"test_r2": pytest.approx(0.02**0.5), "test_mse": None},
+        "pooled": {"test_r2": 0.31, "test_mse": None},
+    }
+    assert (tmp_path / "cross_validation.txt").read_text() == text + "\n"
+    assert len(pd.read_csv(tmp_path / "cross_validation.csv")) == 5
+
+
+def test_a_text_table_aligns_texts_left_and_numbers_right() -> None:
+    table = pd.DataFrame({"fold": ["0", "mean"], "r2": [0.5, float("nan")], "rows": [10, 9]})
+    assert text_table(table, digits=2) == (
+        "fold    r2  rows\n----  ----  ----\n0     0.50    10\nmean     -     9"
+    )
+
+
+def test_facts_stand_below_each_other() -> None:
+    assert text_facts({"rows": 3, "best r2": 0.25}, digits=2) == "rows     3\nbest r2  0.25"
+
+
+def test_a_finished_scoring_run_tells_its_rate_and_largest_difference() -> None:
+    summary = LooSummary(
+        num_sequences=2,
+        num_positions=3000,
+        num_reused=1000,
+        seconds=20.0,
+        largest_difference=2.4e-7,
+        path=Path("loo_scores_replace.csv"),
+        unused_replacements=("z",),
+    )
+    assert describe_scoring(summary) == (
+        "3,000 edits of 2 sequences scored, 1,000 of them by an earlier run in 20 s "
+        "(100 positions/s); largest difference to an independent full pass: 2.4e-07\n"
+        "never met in the vocabulary: z"
+    )

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import numpy as np
+
+from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
+from biolm_ray.inference.units import (
+    LARGEST_COST,
+    UnitResult,
+    finished_unit,
+    make_units,
+    save_unit,
+    table_path,
+    work_key,
+)
+
+
+def test_units_hold_every_row_once_and_in_order() -> None:
+    rows = np.random.default_rng(0).permutation(100)
+    units = make_units(rows, np.arange(1, 101), room=60)
+    assert [row for unit in units for row in unit.rows] == rows.tolist()
+    assert [unit.index for unit in units] == list(range(len(units)))
+    assert sum(unit.num_tokens for unit in units) == np.minimum(np.arange(1, 101), 60).sum()
+
+
+def test_only_a_single_sequence_costs_more_than_the_share_of_a_unit() -> None:
+    lengths = np.array([100, 2000, 10, 10, 10_000, 300, 300] * 20)
+    units = make_units(np.arange(len(lengths)), lengths, room=12_288)
+    assert all(unit.cost <= LARGEST_COST or len(unit.rows) == 1 for unit in units)
+    assert sum(unit.cost for unit in units) == (lengths**2).sum()
+
+
+def test_little_work_is_still_cut_into_pieces() -> None:
+    units = make_units(np.arange(64), np.full(64, 100), room=512)
+    assert len(units) == 16
+
+
+def test_no_rows_make_no_units() -> None:
+    assert make_units(np.arange(0), np.arange(0), room=10) == []
+
+
+def test_a_unit_counts_as_finished_only_once_all_is_written(tmp_path: Path) -> None:
+    unit = make_units(np.arange(1), np.array([5]), room=10)[0]
+    assert finished_unit(tmp_path, unit) is None
+    table_path(tmp_path, unit).write_text("half a table")
+    assert finished_unit(tmp_path, unit) is None
+    result = UnitResult(num_tokens=5, num_scores=5, largest_difference=1e-7)
+    save_unit(tmp_path, unit, "x,a\n", result)
+    assert finished_unit(tmp_path, unit) == result
+
+
+def test_work_is_named_by_weights_rows_edit_and_cropping_but_not_by_the_number_of_workers(
+    tmp_path: Path,
+) -> None:
+    prepared = tmp_path / "data.parquet"
+    prepared.write_bytes(b"data")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"one")
+    folders, rows = [weights.parent], np.arange(3)
+
+    plain = InterpretConfig()
+
+    def key(settings=plain, rows=rows, preprocessing=None) -> str:
+        return work_key(folders, prepared, rows, settings, preprocessing)
+
+    before = key()
+    assert key(InterpretConfig(num_workers=7)) == before
+    assert key(InterpretConfig(edit="mask")) != before
+    assert key(rows=rows[:2]) != before
+    assert key(preprocessing=PreprocessingConfig(block_size=64)) != before
+    weights.write_bytes(b"two")
+    assert key() != before
