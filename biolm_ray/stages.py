@@ -14,7 +14,7 @@ from biolm_ray.config.schema import Config
 from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
 from biolm_ray.experiment.placement import place
 from biolm_ray.experiment.pretraining import pretrain_model
-from biolm_ray.experiment.progress import Display
+from biolm_ray.experiment.progress import Display, ScoringProgress
 from biolm_ray.experiment.running import raise_failures
 from biolm_ray.experiment.runtime import Cluster, connected
 from biolm_ray.experiment.search import SearchResult, search
@@ -35,7 +35,7 @@ from biolm_ray.inference.prediction import predict_on_ray
 from biolm_ray.logs import logged
 from biolm_ray.report.cross_validation import CrossValidationReport, report_folds
 from biolm_ray.report.predictions import report_predictions
-from biolm_ray.report.text import describe_scoring, text_facts
+from biolm_ray.report.text import describe_data, describe_scoring, text_facts
 from biolm_ray.tokenization.prepare import prepare
 from biolm_ray.tokenization.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
@@ -206,6 +206,7 @@ def interpret(config: Config) -> InterpretResult:
             config.preprocessing,
             num_workers=num_workers,
             gpu_per_worker=min(1.0, cluster.num_gpus / num_workers),
+            progress=ScoringProgress(log),
         )
         for summary in summaries:
             log.info("%s\nscores: %s", describe_scoring(summary), summary.path)
@@ -245,5 +246,5 @@ def _prepare(config: Config, tokenizer: Tokenizer, folder: Path) -> PreparedData
     target = Path(config.output_path) / "prepared"
     prepared = prepare(config, tokenizer, target, label_kind=label_kind(config))
     tokenizer.save(folder)
-    log.info("%s", text_facts(prepared.summary))
+    log.info("%s", describe_data(prepared, config.preprocessing.block_size))
     return prepared

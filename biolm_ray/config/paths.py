@@ -1,5 +1,6 @@
 """Paths that mean the same in every process of a run."""
 
+import os
 from pathlib import Path
 
 from biolm_ray.config.schema import Config
@@ -12,7 +13,8 @@ def is_uri(path: str) -> bool:
 
 def absolute(path: str) -> str:
     """Make a path absolute, expanding ~; a URI stays as it is."""
-    return path if is_uri(path) else str(Path(path).expanduser().absolute())
+    # Not Path.resolve: a shared folder may be a link that leads elsewhere on other nodes.
+    return path if is_uri(path) else os.path.abspath(Path(path).expanduser())  # noqa: PTH100
 
 
 def with_absolute_paths(config: Config) -> Config:

@@ -245,11 +245,10 @@ def _disjoint_folds(
     parts = deal(sizes, seeded_generator(seed, 0, "k-fold"), classes)
     kind = f"random division into {num_folds} disjoint folds"
     folds = []
-    for index, test in enumerate(parts):
-        validation = parts[(index + 1) % num_folds] if num_folds > 2 else test[:0]
-        used = _mask(np.concatenate([test, validation]), num_rows)
-        fold = _fold(index, ~used, _mask(validation, num_rows), _mask(test, num_rows), kind)
-        folds.append(fold if num_folds > 2 else _hold_out_validation(fold, seed, classes))
+    for index, rows in enumerate(parts):
+        test = _mask(rows, num_rows)
+        fold = _fold(index, ~test, np.zeros_like(test), test, kind)
+        folds.append(_hold_out_validation(fold, seed, classes))
     return folds
 
 

@@ -9,6 +9,7 @@ from biolm_ray.demo.outcome import describe_results, element_recovery, log_corre
 from biolm_ray.experiment.runtime import connected
 
 EPOCHS = 12
+NUM_FOLDS = 3
 
 
 def run_demo(folder: Path, *, num_rows: int = 600, num_epochs: int = EPOCHS) -> str:
@@ -22,7 +23,7 @@ def run_demo(folder: Path, *, num_rows: int = 600, num_epochs: int = EPOCHS) -> 
         "idpos": "id",
         "seqpos": "sequence",
         "labelpos": "half_life_hours",
-        "splitpos": "fold",
+        "crossvalidation": NUM_FOLDS,
         "encoding": "atomic",
         "blocksize": 1024,
         "nepochs": num_epochs,

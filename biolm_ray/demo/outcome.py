@@ -41,8 +41,6 @@ def element_recovery(scores: Path, elements: Path, top_share: float = TOP_SHARE)
 
     Edits are ranked by the rise relative to the prediction (loo / pred): an element shortens any
     half-life by the same factor, so in hours the long-lived transcripts would stand above all.
-    Scores of masking point at elements far better than those of removal, which also shifts all
-    that follows against the grid of the pooling layers.
 
     Args:
         scores: A table of leave-one-out scores of atomic tokens, in hours.

@@ -1,5 +1,6 @@
 """What all models that train side by side are doing, shown as it happens."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +36,41 @@ def describe(
     if seconds_left:
         parts.append(f"at most {readable_time(seconds_left)} left")
     return "  ".join(parts)
+
+
+class ScoringProgress:
+    """Says every few seconds how many positions are scored, at what rate, and how long is left."""
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        clock: Callable[[], float] = time.monotonic,
+        every_seconds: float = 10.0,
+    ) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._every_seconds = every_seconds
+        self._first: tuple[float, int] | None = None
+        self._said = clock()
+
+    def __call__(self, num_done: int, num_all: int) -> None:
+        now = self._clock()
+        if self._first is None or num_done < self._first[1]:
+            self._first = (now, num_done)
+        if now - self._said < self._every_seconds:
+            return
+        rate = (num_done - self._first[1]) / max(now - self._first[0], 1e-9)
+        if rate <= 0:
+            return
+        self._said = now
+        left = readable_time((num_all - num_done) / rate)
+        self._logger.info(
+            "%s of %s positions, %.0f a second, %s left",
+            f"{num_done:,}",
+            f"{num_all:,}",
+            rate,
+            left,
+        )
 
 
 def readable_time(seconds: float) -> str:

@@ -44,7 +44,9 @@ def score_table(
     tokenizer: Tokenizer,
     targets: Targets,
 ) -> pd.DataFrame:
-    """Lay out the scores of one sequence, one row per edit (see `score_columns`).
+    """Lay out the scores of one sequence, one row per edit.
+
+    It may have more columns than `score_columns` asks to be written.
 
     For classes, `pred` names the predicted class of the original and `loo` is the change of its
     probability; `loo_<class>` holds the change of every class.

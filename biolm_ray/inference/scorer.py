@@ -12,7 +12,7 @@ from torch import nn
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
 from biolm_ray.inference.leave_one_out import make_planner, score_sequence
 from biolm_ray.inference.predict import check_fits, check_same_tokens
-from biolm_ray.inference.score_table import combine_scores, score_table
+from biolm_ray.inference.score_table import combine_scores, score_columns, score_table
 from biolm_ray.inference.units import Unit, UnitResult, save_unit
 from biolm_ray.models.saved import SavedModel, load_model
 from biolm_ray.tokenization.prepared import PreparedData
@@ -51,6 +51,9 @@ class UnitScorer:
         self.device = "cuda" if job.use_gpu and torch.cuda.is_available() else "cpu"
         self.models = load_models(job)
         self.plan = make_planner(job.settings, self.models[0].tokenizer)
+        self.columns = score_columns(
+            job.settings.edit, self.models[0].card.targets, len(self.models)
+        )
         self.prepared = PreparedData.open(job.prepared)
         for model in self.models:
             check_fits(model, self.prepared)
@@ -65,7 +68,8 @@ class UnitScorer:
                 table, row_difference = self._score_row(row)
                 difference = max(difference, row_difference)
                 tables.append(table)
-        text = "".join(table.to_csv(index=False, header=False) for table in tables)
+        written = {"columns": self.columns, "index": False, "header": False}
+        text = "".join(table.to_csv(**written) for table in tables)
         result = UnitResult(unit.num_tokens, sum(len(table) for table in tables), difference)
         save_unit(self.job.parts, unit, text, result)
         return result

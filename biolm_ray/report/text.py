@@ -6,6 +6,7 @@ import pandas as pd
 
 from biolm_ray.experiment.progress import readable_time
 from biolm_ray.inference.distribute import LooSummary
+from biolm_ray.tokenization.prepared import PreparedData
 
 
 def text_table(table: pd.DataFrame, *, digits: int = 4) -> str:
@@ -32,6 +33,26 @@ def text_facts(facts: Mapping[str, object], *, digits: int = 4) -> str:
     return "\n".join(
         f"{name.ljust(width)}  {_cell(value, digits)}" for name, value in facts.items()
     )
+
+
+def describe_data(prepared: PreparedData, block_size: int) -> str:
+    """Say what a prepared data set holds, and what of it a model will not see."""
+    summary = prepared.summary
+    lengths = [f"{summary[f'length_{name}']:,.0f}" for name in ("min", "median", "p95", "max")]
+    lines = [
+        f"{summary['rows']:,} rows, {summary['tokens']:,} tokens; length min {lengths[0]}, "
+        f"median {lengths[1]}, 95th percentile {lengths[2]}, max {lengths[3]}"
+    ]
+    num_longer = prepared.num_longer(block_size)
+    if num_longer:
+        lines.append(f"{num_longer:,} rows are longer than the block size {block_size}")
+    if summary["unknown_tokens"]:
+        most = ", ".join(f"'{token}' {count}x" for token, count in summary["unknown_examples"])
+        lines.append(
+            f"{summary['unknown_tokens']:,} tokens ({summary['unknown_share']:.2%}) are not in the "
+            f"vocabulary and read as [UNK]: {most}"
+        )
+    return "\n".join(lines)
 
 
 def describe_scoring(summary: LooSummary) -> str:

@@ -160,13 +160,17 @@ def test_predicting_with_an_experiment_averages_its_folds_and_needs_no_labels(
     assert (result.table["prediction_std"] > 0).all()
 
 
-def test_interpreting_scores_each_folds_own_test_rows(experiment: Path, data):
-    settings = settings_for(data, experiment, handletokens="remove", **{"interpret.folds": [2]})
+@pytest.mark.parametrize("edit", ["remove", "mask"])
+def test_interpreting_scores_each_folds_own_test_rows(experiment: Path, data, edit):
+    settings = settings_for(data, experiment, handletokens=edit, **{"interpret.folds": [2]})
     result = biolm_ray.interpret(load_config(None, "interpret", settings))
     table = pd.read_csv(result.tables[0].path)
-    assert result.tables[0].path == experiment / "fine-tune" / "2" / "loo_scores_remove.csv"
+    assert result.tables[0].path == experiment / "fine-tune" / "2" / f"loo_scores_{edit}.csv"
     columns = ["sequence", "token", "label", "pred", "start_offset", "end_offset", "loo"]
-    assert table.columns.tolist()[: len(columns)] == columns
+    assert table.columns.tolist() == columns
+    assert (table["end_offset"] - table["start_offset"]).tolist() == [1] * len(table)
+    labels = pd.read_csv(data, sep="\t").set_index("id")["half_life_hours"]
+    assert np.allclose(table["label"], labels[table["sequence"]])
     rows = pd.read_csv(data, sep="\t").query("fold == 2")
     assert table["sequence"].unique().tolist() == rows["id"].tolist()
     assert len(table) == rows["sequence"].str.count(",").add(1).sum()

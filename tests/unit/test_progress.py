@@ -1,6 +1,7 @@
+import logging
 from io import StringIO
 
-from biolm_ray.experiment.progress import Board, Display, describe, readable_time
+from biolm_ray.experiment.progress import Board, Display, ScoringProgress, describe, readable_time
 
 
 class Terminal(StringIO):
@@ -50,3 +51,15 @@ def test_the_time_left_follows_from_the_pace_so_far():
 
 def test_durations_read_as_people_say_them():
     assert [readable_time(s) for s in (42.4, 200, 7500)] == ["42 s", "3 min 20 s", "2 h 5 min"]
+
+
+def test_scoring_tells_rate_and_time_left_at_most_every_few_seconds(caplog):
+    times = iter([0.0, 0.0, 5.0, 20.0])
+    logger = logging.getLogger("scoring")
+    progress = ScoringProgress(logger, clock=lambda: next(times))
+    with caplog.at_level(logging.INFO, "scoring"):
+        for num_done in (0, 500, 2000):
+            progress(num_done, 5000)
+    assert [record.getMessage() for record in caplog.records] == [
+        "2,000 of 5,000 positions, 100 a second, 30 s left"
+    ]

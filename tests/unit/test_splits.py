@@ -104,17 +104,10 @@ def test_a_ratio_wins_over_the_split_column_and_says_so():
     assert fold.description == "random 50/50 split; the split column is not used"
 
 
-def test_k_folds_test_every_row_once():
-    folds = plan(num_rows=10, num_folds=5)
-    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(10))
-    for fold, following in zip(folds, folds[1:] + folds[:1], strict=True):
-        assert fold.validation.tolist() == following.test.tolist()
-        assert len(fold.train) == 6
-
-
-def test_two_folds_validate_on_a_tenth_of_the_training_rows():
-    folds = plan(num_rows=40, num_folds=2)
-    assert [(len(f.train), len(f.validation), len(f.test)) for f in folds] == [(18, 2, 20)] * 2
+def test_k_folds_test_every_row_once_and_validate_on_a_tenth_of_the_others():
+    folds = plan(num_rows=60, num_folds=3)
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(60))
+    assert [(len(f.train), len(f.validation), len(f.test)) for f in folds] == [(36, 4, 20)] * 3
 
 
 def test_k_folds_hold_their_share_of_every_class():
