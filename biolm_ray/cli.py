@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print(
-            "interrupted; what is finished is kept, so run the same command again to go on",
+            "interrupted; what is finished is kept. Run the same command again to go on: with "
+            "--resume when training, as it is for tune and interpret",
             file=sys.stderr,
         )
         return 130

@@ -226,11 +226,11 @@ def tune(config: Config) -> SearchResult:
             prepared=prepared.path,
             tokenizer=folder,
             folds=tuple(folds),
-            placement=place(cluster, config.resources, num_models=1),
+            placement=place(cluster, config.resources, config.tune.num_samples),
             folder=folder / "trials",
             weights=weights,
         )
-        result = search(config, cluster, trial, folder)
+        result = search(config, trial, folder)
         log.info(
             "best %s %.4f: %s\nrun it: %s",
             result.metric,

@@ -8,12 +8,16 @@ from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from biolm_ray.errors import BiolmError, TrainingError
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.progress import Board, Display
 
 MAX_RETRIES = 2
+# A trial of Ray Tune holds a placement group, and would have the tasks it starts fit into it.
+OUTSIDE_ANY_GROUP = PlacementGroupSchedulingStrategy(PlacementGroup.empty())
 
 
 class Job(Protocol):
@@ -61,7 +65,11 @@ def run_jobs(
 def _submit(job: Any, work: Callable, placement: Placement, board: Any) -> ray.ObjectRef:
     """Send off a job: inside one task with a single worker, else with workers of its own."""
     if placement.num_workers == 1:
-        options = {"num_cpus": placement.cpus_per_worker, "num_gpus": int(placement.use_gpu)}
+        options: dict[str, Any] = {
+            "num_cpus": placement.cpus_per_worker,
+            "num_gpus": int(placement.use_gpu),
+            "scheduling_strategy": OUTSIDE_ANY_GROUP,
+        }
     else:
         here = ray.get_runtime_context().get_node_id()
         options = {"num_cpus": 0, "label_selector": {"ray.io/node-id": here}}

@@ -1,11 +1,13 @@
 """Search settings with Ray Tune; a trial is judged by the mean of a metric over the folds."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
@@ -13,8 +15,7 @@ from ray.tune.search.optuna import OptunaSearch
 from biolm_ray.config.load import with_settings, write_config
 from biolm_ray.config.schema import Config, Range
 from biolm_ray.errors import ConfigError, TrainingError
-from biolm_ray.experiment.placement import place
-from biolm_ray.experiment.runtime import Cluster
+from biolm_ray.experiment.running import root_cause
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.files import write_json
 from biolm_ray.training.metrics import HIGHER_IS_BETTER
@@ -43,7 +44,7 @@ class SearchResult:
     trials: list[dict[str, Any]]
 
 
-def search(config: Config, cluster: Cluster, trial: Trial, folder: Path) -> SearchResult:
+def search(config: Config, trial: Trial, folder: Path) -> SearchResult:
     """Try settings until the number of samples or the time is used up.
 
     A search that was broken off is continued; its finished trials are kept.
@@ -51,6 +52,7 @@ def search(config: Config, cluster: Cluster, trial: Trial, folder: Path) -> Sear
     Raises:
         ConfigError: There is nothing to vary.
         TrainingError: No trial finished.
+        KeyboardInterrupt: It was broken off; Ray Tune has kept what is needed to go on.
     """
     if not config.tune.space:
         raise ConfigError(
@@ -58,14 +60,18 @@ def search(config: Config, cluster: Cluster, trial: Trial, folder: Path) -> Sear
             "tune: {space: {training.learning_rate: {low: 1e-4, high: 1e-2, log: true}}}"
         )
     metric = search_metric(config)
-    tuner = _tuner(config, cluster, trial, folder, metric)
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    tuner = _tuner(config, trial, folder, metric)
     results = tuner.fit()
+    if any(result.error is None and not (result.metrics or {}).get("done") for result in results):
+        raise KeyboardInterrupt
     trials = [
         {
             "settings": result.config,
             metric: (result.metrics or {}).get(metric),
             "folds": (result.metrics or {}).get("fold", 0),
-            "error": None if result.error is None else str(result.error)[-500:],
+            "error": None if result.error is None else str(root_cause(result.error))[-500:],
         }
         for result in results
     ]
@@ -106,7 +112,7 @@ def _domain(values: Sequence[Any] | Range) -> Any:
     return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
 
 
-def _tuner(config: Config, cluster: Cluster, trial: Trial, folder: Path, metric: str) -> tune.Tuner:
+def _tuner(config: Config, trial: Trial, folder: Path, metric: str) -> tune.Tuner:
     trainable = tune.with_resources(
         tune.with_parameters(run_trial, trial=trial, metric=metric), TRIAL_RESOURCES
     )
@@ -116,7 +122,6 @@ def _tuner(config: Config, cluster: Cluster, trial: Trial, folder: Path, metric:
         return tune.Tuner.restore(
             str(stored), trainable, resume_unfinished=True, restart_errored=True
         )
-    placement = place(cluster, config.resources, config.tune.num_samples)
     mode = "max" if HIGHER_IS_BETTER[metric] else "min"
     return tune.Tuner(
         trainable,
@@ -126,7 +131,7 @@ def _tuner(config: Config, cluster: Cluster, trial: Trial, folder: Path, metric:
             mode=mode,
             num_samples=config.tune.num_samples,
             time_budget_s=config.tune.budget_minutes and config.tune.budget_minutes * 60,
-            max_concurrent_trials=config.tune.max_parallel_trials or placement.parallel,
+            max_concurrent_trials=config.tune.max_parallel_trials or trial.placement.parallel,
             search_alg=OptunaSearch(seed=config.training.seed),
             scheduler=ASHAScheduler(time_attr="fold", max_t=max(2, trial.num_folds)),
         ),

@@ -1,0 +1,80 @@
+"""A search that is broken off with Ctrl-C and goes on when the command is run again."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from biolm_ray.config.load import load_config
+from biolm_ray.demo.data import write_demo_data
+
+SETTINGS = """
+task: regression
+outputpath: search
+data:
+  path: demo.tsv
+  has_header: true
+  token_separator: ","
+  id_column: id
+  sequence_column: sequence
+  label_column: half_life_hours
+  split_column: fold
+preprocessing: {block_size: 512}
+training: {batch_size: 8, num_epochs: 2, scaling: log}
+model: {name: saluki, num_layers: 3}
+resources: {num_gpus: 0, address: local}
+tune:
+  num_samples: 4
+  space:
+    training.learning_rate: {low: 1e-4, high: 1e-2, log: true}
+    model.channels: [4, 8]
+"""
+COMMAND = [sys.executable, "-m", "biolm_ray", "tune", "--configfile", "tune.yaml"]
+
+
+def start(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        COMMAND,
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def reported_folds(lines: list[str]) -> set[tuple[str, str]]:
+    """The (settings, fold) pairs that a run has told of."""
+    pattern = re.compile(r"trial \d+ of 4, fold (\d): .* with (.*)")
+    return {(found[2], found[1]) for line in lines if (found := pattern.match(line))}
+
+
+def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
+    write_demo_data(tmp_path / "demo.tsv", num_rows=30)
+    (tmp_path / "tune.yaml").write_text(SETTINGS)
+
+    before = []
+    with start(tmp_path) as first:
+        assert first.stdout is not None
+        for line in first.stdout:
+            before.append(line)
+            if line.startswith("trial ") and len(reported_folds(before)) == 3:
+                first.send_signal(signal.SIGINT)
+    assert first.returncode == 130, "".join(before)
+    assert before[-1].startswith("interrupted")
+    assert not (tmp_path / "search" / "tune" / "best_config.yaml").exists()
+
+    with start(tmp_path) as second:
+        after, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, after
+    assert "continuing the search" in after
+    trials = json.loads((tmp_path / "search" / "tune" / "trials.json").read_text())
+    assert [trial["error"] for trial in trials] == [None] * 4
+    best = load_config(tmp_path / "search" / "tune" / "best_config.yaml", "fine-tune")
+    complete = [trial for trial in trials if trial["folds"] == 3]
+    winner = max(complete, key=lambda trial: trial["pearson"])["settings"]
+    assert best.training.learning_rate == winner["training.learning_rate"]
+    assert best.model.options["channels"] == winner["model.channels"]
