@@ -208,24 +208,64 @@ def test_classification_weighs_classes_and_predicts_their_names(data: Path, tmp_
     assert np.allclose(chances, 1)
 
 
-def test_pre_training_is_found_by_fine_tuning(data: Path, tmp_path):
-    settings = settings_for(
-        data,
-        tmp_path,
-        encoding="bpe",
-        vocabsize=300,
-        blocksize=64,
-        nepochs=1,
-        **{"model.name": "xlnet", "model.d_model": 16, "model.n_layer": 1, "model.n_head": 2},
-        **{"model.d_inner": 16},
-    )
+XLNET = {"name": "xlnet", "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}
+BERT_SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
+BERT = {"name": "huggingface", "architecture": "bert", "config": BERT_SIZES}
+
+
+@pytest.mark.parametrize("model", [XLNET, BERT], ids=["xlnet", "bert"])
+def test_pre_training_is_found_by_fine_tuning(data: Path, tmp_path, model):
+    settings = settings_for(data, tmp_path, encoding="bpe", vocabsize=300, blocksize=64, nepochs=1)
     for name in SMALL_SALUKI:
         settings.pop(name)
+    settings |= {f"model.{key}": value for key, value in model.items()}
     pretrained = biolm_ray.pretrain(load_config(None, "pre-train", settings))
-    assert pretrained.metrics["eval_perplexity"] > 1
+    assert 1 < pretrained.metrics["eval_perplexity"] < 1000
     biolm_ray.finetune(load_config(None, "fine-tune", settings))
     log = (tmp_path / "fine-tune" / "logs" / "run.log").read_text()
-    assert f"model xlnet, as in {tmp_path / 'pre-train'}" in log
+    assert f"model {model['name']}, as in {tmp_path / 'pre-train'}" in log
+
+
+def test_a_plugin_trains_predicts_and_interprets(data: Path, tmp_path):
+    settings = settings_for(data, tmp_path, splitratio="60,20,20", splitpos=None)
+    for name in SMALL_SALUKI:
+        settings.pop(name)
+    plugin = Path(__file__).parents[2] / "examples" / "mean_pool_plugin.py"
+    settings |= {"model.name": "mean_pool", "model.plugin": plugin}
+    trained = biolm_ray.finetune(load_config(None, "fine-tune", settings))
+    scored = biolm_ray.interpret(load_config(None, "interpret", settings))
+    assert scored.tables[0].path == tmp_path / "fine-tune" / "loo_scores_remove.csv"
+    assert scored.tables[0].largest_difference < 1e-3
+    settings |= {"pretrainedmodel": tmp_path, "outputpath": tmp_path / "new"}
+    predicted = biolm_ray.predict(load_config(None, "predict", settings)).table
+    assert trained.report is not None
+    tested = trained.report.out_of_fold.set_index("sequence")["prediction"]
+    assert np.allclose(predicted.set_index("sequence").loc[tested.index, "prediction"], tested)
+
+
+def test_rows_of_no_weight_do_not_train(data: Path, tmp_path):
+    """Half of the labels are spoilt, but weigh next to nothing."""
+    rows = pd.read_csv(data, sep="\t")
+    rows["quality"] = ["STRONG", "1e-9"] * (len(rows) // 2) + ["GOOD"] * (len(rows) % 2)
+    paths = []
+    for name, spoilt in (("clean", 1.0), ("spoilt", 3.0)):
+        table = rows.copy()
+        table.loc[table["quality"] == "1e-9", "half_life_hours"] *= spoilt
+        paths.append(tmp_path / f"{name}.tsv")
+        table.to_csv(paths[-1], sep="\t", index=False)
+    losses = []
+    for path in paths:
+        settings = settings_for(path, tmp_path / path.stem, scaling="log", splitpos=None)
+        settings |= {"weightpos": "quality", "weightedregression": True, "splitratio": "60,20,20"}
+        biolm_ray.finetune(load_config(None, "fine-tune", settings))
+        results = json.loads((tmp_path / path.stem / "fine-tune" / "all_results.json").read_text())
+        losses.append(results["train_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_resume_keeps_finished_folds_and_refuses_other_settings(data: Path, tmp_path):
