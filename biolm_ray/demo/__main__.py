@@ -8,7 +8,7 @@ from biolm_ray.demo.data import attainable_correlation, write_demo_data
 from biolm_ray.demo.outcome import describe_results, element_recovery, log_correlation
 from biolm_ray.experiment.runtime import connected
 
-EPOCHS = 12
+EPOCHS = 16
 NUM_FOLDS = 3
 
 
@@ -26,8 +26,10 @@ def run_demo(folder: Path, *, num_rows: int = 600, num_epochs: int = EPOCHS) -> 
         "crossvalidation": NUM_FOLDS,
         "encoding": "atomic",
         "blocksize": 1024,
+        "batchsize": 16,
         "nepochs": num_epochs,
         "scaling": "log",
+        "training.stop_metric": "loss",
         "handletokens": "mask",
         "interpret.folds": [0],
     }
