@@ -114,10 +114,7 @@ def tokenize(config: Config) -> TokenizeResult:
 def pretrain(config: Config) -> PretrainResult:
     """Train a language model on sequences without labels."""
     with running(config) as (config, cluster, folder):
-        weights = earlier_weights(config)
-        config = choose_model(config, weights)
-        tokenizer = find_tokenizer(config, weights)
-        prepared = _prepare(config, tokenizer, folder)
+        config, weights, prepared = _set_up(config, folder)
         if config.run.prepare_only:
             return PretrainResult(folder=folder, prepared=prepared.path)
         metrics = pretrain_model(
@@ -136,10 +133,7 @@ def pretrain(config: Config) -> PretrainResult:
 def finetune(config: Config) -> FinetuneResult:
     """Train and test a model on every fold."""
     with running(config) as (config, cluster, folder):
-        weights = earlier_weights(config)
-        config = choose_model(config, weights)
-        tokenizer = find_tokenizer(config, weights)
-        prepared = _prepare(config, tokenizer, folder)
+        config, weights, prepared = _set_up(config, folder)
         if config.run.prepare_only:
             return FinetuneResult(folder=folder, prepared=prepared.path)
         folds = plan_run(config, prepared)
@@ -216,10 +210,7 @@ def interpret(config: Config) -> InterpretResult:
 def tune(config: Config) -> SearchResult:
     """Search the settings with the best mean score over the folds."""
     with running(config) as (config, cluster, folder):
-        weights = earlier_weights(config)
-        config = choose_model(config, weights)
-        tokenizer = find_tokenizer(config, weights)
-        prepared = _prepare(config, tokenizer, folder)
+        config, weights, prepared = _set_up(config, folder)
         folds = plan_run(config, prepared)
         trial = Trial(
             config=config,
@@ -239,6 +230,14 @@ def tune(config: Config) -> SearchResult:
             result.best_config,
         )
         return result
+
+
+def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, PreparedData]:
+    """What every training begins with: its model, earlier weights, and tokenized data."""
+    weights = earlier_weights(config)
+    config = choose_model(config, weights)
+    prepared = _prepare(config, find_tokenizer(config, weights), folder)
+    return config, weights, prepared
 
 
 def _prepare(config: Config, tokenizer: Tokenizer, folder: Path) -> PreparedData:

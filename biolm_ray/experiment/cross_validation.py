@@ -16,7 +16,8 @@ from biolm_ray.experiment.progress import Display
 from biolm_ray.experiment.running import Outcome, run_jobs
 from biolm_ray.files import write_json
 from biolm_ray.models.saved import is_model_folder
-from biolm_ray.training.fold import CHECKPOINT, DONE, FoldJob, train_fold
+from biolm_ray.training.fold import FoldJob, train_fold
+from biolm_ray.training.outcome import CHECKPOINT, DONE
 
 log = logging.getLogger("biolm_ray")
 

@@ -13,7 +13,7 @@ from biolm_ray.errors import ConfigError
 from biolm_ray.inference.distribute import LooSummary, Progress, score_rows
 from biolm_ray.inference.inputs import chosen_rows
 from biolm_ray.tokenization.prepared import PreparedData
-from biolm_ray.training.fold import rows_of
+from biolm_ray.training.outcome import rows_of
 
 log = logging.getLogger("biolm_ray")
 

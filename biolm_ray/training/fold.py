@@ -1,36 +1,30 @@
 """Fine-tune one fold: from prepared rows to a model folder with its predictions."""
 
 import hashlib
-import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
-from biolm_ray.files import atomic_path, write_json
 from biolm_ray.models.batches import frame
 from biolm_ray.models.registry import find_spec, read_options
-from biolm_ray.models.saved import ModelCard, load_weights, save_model
+from biolm_ray.models.saved import ModelCard, load_weights
 from biolm_ray.models.spec import ModelInputs, ModelSpec
 from biolm_ray.tokenization.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.checkpoint import Progress
 from biolm_ray.training.evaluate import Outputs
 from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
-from biolm_ray.training.fold_tables import write_predictions, write_results
-from biolm_ray.training.journal import write_journal
+from biolm_ray.training.fold_tables import write_predictions
 from biolm_ray.training.loop import LoopSettings, Report, fit, loop_settings
+from biolm_ray.training.outcome import CHECKPOINT, mark_done, save_rows, save_training
 from biolm_ray.training.seeding import derive_seed
 from biolm_ray.training.workers import Workers
-
-DONE = "done.json"
-ROWS = "rows.npz"
-CHECKPOINT = "checkpoint/last.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,45 +101,13 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
             preprocessing=config.preprocessing,
             fold=fold.index,
         )
-        save_model(job.folder, module, card, tokenizer)
-        write_journal(job.folder, job.board, progress, settings.stop_metric)
-        write_results(job.folder, metrics)
+        save_training(job, module, card, tokenizer, progress, metrics, settings.stop_metric)
         if test_outputs is not None:
             write_predictions(job.folder, prepared, fold.test, test_outputs, data.targets)
         save_rows(job.folder, job.prepared, fold)
-        write_json(job.folder / DONE, metrics)
-        shutil.rmtree((job.folder / CHECKPOINT).parent, ignore_errors=True)
+        mark_done(job, metrics)
     workers.gather(None)
     return metrics
-
-
-def save_rows(folder: Path, prepared: Path, fold: Fold) -> None:
-    """Keep which rows of which prepared data set a model was trained, validated and tested on."""
-    with atomic_path(folder / ROWS) as temporary:
-        np.savez(
-            temporary,
-            prepared=np.array(prepared.name),
-            train=fold.train,
-            validation=fold.validation,
-            test=fold.test,
-        )
-
-
-def rows_of(folder: Path, prepared: Path) -> Fold | None:
-    """Give the rows a model was made with; None if it was made with another data set."""
-    path = folder / ROWS
-    if not path.exists():
-        return None
-    with np.load(path) as stored:
-        if str(stored["prepared"]) != prepared.name:
-            return None
-        return Fold(
-            index=0,
-            name=folder.name,
-            train=stored["train"],
-            validation=stored["validation"],
-            test=stored["test"],
-        )
 
 
 def find_model(config: Config):
@@ -178,11 +140,19 @@ def fold_settings(config: Config, spec: ModelSpec, options, fold_index: int) -> 
 
 
 def build_model(
-    spec: ModelSpec, options, inputs: ModelInputs, settings: LoopSettings, weights: Path | None
+    spec: ModelSpec,
+    options,
+    inputs: ModelInputs,
+    settings: LoopSettings,
+    weights: Path | None,
+    build: Callable[..., nn.Module] | None = None,
 ) -> nn.Module:
-    """Make a model whose fresh weights depend on the seed alone, then take over earlier ones."""
+    """Make a model whose fresh weights depend on the seed alone, then take over earlier ones.
+
+    `build` is the spec's own, or that of its pre-training objective.
+    """
     torch.manual_seed(derive_seed(settings.seed, "weights", settings.fold))
-    module = spec.build(options, inputs)
+    module = (build or spec.build)(options, inputs)
     if weights is not None:
         spec.load_pretrained(module, load_weights(weights))
     return module

@@ -1,7 +1,6 @@
 """Pre-train a language model on sequences without labels."""
 
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +12,15 @@ from torch import Tensor, nn
 
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import ConfigError
-from biolm_ray.files import write_json
 from biolm_ray.models.batches import Framing, collate, crop, frame
-from biolm_ray.models.saved import ModelCard, load_weights, save_model
+from biolm_ray.models.saved import ModelCard
 from biolm_ray.models.spec import Batch, ModelInputs, ModelSpec, Pretraining
 from biolm_ray.tokenization.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.batching import Rows, split_evenly
-from biolm_ray.training.fold import CHECKPOINT, DONE, find_model, model_inputs
-from biolm_ray.training.fold_tables import write_results
-from biolm_ray.training.journal import write_journal
+from biolm_ray.training.fold import build_model, find_model, model_inputs
 from biolm_ray.training.loop import Objective, Report, fit, loop_settings
+from biolm_ray.training.outcome import CHECKPOINT, mark_done, save_training
 from biolm_ray.training.seeding import derive_seed
 from biolm_ray.training.workers import Workers
 
@@ -89,23 +86,20 @@ def pretrain(job: PretrainJob, workers: Workers, report: Report) -> dict[str, fl
     framing = frame(spec, inputs, config.preprocessing)
     settings = loop_settings(config.training, spec.recipe(options), fold=0, default_metric="loss")
     rows, held_out = held_out_rows(np.arange(prepared.num_rows), settings.seed)
-    torch.manual_seed(derive_seed(settings.seed, "weights"))
-    module = pretraining.build(options, inputs)
-    if job.weights is not None:
-        spec.load_pretrained(module, load_weights(job.weights))
-    module.to(workers.device)
+    module = build_model(spec, options, inputs, settings, job.weights, build=pretraining.build).to(
+        workers.device
+    )
     batches = _batches(prepared, framing)
     lengths = np.minimum(prepared.lengths, framing.room)
+    objective = Objective(
+        weight=lambda rows: float(lengths[rows].sum()),
+        loss=_token_loss(pretraining, batches, inputs, settings.seed, workers),
+        validate=_perplexity(pretraining, batches, inputs, held_out, settings.batch_size, workers),
+    )
     progress = fit(
         module,
         rows,
-        Objective(
-            weight=lambda rows: float(lengths[rows].sum()),
-            loss=_token_loss(pretraining, batches, inputs, settings.seed, workers),
-            validate=_perplexity(
-                pretraining, batches, inputs, held_out, settings.batch_size, workers
-            ),
-        ),
+        objective,
         settings,
         workers,
         checkpoint=job.folder / CHECKPOINT,
@@ -126,11 +120,8 @@ def pretrain(job: PretrainJob, workers: Workers, report: Report) -> dict[str, fl
             inputs=inputs,
             preprocessing=config.preprocessing,
         )
-        save_model(job.folder, module, card, tokenizer)
-        write_journal(job.folder, job.board, progress, settings.stop_metric)
-        write_results(job.folder, metrics)
-        write_json(job.folder / DONE, metrics)
-        shutil.rmtree((job.folder / CHECKPOINT).parent, ignore_errors=True)
+        save_training(job, module, card, tokenizer, progress, metrics, settings.stop_metric)
+        mark_done(job, metrics)
     workers.gather(None)
     return metrics
 

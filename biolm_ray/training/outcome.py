@@ -1,0 +1,80 @@
+"""What a training leaves in its folder: the model, its record, its rows and the mark of its end."""
+
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torch import nn
+
+from biolm_ray.data.splits import Fold
+from biolm_ray.files import atomic_path, write_json
+from biolm_ray.models.saved import ModelCard, save_model
+from biolm_ray.tokenization.tokenizer import Tokenizer
+from biolm_ray.training.checkpoint import Progress
+from biolm_ray.training.fold_tables import write_results
+from biolm_ray.training.journal import write_journal
+
+DONE = "done.json"
+ROWS = "rows.npz"
+CHECKPOINT = "checkpoint/last.pt"
+
+
+class TrainingFolders(Protocol):
+    """Where the results and the TensorBoard events of a training go."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def board(self) -> Path: ...
+
+
+def save_training(
+    job: TrainingFolders,
+    module: nn.Module,
+    card: ModelCard,
+    tokenizer: Tokenizer,
+    progress: Progress,
+    metrics: dict[str, float],
+    stop_metric: str,
+) -> None:
+    """Write the model folder, the curves and the metrics."""
+    save_model(job.folder, module, card, tokenizer)
+    write_journal(job.folder, job.board, progress, stop_metric)
+    write_results(job.folder, metrics)
+
+
+def mark_done(job: TrainingFolders, metrics: dict[str, float]) -> None:
+    """Say that everything is written; the checkpoint is no longer needed."""
+    write_json(job.folder / DONE, metrics)
+    shutil.rmtree((job.folder / CHECKPOINT).parent, ignore_errors=True)
+
+
+def save_rows(folder: Path, prepared: Path, fold: Fold) -> None:
+    """Keep which rows of which prepared data set a model was trained, validated and tested on."""
+    with atomic_path(folder / ROWS) as temporary:
+        np.savez(
+            temporary,
+            prepared=np.array(prepared.name),
+            train=fold.train,
+            validation=fold.validation,
+            test=fold.test,
+        )
+
+
+def rows_of(folder: Path, prepared: Path) -> Fold | None:
+    """Give the rows a model was made with; None if it was made with another data set."""
+    path = folder / ROWS
+    if not path.exists():
+        return None
+    with np.load(path) as stored:
+        if str(stored["prepared"]) != prepared.name:
+            return None
+        return Fold(
+            index=0,
+            name=folder.name,
+            train=stored["train"],
+            validation=stored["validation"],
+            test=stored["test"],
+        )
