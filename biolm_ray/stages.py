@@ -12,7 +12,7 @@ from biolm_ray.config.load import write_config
 from biolm_ray.config.paths import with_absolute_paths
 from biolm_ray.config.schema import Config
 from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
-from biolm_ray.experiment.placement import place
+from biolm_ray.experiment.placement import place, place_inference
 from biolm_ray.experiment.pretraining import pretrain_model
 from biolm_ray.experiment.progress import Display, ScoringProgress
 from biolm_ray.experiment.running import raise_failures
@@ -120,7 +120,7 @@ def pretrain(config: Config) -> PretrainResult:
         metrics = pretrain_model(
             config,
             cluster,
-            Display(num_epochs(config)),
+            Display(num_epochs(config), config.run.quiet),
             prepared=prepared.path,
             tokenizer=folder,
             folder=folder,
@@ -147,7 +147,9 @@ def finetune(config: Config) -> FinetuneResult:
             folder=folder,
             weights=weights,
         )
-        outcomes = train_folds(jobs, placement, Display(num_epochs(config)), config.training.resume)
+        outcomes = train_folds(
+            jobs, placement, Display(num_epochs(config), config.run.quiet), config.training.resume
+        )
         finished = {
             outcome.job.fold.index: outcome.metrics for outcome in outcomes if outcome.metrics
         }
@@ -176,8 +178,8 @@ def predict(config: Config) -> PredictResult:
             prepared.path,
             rows,
             config.preprocessing,
-            num_cpus=max(1, cluster.num_cpus),
-            num_gpus=min(1, cluster.num_gpus),
+            num_cpus=max(1, cluster.node_cpus),
+            num_gpus=place_inference(cluster, config.resources, 1)[1],
         )
         path, table, metrics = report_predictions(
             folder, prepared, rows, predictions, deviations, targets
@@ -192,14 +194,16 @@ def interpret(config: Config) -> InterpretResult:
         folders = model_folders(Path(config.model.pretrained or config.output_path))
         config, tokenizer = model_to_read_with(folders[0], config)
         prepared = _prepare(config, tokenizer, folder)
-        num_workers = config.interpret.num_workers or max(1, cluster.num_gpus or cluster.num_cpus)
+        num_workers, gpu_per_worker = place_inference(
+            cluster, config.resources, config.interpret.num_workers
+        )
         summaries = score_plans(
             config,
             plan_scoring(config, folders, prepared),
             prepared.path,
             config.preprocessing,
             num_workers=num_workers,
-            gpu_per_worker=min(1.0, cluster.num_gpus / num_workers),
+            gpu_per_worker=gpu_per_worker,
             progress=ScoringProgress(log),
         )
         for summary in summaries:

@@ -13,7 +13,7 @@ from biolm_ray.data.splits import Fold
 from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.progress import Display
-from biolm_ray.experiment.running import Outcome, run_jobs
+from biolm_ray.experiment.running import TRAIN_STATE, Outcome, run_jobs
 from biolm_ray.files import write_json
 from biolm_ray.models.saved import is_model_folder
 from biolm_ray.training.fold import FoldJob, train_fold
@@ -138,7 +138,7 @@ def _begin_anew(job: Any) -> Any:
     """Forget how far an earlier run came; its results stay until new ones replace them."""
     for path in (job.folder / DONE, job.folder / SETTINGS):
         path.unlink(missing_ok=True)
-    for folder in ((job.folder / CHECKPOINT).parent, job.folder / "ray", job.board):
+    for folder in ((job.folder / CHECKPOINT).parent, job.folder / TRAIN_STATE, job.board):
         shutil.rmtree(folder, ignore_errors=True)
     return job
 

@@ -43,11 +43,6 @@ def place(cluster: Cluster, resources: ResourcesConfig, num_models: int) -> Plac
     num_workers = max(1, wanted)
     capacity = (cluster.most_gpus if use_gpu else cluster.most_cpus) // num_workers
     parallel = min(resources.parallel_folds or max(1, capacity), num_models)
-    if use_gpu:
-        cpus_per_worker = 1.0
-    else:
-        share = cluster.num_cpus / (parallel * num_workers)
-        cpus_per_worker = float(max(1, int(share))) if share >= 1 else max(0.01, share)
     kind = "GPU" if use_gpu else "CPU"
     missing = " (no GPU here)" if wanted and not use_gpu else ""
     note = (
@@ -57,7 +52,28 @@ def place(cluster: Cluster, resources: ResourcesConfig, num_models: int) -> Plac
     return Placement(
         num_workers=num_workers,
         use_gpu=use_gpu,
-        cpus_per_worker=cpus_per_worker,
+        cpus_per_worker=1.0 if use_gpu else _cpu_share(cluster, parallel * num_workers),
         parallel=parallel,
         note=note,
     )
+
+
+def _cpu_share(cluster: Cluster, num_workers: int) -> float:
+    """Share the CPUs that are up now among workers that run at once, none beyond its node."""
+    if not cluster.num_cpus:
+        return 1.0
+    share = min(cluster.num_cpus / num_workers, cluster.node_cpus)
+    return float(int(share)) if share >= 1 else share
+
+
+def place_inference(
+    cluster: Cluster, resources: ResourcesConfig, num_workers: int | None = None
+) -> tuple[int, float]:
+    """Decide on the workers that predict or score, and how much of a GPU each has.
+
+    Without a number asked for there is one worker per GPU that the cluster has or can start, or,
+    without GPUs or with `ngpus: 0`, one per CPU that is up now.
+    """
+    num_gpus = cluster.most_gpus if resources.num_gpus else 0
+    num_workers = num_workers or num_gpus or max(1, cluster.num_cpus)
+    return num_workers, min(1.0, num_gpus / num_workers)

@@ -88,6 +88,7 @@ class Display:
     """Redraws one line per model on a terminal; elsewhere adds a line per finished epoch."""
 
     num_epochs: int
+    quiet: bool = False
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     clock: Callable[[], float] = time.monotonic
     _first_seen: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -95,6 +96,8 @@ class Display:
     _last_epoch: dict[str, int] = field(default_factory=dict)
 
     def update(self, events: Events) -> None:
+        if self.quiet:
+            return
         lines = {}
         for name, event in sorted(events.items()):
             left = self._seconds_left(name, event.get("progress", 0.0))

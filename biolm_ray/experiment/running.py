@@ -1,5 +1,6 @@
 """Train several models side by side on Ray, each with its own workers."""
 
+import shutil
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.progress import Board, Display
 
 MAX_RETRIES = 2
+TRAIN_STATE = "ray"
 # A trial of Ray Tune holds a placement group, and would have the tasks it starts fit into it.
 OUTSIDE_ANY_GROUP = PlacementGroupSchedulingStrategy(PlacementGroup.empty())
 
@@ -117,13 +119,14 @@ def train_with_ray(job: Any, work: Callable, placement: Placement, board: Any) -
             resources_per_worker=None if alone else resources,
         ),
         run_config=RunConfig(
-            name="ray",
+            name=TRAIN_STATE,
             storage_path=str(job.folder),
             failure_config=FailureConfig(max_failures=0 if alone else MAX_RETRIES),
         ),
     )
     metrics = trainer.fit().return_value
     assert metrics is not None
+    shutil.rmtree(job.folder / TRAIN_STATE, ignore_errors=True)
     return metrics
 
 

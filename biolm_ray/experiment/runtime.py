@@ -18,6 +18,7 @@ class Cluster:
     Attributes:
         joined: Whether it was running before, rather than started for this run.
         num_cpus: CPUs of all nodes that are up now.
+        node_cpus: CPUs of the largest of them; no task can have more.
         most_cpus: CPUs once an autoscaler has brought all it may.
         num_gpus: GPUs of all nodes that are up now.
         most_gpus: GPUs once an autoscaler has brought all it may.
@@ -25,6 +26,7 @@ class Cluster:
 
     joined: bool
     num_cpus: int
+    node_cpus: int
     most_cpus: int
     num_gpus: int
     most_gpus: int
@@ -76,6 +78,9 @@ def look_at_cluster(*, joined: bool) -> Cluster:
     return Cluster(
         joined=joined,
         num_cpus=num_cpus,
+        node_cpus=max(
+            int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]
+        ),
         most_cpus=max(num_cpus, int(later.get("CPU", 0))),
         num_gpus=num_gpus,
         most_gpus=max(num_gpus, int(later.get("GPU", 0))),

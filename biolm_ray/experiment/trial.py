@@ -1,7 +1,6 @@
 """One trial of a search: train every fold with some settings and report the running mean."""
 
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def run_trial(settings: dict[str, Any], trial: Trial, metric: str) -> None:
     jobs = fold_jobs(config, folder=folder, weights=trial.weights, **_rows(config, trial, folder))
     values: list[float] = []
     for job in jobs:
-        display = Display(1, stream=StringIO())
+        display = Display(1, quiet=True)
         outcomes = train_folds([job], trial.placement, display, "auto")
         raise_failures(outcomes)
         metrics = outcomes[0].metrics or {}

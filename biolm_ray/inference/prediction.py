@@ -23,7 +23,7 @@ def predict_on_ray(
     preprocessing: PreprocessingConfig,
     *,
     num_cpus: int,
-    num_gpus: int,
+    num_gpus: float,
 ) -> tuple[Predictions, Predictions | None, Targets]:
     """Run `predict_folders` in one Ray task, on a GPU where there is one."""
     task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus)(predict_folders)

@@ -127,6 +127,7 @@ def test_two_workers_learn_what_one_learns(data: Path, tmp_path):
         biolm_ray.finetune(load_config(None, "fine-tune", settings))
         state = json.loads((output / "fine-tune" / "trainer_state.json").read_text())
         histories.append([entry["train_loss"] for entry in state["log_history"]])
+        assert not (output / "fine-tune" / "ray").exists()
     assert histories[0] == pytest.approx(histories[1], rel=1e-5)
 
 

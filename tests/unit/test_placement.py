@@ -2,14 +2,15 @@ import pytest
 
 from biolm_ray.config.schema import ResourcesConfig
 from biolm_ray.errors import ResourceError
-from biolm_ray.experiment.placement import place
+from biolm_ray.experiment.placement import place, place_inference
 from biolm_ray.experiment.runtime import Cluster
 
 
-def cluster(cpus: int, gpus: int = 0, most_gpus: int = 0, most_cpus: int = 0) -> Cluster:
+def cluster(cpus: int, gpus: int = 0, most_gpus: int = 0, most_cpus: int = 0, nodes: int = 1):
     return Cluster(
         joined=True,
         num_cpus=cpus,
+        node_cpus=cpus // nodes,
         most_cpus=max(cpus, most_cpus),
         num_gpus=gpus,
         most_gpus=max(gpus, most_gpus),
@@ -50,3 +51,23 @@ def test_more_gpus_than_the_cluster_can_have_are_refused():
 def test_the_number_of_folds_at_a_time_can_be_set():
     placement = place(cluster(8), ResourcesConfig(parallel_folds=2), num_models=10)
     assert (placement.parallel, placement.cpus_per_worker) == (2, 4)
+
+
+def test_inference_takes_the_gpus_the_cluster_can_start_else_its_cores():
+    growing = cluster(4, most_gpus=6)
+    assert place_inference(growing, ResourcesConfig()) == (6, 1.0)
+    assert place_inference(growing, ResourcesConfig(num_gpus=0)) == (4, 0.0)
+    assert place_inference(cluster(4), ResourcesConfig()) == (4, 0.0)
+
+
+def test_more_inference_workers_than_gpus_share_them():
+    assert place_inference(cluster(8, gpus=2), ResourcesConfig(), 4) == (4, 0.5)
+
+
+def test_no_worker_asks_for_more_cores_than_a_node_has():
+    assert place(cluster(32, nodes=4), ResourcesConfig(), num_models=1).cpus_per_worker == 8
+
+
+def test_a_cluster_that_starts_from_nothing_is_asked_for_a_core_per_worker():
+    placement = place(cluster(0, most_cpus=16), ResourcesConfig(), num_models=10)
+    assert (placement.parallel, placement.cpus_per_worker) == (10, 1.0)

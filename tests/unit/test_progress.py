@@ -31,6 +31,12 @@ def test_without_a_terminal_a_line_appears_once_per_finished_epoch():
     assert stream.getvalue().count("\n") == 1
 
 
+def test_a_quiet_run_shows_nothing():
+    stream = Terminal()
+    Display(num_epochs=2, quiet=True, stream=stream).update({"fold 0": {"epoch": 1.0}})
+    assert stream.getvalue() == ""
+
+
 def test_on_a_terminal_lines_are_drawn_over():
     stream = Terminal()
     display = Display(num_epochs=2, stream=stream)
