@@ -1,6 +1,7 @@
 """What all models that train side by side are doing, shown as it happens."""
 
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -116,7 +117,8 @@ class Display:
 
     def _redraw(self, lines: list[str]) -> None:
         up = f"\x1b[{self._drawn}A" if self._drawn else ""
-        self.stream.write(up + "".join(f"\x1b[2K{line}\n" for line in lines))
+        width = shutil.get_terminal_size().columns - 1  # a wrapped line would count twice
+        self.stream.write(up + "".join(f"\x1b[2K{line[:width]}\n" for line in lines))
         self.stream.flush()
         self._drawn = len(lines)
 

@@ -1,0 +1,83 @@
+"""A worker that is killed in the middle of training costs at most the epoch it was in."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from biolm_ray.demo.data import write_demo_data
+
+pytestmark = pytest.mark.cluster
+
+SETTINGS = """
+task: regression
+data:
+  path: demo.tsv
+  has_header: true
+  token_separator: ","
+  id_column: id
+  sequence_column: sequence
+  label_column: half_life_hours
+splits: {ratio: [60, 20, 20]}
+preprocessing: {block_size: 512}
+training: {batch_size: 8, num_epochs: 30, scaling: log}
+model: {name: saluki, channels: 64}
+resources: {num_gpus: 0, address: local}
+"""
+
+
+def start(folder: Path, output: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "biolm_ray", "fine-tune", "--configfile", "run.yaml"]
+    return subprocess.Popen(
+        [*command, "--outputpath", output],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def training_worker(ancestor: int) -> int:
+    """The process that trains, among all that descend from another one."""
+    parents, titles = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                titles[int(entry.name)] = (entry / "cmdline").read_text()
+                parents[int(entry.name)] = int(fields[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    for process, title in titles.items():
+        if title.startswith("ray::train_with_ray"):
+            above = process
+            while above in parents:
+                above = parents[above]
+                if above == ancestor:
+                    return process
+    raise AssertionError("no worker trains")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the worker in /proc")
+def test_a_killed_worker_is_replaced_and_ends_with_the_same_weights(tmp_path: Path):
+    write_demo_data(tmp_path / "demo.tsv", num_rows=60)
+    (tmp_path / "run.yaml").write_text(SETTINGS)
+    with start(tmp_path, "calm") as calm:
+        output, _ = calm.communicate(timeout=300)
+    assert calm.returncode == 0, output
+
+    lines, kills = [], []
+    with start(tmp_path, "killed") as killed:
+        assert killed.stdout is not None
+        for line in killed.stdout:
+            lines.append(line)
+            if "/30  train loss" in line and not kills:
+                kills.append(training_worker(killed.pid))
+                os.kill(kills[0], signal.SIGKILL)
+    assert killed.returncode == 0, "".join(lines)
+    assert kills
+    weights = [tmp_path / run / "fine-tune" / "model.safetensors" for run in ("calm", "killed")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
