@@ -23,9 +23,9 @@ from biolm_ray.experiment.setup import (
     earlier_weights,
     find_tokenizer,
     fit_and_save_tokenizer,
-    label_kind,
     num_epochs,
     plan_run,
+    tokenize_data,
 )
 from biolm_ray.experiment.trial import Trial
 from biolm_ray.inference.distribute import LooSummary
@@ -36,7 +36,6 @@ from biolm_ray.logs import logged
 from biolm_ray.report.cross_validation import CrossValidationReport, report_folds
 from biolm_ray.report.predictions import report_predictions
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
-from biolm_ray.tokenization.prepare import prepare
 from biolm_ray.tokenization.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
@@ -168,9 +167,7 @@ def finetune(config: Config) -> FinetuneResult:
 def predict(config: Config) -> PredictResult:
     """Predict the rows of a file with a model, or with the models of all folds."""
     with running(config) as (config, cluster, folder):
-        folders = model_folders(Path(config.model.pretrained or config.output_path))
-        config, tokenizer = model_to_read_with(folders[0], config)
-        prepared = _prepare(config, tokenizer, folder)
+        config, folders, prepared = _read_with_models(config, folder)
         rows = chosen_rows(config, prepared)
         log.info("predicting %d rows with %d models", len(rows), len(folders))
         predictions, deviations, targets = predict_on_ray(
@@ -191,9 +188,7 @@ def predict(config: Config) -> PredictResult:
 def interpret(config: Config) -> InterpretResult:
     """Score how much each token of the sequences matters to the prediction."""
     with running(config) as (config, cluster, folder):
-        folders = model_folders(Path(config.model.pretrained or config.output_path))
-        config, tokenizer = model_to_read_with(folders[0], config)
-        prepared = _prepare(config, tokenizer, folder)
+        config, folders, prepared = _read_with_models(config, folder)
         num_workers, gpu_per_worker = place_inference(
             cluster, config.resources, config.interpret.num_workers
         )
@@ -244,10 +239,16 @@ def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, Prepared
     return config, weights, prepared
 
 
+def _read_with_models(config: Config, folder: Path) -> tuple[Config, list[Path], PreparedData]:
+    """What predict and interpret begin with: trained models, and data as they read it."""
+    folders = model_folders(Path(config.model.pretrained or config.output_path))
+    config, tokenizer = model_to_read_with(folders[0], config)
+    return config, folders, _prepare(config, tokenizer, folder)
+
+
 def _prepare(config: Config, tokenizer: Tokenizer, folder: Path) -> PreparedData:
-    """Tokenize the run's data, unless an earlier run has, and put the tokenizer into `folder`."""
-    target = Path(config.output_path) / "prepared"
-    prepared = prepare(config, tokenizer, target, label_kind=label_kind(config))
-    tokenizer.save(folder)
+    """Tokenize the run's data and say what it holds."""
+    output = Path(config.output_path)
+    prepared = tokenize_data(config, tokenizer, output=output, folder=folder)
     log.info("%s", describe_data(prepared, config.preprocessing.block_size))
     return prepared

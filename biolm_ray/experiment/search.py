@@ -14,7 +14,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from biolm_ray.config.load import with_settings, write_config
 from biolm_ray.config.schema import Config, Range
-from biolm_ray.errors import ConfigError, TrainingError
+from biolm_ray.errors import TrainingError
 from biolm_ray.experiment.running import root_cause
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.files import write_json
@@ -50,15 +50,10 @@ def search(config: Config, trial: Trial, folder: Path) -> SearchResult:
     A search that was broken off is continued; its finished trials are kept.
 
     Raises:
-        ConfigError: There is nothing to vary.
         TrainingError: No trial finished.
         KeyboardInterrupt: It was broken off; Ray Tune has kept what is needed to go on.
     """
-    if not config.tune.space:
-        raise ConfigError(
-            "tune needs a space of settings to search, for example "
-            "tune: {space: {training.learning_rate: {low: 1e-4, high: 1e-2, log: true}}}"
-        )
+    assert config.tune.space, "the configuration is checked for this"
     metric = search_metric(config)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     optuna.logging.set_verbosity(optuna.logging.WARNING)

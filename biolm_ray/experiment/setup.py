@@ -12,7 +12,7 @@ from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
 from biolm_ray.models.registry import checkpoint_model, default_model, find_spec, read_options
 from biolm_ray.models.saved import is_model_folder, read_card
 from biolm_ray.tokenization.fitting import make_settings
-from biolm_ray.tokenization.prepare import LabelKind, fit_tokenizer
+from biolm_ray.tokenization.prepare import LabelKind, fit_tokenizer, prepare
 from biolm_ray.tokenization.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.loop import loop_settings
@@ -140,6 +140,18 @@ def fit_and_save_tokenizer(config: Config) -> Tokenizer:
         Path(config.output_path) / TOKENIZER_FILE,
     )
     return tokenizer
+
+
+def tokenize_data(
+    config: Config, tokenizer: Tokenizer, *, output: Path, folder: Path
+) -> PreparedData:
+    """Tokenize the run's data into `output/prepared`, unless an earlier run has.
+
+    The tokenizer goes into `folder`, where those who train on the data find it.
+    """
+    prepared = prepare(config, tokenizer, output / "prepared", label_kind=label_kind(config))
+    tokenizer.save(folder)
+    return prepared
 
 
 def label_kind(config: Config) -> LabelKind | None:

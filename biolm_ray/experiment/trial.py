@@ -15,8 +15,7 @@ from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.progress import Display
 from biolm_ray.experiment.running import raise_failures
-from biolm_ray.experiment.setup import find_tokenizer, label_kind, plan_run
-from biolm_ray.tokenization.prepare import prepare
+from biolm_ray.experiment.setup import find_tokenizer, plan_run, tokenize_data
 
 PREPARED_BY = ("data.", "tokenization.", "preprocessing.", "splits.", "training.seed", "task")
 
@@ -80,8 +79,6 @@ def _rows(config: Config, trial: Trial, folder: Path) -> dict[str, Any]:
         }
     own = config.model_copy(update={"output_path": str(folder)})
     tokenizer = find_tokenizer(own, trial.weights)
-    prepared = prepare(
-        own, tokenizer, Path(trial.config.output_path) / "prepared", label_kind=label_kind(own)
-    )
-    tokenizer.save(folder)
+    output = Path(trial.config.output_path)
+    prepared = tokenize_data(own, tokenizer, output=output, folder=folder)
     return {"folds": plan_run(own, prepared), "prepared": prepared.path, "tokenizer": folder}

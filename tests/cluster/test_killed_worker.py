@@ -2,11 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import start_command
 
 from biolm_ray.demo.data import write_demo_data
 
@@ -29,15 +28,7 @@ resources: {num_gpus: 0, address: local}
 """
 
 
-def start(folder: Path, output: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "biolm_ray", "fine-tune", "--configfile", "run.yaml"]
-    return subprocess.Popen(
-        [*command, "--outputpath", output],
-        cwd=folder,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+TRAIN = ("fine-tune", "--configfile", "run.yaml", "--outputpath")
 
 
 def training_worker(ancestor: int) -> int:
@@ -65,12 +56,12 @@ def training_worker(ancestor: int) -> int:
 def test_a_killed_worker_is_replaced_and_ends_with_the_same_weights(tmp_path: Path):
     write_demo_data(tmp_path / "demo.tsv", num_rows=60)
     (tmp_path / "run.yaml").write_text(SETTINGS)
-    with start(tmp_path, "calm") as calm:
+    with start_command(tmp_path, *TRAIN, "calm") as calm:
         output, _ = calm.communicate(timeout=300)
     assert calm.returncode == 0, output
 
     lines, kills = [], []
-    with start(tmp_path, "killed") as killed:
+    with start_command(tmp_path, *TRAIN, "killed") as killed:
         assert killed.stdout is not None
         for line in killed.stdout:
             lines.append(line)

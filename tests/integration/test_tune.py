@@ -1,12 +1,11 @@
 """A search that is broken off with Ctrl-C and goes on when the command is run again."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
+
+from commands import start_command
 
 from biolm_ray.config.load import load_config
 from biolm_ray.demo.data import write_demo_data
@@ -32,18 +31,6 @@ tune:
     training.learning_rate: {low: 1e-4, high: 1e-2, log: true}
     model.channels: [4, 8]
 """
-COMMAND = [sys.executable, "-m", "biolm_ray", "tune", "--configfile", "tune.yaml"]
-
-
-def start(folder: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        COMMAND,
-        cwd=folder,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
 
 
 def reported_folds(lines: list[str]) -> set[tuple[str, str]]:
@@ -57,7 +44,7 @@ def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
     (tmp_path / "tune.yaml").write_text(SETTINGS)
 
     before = []
-    with start(tmp_path) as first:
+    with start_command(tmp_path, "tune", "--configfile", "tune.yaml") as first:
         assert first.stdout is not None
         for line in first.stdout:
             before.append(line)
@@ -67,7 +54,7 @@ def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
     assert before[-1].startswith("interrupted")
     assert not (tmp_path / "search" / "tune" / "best_config.yaml").exists()
 
-    with start(tmp_path) as second:
+    with start_command(tmp_path, "tune", "--configfile", "tune.yaml") as second:
         after, _ = second.communicate(timeout=300)
     assert second.returncode == 0, after
     assert "continuing the search" in after
