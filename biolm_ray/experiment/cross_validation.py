@@ -111,7 +111,7 @@ def _keep_what_fits(job: Any, *, strict: bool) -> dict[str, float] | None:
     path = job.folder / SETTINGS
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(_differences(before, job_settings(job)))
+        differing = differing_settings(before, job_settings(job))
         if differing and strict:
             raise ConfigError(
                 f"{job.folder} was begun with other settings and cannot be resumed; differing: "
@@ -122,6 +122,11 @@ def _keep_what_fits(job: Any, *, strict: bool) -> dict[str, float] | None:
             return json.loads(done.read_text(encoding="utf-8")) if done.exists() else None
     _begin_anew(job)
     return None
+
+
+def differing_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Name the settings in which two runs differ, by their dotted names."""
+    return sorted(_differences(before, now))
 
 
 def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:

@@ -1,7 +1,9 @@
 """Search settings with Ray Tune; a trial is judged by the mean of a metric over the folds."""
 
+import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from biolm_ray.config.load import with_settings, write_config
 from biolm_ray.config.schema import Config, Range
-from biolm_ray.errors import TrainingError
+from biolm_ray.errors import ConfigError, TrainingError
+from biolm_ray.experiment.cross_validation import differing_settings
 from biolm_ray.experiment.running import root_cause
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.files import write_json
@@ -22,6 +25,8 @@ from biolm_ray.training.metrics import HIGHER_IS_BETTER
 
 log = logging.getLogger("biolm_ray")
 
+STATE = "search"
+SETTINGS = "search_settings.json"
 TRIAL_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
 
 
@@ -50,6 +55,7 @@ def search(config: Config, trial: Trial, folder: Path) -> SearchResult:
     A search that was broken off is continued; its finished trials are kept.
 
     Raises:
+        ConfigError: It was begun with other settings.
         TrainingError: No trial finished.
         KeyboardInterrupt: It was broken off; Ray Tune has kept what is needed to go on.
     """
@@ -57,7 +63,8 @@ def search(config: Config, trial: Trial, folder: Path) -> SearchResult:
     metric = search_metric(config)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    tuner = _tuner(config, trial, folder, metric)
+    continues = _check_earlier(config, trial, folder)
+    tuner = _tuner(config, trial, folder, metric, continues=continues)
     results = tuner.fit()
     if any(result.error is None and not (result.metrics or {}).get("done") for result in results):
         raise KeyboardInterrupt
@@ -107,12 +114,41 @@ def _domain(values: Sequence[Any] | Range) -> Any:
     return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
 
 
-def _tuner(config: Config, trial: Trial, folder: Path, metric: str) -> tune.Tuner:
+def _check_earlier(config: Config, trial: Trial, folder: Path) -> bool:
+    """Tell whether there is a search to go on with; without `tune.resume` it is forgotten.
+
+    Raises:
+        ConfigError: It was begun with other settings, which Ray Tune would not notice.
+    """
+    path = folder / SETTINGS
+    now = {
+        "prepared": trial.prepared.name,
+        **config.model_dump(mode="json", include={"task", "model", "preprocessing", "splits"}),
+        "training": config.training.model_dump(mode="json", exclude={"resume"}),
+        "tune": config.tune.model_dump(mode="json", include={"space", "metric", "num_samples"}),
+    }
+    if config.tune.resume and path.exists() and tune.Tuner.can_restore(str(folder / STATE)):
+        differing = differing_settings(json.loads(path.read_text(encoding="utf-8")), now)
+        if differing:
+            raise ConfigError(
+                f"{folder} holds a search that was begun with other settings; differing: "
+                f"{', '.join(differing)}. Set them back, or set tune.resume: false to begin anew"
+            )
+        return True
+    for stale in (folder / STATE, trial.folder):
+        shutil.rmtree(stale, ignore_errors=True)
+    write_json(path, now)
+    return False
+
+
+def _tuner(
+    config: Config, trial: Trial, folder: Path, metric: str, *, continues: bool
+) -> tune.Tuner:
     trainable = tune.with_resources(
         tune.with_parameters(run_trial, trial=trial, metric=metric), TRIAL_RESOURCES
     )
-    stored = folder / "search"
-    if config.tune.resume and tune.Tuner.can_restore(str(stored)):
+    stored = folder / STATE
+    if continues:
         log.info("continuing the search in %s", stored)
         return tune.Tuner.restore(
             str(stored), trainable, resume_unfinished=True, restart_errored=True

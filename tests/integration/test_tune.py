@@ -33,6 +33,9 @@ tune:
 """
 
 
+TUNE = ("tune", "--configfile", "tune.yaml")
+
+
 def reported_folds(lines: list[str]) -> set[tuple[str, str]]:
     """The (settings, fold) pairs that a run has told of."""
     pattern = re.compile(r"trial \d+ of 4, fold (\d): .* with (.*)")
@@ -44,7 +47,7 @@ def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
     (tmp_path / "tune.yaml").write_text(SETTINGS)
 
     before = []
-    with start_command(tmp_path, "tune", "--configfile", "tune.yaml") as first:
+    with start_command(tmp_path, *TUNE) as first:
         assert first.stdout is not None
         for line in first.stdout:
             before.append(line)
@@ -54,7 +57,7 @@ def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
     assert before[-1].startswith("interrupted")
     assert not (tmp_path / "search" / "tune" / "best_config.yaml").exists()
 
-    with start_command(tmp_path, "tune", "--configfile", "tune.yaml") as second:
+    with start_command(tmp_path, *TUNE) as second:
         after, _ = second.communicate(timeout=300)
     assert second.returncode == 0, after
     assert "continuing the search" in after
@@ -65,3 +68,8 @@ def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
     winner = max(complete, key=lambda trial: trial["pearson"])["settings"]
     assert best.training.learning_rate == winner["training.learning_rate"]
     assert best.model.options["channels"] == winner["model.channels"]
+
+    with start_command(tmp_path, *TUNE, "--set", "tune.num_samples=5") as third:
+        refused, _ = third.communicate(timeout=300)
+    assert third.returncode == 2
+    assert "begun with other settings; differing: tune.num_samples" in refused
