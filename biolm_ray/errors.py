@@ -29,3 +29,17 @@ class TrainingError(BiolmError):
     """Training failed; finished folds are kept."""
 
     exit_code = 5
+
+
+def root_cause(error: BaseException) -> Exception:
+    """Find the error behind the wrappers that Ray puts around it."""
+    seen: BaseException | None = error
+    found: BaseException = error
+    while seen is not None:
+        found = seen
+        if isinstance(seen, BiolmError):
+            break
+        failures = getattr(seen, "worker_failures", None)
+        seen = next(iter(failures.values())) if failures else getattr(seen, "cause", seen.__cause__)
+    assert isinstance(found, Exception)
+    return found

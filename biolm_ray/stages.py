@@ -14,7 +14,7 @@ from biolm_ray.config.schema import Config
 from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
 from biolm_ray.experiment.placement import place, place_inference
 from biolm_ray.experiment.pretraining import pretrain_model
-from biolm_ray.experiment.progress import Display, ScoringProgress
+from biolm_ray.experiment.progress import DataProgress, Display, ScoringProgress
 from biolm_ray.experiment.running import raise_failures
 from biolm_ray.experiment.runtime import Cluster, connected
 from biolm_ray.experiment.search import SearchResult, search
@@ -33,10 +33,11 @@ from biolm_ray.inference.explanation import plan_scoring, score_plans
 from biolm_ray.inference.inputs import chosen_rows, model_folders, model_to_read_with
 from biolm_ray.inference.prediction import predict_on_ray
 from biolm_ray.logs import logged
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.scanning import prepared_folder
 from biolm_ray.report.cross_validation import CrossValidationReport, report_folds
 from biolm_ray.report.predictions import report_predictions
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
-from biolm_ray.tokenization.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 log = logging.getLogger("biolm_ray")
@@ -48,7 +49,7 @@ class TokenizeResult:
 
     tokenizer: Path
     vocabulary_size: int
-    prepared: Path | None = None
+    prepared: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class PretrainResult:
     """A pre-trained model: its folder, and its metrics on held-out sequences."""
 
     folder: Path
-    prepared: Path
+    prepared: str
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -65,7 +66,7 @@ class FinetuneResult:
     """The models of all folds: their folders, metrics and out-of-fold predictions."""
 
     folder: Path
-    prepared: Path
+    prepared: str
     model_folders: tuple[Path, ...] = ()
     report: CrossValidationReport | None = None
 
@@ -93,7 +94,7 @@ def running(config: Config) -> Iterator[tuple[Config, Cluster, Path]]:
     folder = Path(config.output_path) / config.mode
     with logged(folder / "logs", quiet=config.run.quiet):
         write_config(config, folder / "config.yaml")
-        log.info("%s: %s -> %s", config.mode, config.data.path, folder)
+        log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), folder)
         with connected(config.resources.address) as cluster:
             yield config, cluster, folder
 
@@ -101,12 +102,12 @@ def running(config: Config) -> Iterator[tuple[Config, Cluster, Path]]:
 def tokenize(config: Config) -> TokenizeResult:
     """Learn a tokenizer from the sequences of a file."""
     with running(config) as (config, _, folder):
-        tokenizer = fit_and_save_tokenizer(config)
+        tokenizer = fit_and_save_tokenizer(config, _data_progress(config))
         prepared = _prepare(config, tokenizer, folder) if config.run.prepare_only else None
         return TokenizeResult(
             tokenizer=Path(config.output_path) / "tokenizer.json",
             vocabulary_size=len(tokenizer.vocabulary),
-            prepared=None if prepared is None else prepared.path,
+            prepared=None if prepared is None else prepared.location,
         )
 
 
@@ -115,18 +116,18 @@ def pretrain(config: Config) -> PretrainResult:
     with running(config) as (config, cluster, folder):
         config, weights, prepared = _set_up(config, folder)
         if config.run.prepare_only:
-            return PretrainResult(folder=folder, prepared=prepared.path)
+            return PretrainResult(folder=folder, prepared=prepared.location)
         metrics = pretrain_model(
             config,
             cluster,
             Display(num_epochs(config), config.run.quiet),
-            prepared=prepared.path,
+            prepared=prepared.location,
             tokenizer=folder,
             folder=folder,
             weights=weights,
         )
         log.info("held-out perplexity %.3f\nmodel: %s", metrics["eval_perplexity"], folder)
-        return PretrainResult(folder=folder, prepared=prepared.path, metrics=metrics)
+        return PretrainResult(folder=folder, prepared=prepared.location, metrics=metrics)
 
 
 def finetune(config: Config) -> FinetuneResult:
@@ -134,14 +135,14 @@ def finetune(config: Config) -> FinetuneResult:
     with running(config) as (config, cluster, folder):
         config, weights, prepared = _set_up(config, folder)
         if config.run.prepare_only:
-            return FinetuneResult(folder=folder, prepared=prepared.path)
+            return FinetuneResult(folder=folder, prepared=prepared.location)
         folds = plan_run(config, prepared)
         placement = place(cluster, config.resources, len(folds))
         log.info("%s\n%s", folds[0].description, placement.note)
         jobs = fold_jobs(
             config,
             folds,
-            prepared=prepared.path,
+            prepared=prepared.location,
             tokenizer=folder,
             folder=folder,
             weights=weights,
@@ -158,7 +159,7 @@ def finetune(config: Config) -> FinetuneResult:
         raise_failures(outcomes)
         return FinetuneResult(
             folder=folder,
-            prepared=prepared.path,
+            prepared=prepared.location,
             model_folders=tuple(job.folder for job in jobs),
             report=report,
         )
@@ -172,11 +173,12 @@ def predict(config: Config) -> PredictResult:
         log.info("predicting %d rows with %d models", len(rows), len(folders))
         predictions, deviations, targets = predict_on_ray(
             folders,
-            prepared.path,
+            prepared.location,
             rows,
             config.preprocessing,
             num_cpus=max(1, cluster.node_cpus),
             num_gpus=place_inference(cluster, config.resources, 1)[1],
+            progress=ScoringProgress(log, "rows"),
         )
         path, table, metrics = report_predictions(
             folder, prepared, rows, predictions, deviations, targets
@@ -195,7 +197,7 @@ def interpret(config: Config) -> InterpretResult:
         summaries = score_plans(
             config,
             plan_scoring(config, folders, prepared),
-            prepared.path,
+            prepared.location,
             config.preprocessing,
             num_workers=num_workers,
             gpu_per_worker=gpu_per_worker,
@@ -213,7 +215,7 @@ def tune(config: Config) -> SearchResult:
         folds = plan_run(config, prepared)
         trial = Trial(
             config=config,
-            prepared=prepared.path,
+            prepared=prepared.location,
             tokenizer=folder,
             folds=tuple(folds),
             placement=place(cluster, config.resources, config.tune.num_samples),
@@ -235,8 +237,8 @@ def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, Prepared
     """What every training begins with: its model, earlier weights, and tokenized data."""
     weights = earlier_weights(config)
     config = choose_model(config, weights)
-    prepared = _prepare(config, find_tokenizer(config, weights), folder)
-    return config, weights, prepared
+    tokenizer = find_tokenizer(config, weights, _data_progress(config))
+    return config, weights, _prepare(config, tokenizer, folder)
 
 
 def _read_with_models(config: Config, folder: Path) -> tuple[Config, list[Path], PreparedData]:
@@ -248,7 +250,16 @@ def _read_with_models(config: Config, folder: Path) -> tuple[Config, list[Path],
 
 def _prepare(config: Config, tokenizer: Tokenizer, folder: Path) -> PreparedData:
     """Tokenize the run's data and say what it holds."""
-    output = Path(config.output_path)
-    prepared = tokenize_data(config, tokenizer, output=output, folder=folder)
+    prepared = tokenize_data(
+        config,
+        tokenizer,
+        prepared_in=prepared_folder(config),
+        folder=folder,
+        progress=_data_progress(config),
+    )
     log.info("%s", describe_data(prepared, config.preprocessing.block_size))
     return prepared
+
+
+def _data_progress(config: Config) -> DataProgress | None:
+    return None if config.run.quiet else DataProgress(log)

@@ -16,6 +16,7 @@ ORDER = (
     ("config",),
     ("data",),
     ("tokenization",),
+    ("preparation",),
     ("models",),
     ("training",),
     ("experiment",),

@@ -18,12 +18,12 @@ from biolm_ray.config.names import (
     name_override,
     read_settings,
 )
+from biolm_ray.config.paths import COMPRESSIONS, is_uri
 from biolm_ray.config.schema import Column, Config, Mode, TuneConfig
 from biolm_ray.config.settings import allowed_text, choices
 from biolm_ray.config.values import UNSET
 from biolm_ray.errors import ConfigError
 
-_COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _SEARCHABLE = ("preprocessing", "tokenization", "splits", "model", "training")
 
 
@@ -93,13 +93,14 @@ def _needs_header(settings: Mapping[str, Setting]) -> bool:
 
 def _stem(path: Setting) -> str:
     """The path of the data file without its suffix, nor that of its compression."""
-    text = str(path.value)
+    several = not isinstance(path.value, str)
+    text = ", ".join(path.value) if several else path.value
     stem = text
-    for compression in _COMPRESSIONS:
+    for compression in COMPRESSIONS:
         stem = stem.removesuffix(compression)
     folder, slash, name = stem.rpartition("/")
     stem = f"{folder}{slash}{Path(name).stem}"
-    if "://" in text or stem == text:
+    if several or is_uri(text) or stem == text or any(sign in text for sign in "*?["):
         raise ConfigError(
             f"{path.place}: '{text}' does not tell where the results go; set outputpath"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from biolm_ray.config.paths import COMPRESSIONS, FASTA_ENDINGS
 from biolm_ray.config.schema import Config, Mode
 
 TRAINING_MODES: tuple[Mode, ...] = ("fine-tune", "tune")
@@ -27,7 +28,7 @@ def missing_settings(mode: Mode, values: Mapping[str, Any]) -> Iterator[str]:
     source = _SOURCES[mode]
     if "data.path" not in values:
         yield (f"{mode} needs a data file: set filepath in {source}, path in 'data', or --filepath")
-    if "data.sequence_column" not in values:
+    if "data.sequence_column" not in values and not _may_be_fasta(values):
         yield (
             f"{mode} needs the column of the sequences: set seqpos in {source}, "
             "sequence_column in 'data', or --seqpos"
@@ -44,6 +45,16 @@ def missing_settings(mode: Mode, values: Mapping[str, Any]) -> Iterator[str]:
             "predict needs a fine-tuned model: set pretrainedmodel in 'inference model', "
             "pretrained in 'model', or --pretrainedmodel, to a model folder or an experiment folder"
         )
+
+
+def _may_be_fasta(values: Mapping[str, Any]) -> bool:
+    """Tell whether the data may be FASTA, which needs no column of sequences."""
+    if "data.format" in values:
+        return values["data.format"].value == "fasta"
+    path = values["data.path"].value if "data.path" in values else ""
+    names = [path] if isinstance(path, str) else path
+    stems = [name.lower().removesuffix(end) for name in names for end in COMPRESSIONS]
+    return any(stem.endswith(FASTA_ENDINGS) for stem in stems)
 
 
 def contradictions(config: Config) -> Iterator[Problem]:

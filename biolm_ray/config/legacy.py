@@ -91,7 +91,7 @@ SECTIONS: Mapping[str, OldSection] = {
 
 KEYS: Mapping[str, OldKey] = {
     "outputpath": _key("output_path"),
-    "filepath": _key("data.path"),
+    "filepath": _key("data.path", many=True),
     "stripheader": _key("data.has_header", alone=True),
     "columnsep": _key("data.column_separator"),
     "tokensep": _key("data.token_separator"),

@@ -1,14 +1,24 @@
 """Paths that mean the same in every process of a run."""
 
 import os
+import re
 from pathlib import Path
 
-from biolm_ray.config.schema import Config
+from biolm_ray.config.schema import Config, DataConfig
+
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", "")
+FASTA_ENDINGS = (".fasta", ".fa", ".fna", ".faa", ".ffn", ".frn")
+
+
+def uri_scheme(path: str) -> str | None:
+    """The scheme of a URI such as s3://bucket/file, in small letters; None for a local path."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
+    return match[1].lower() if match else None
 
 
 def is_uri(path: str) -> bool:
     """Tell s3://bucket/file and the like from a path of this machine."""
-    return "://" in path
+    return uri_scheme(path) is not None
 
 
 def absolute(path: str) -> str:
@@ -31,7 +41,15 @@ def with_absolute_paths(config: Config) -> Config:
     return config.model_copy(
         update={
             "output_path": absolute(config.output_path),
-            "data": config.data.model_copy(update={"path": absolute(config.data.path)}),
+            "data": config.data.model_copy(update=_data_paths(config.data)),
             "model": model.model_copy(update=changes),
         }
     )
+
+
+def _data_paths(data: DataConfig) -> dict[str, str | tuple[str, ...] | None]:
+    paths = tuple(absolute(path) for path in data.paths)
+    return {
+        "path": paths[0] if isinstance(data.path, str) else paths,
+        "prepared_path": absolute(data.prepared_path) if data.prepared_path else None,
+    }

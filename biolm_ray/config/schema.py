@@ -63,13 +63,14 @@ ColumnSetting = Annotated[
 class DataConfig(Section):
     """Where the rows are and what their columns mean. YAML counts columns from 1."""
 
-    path: str
+    path: str | tuple[str, ...]
+    format: Literal["auto", "table", "fasta", "parquet", "datasets"] = "auto"
     has_header: bool = False
-    column_separator: str = "\t"
+    column_separator: str | None = None
     token_separator: str | None = None
     specifier_separator: str | None = None
     id_column: ColumnSetting = Column(index=0)
-    sequence_column: ColumnSetting
+    sequence_column: ColumnSetting | None = None
     label_column: ColumnSetting | None = None
     weight_column: ColumnSetting | None = None
     split_column: ColumnSetting | None = None
@@ -77,6 +78,14 @@ class DataConfig(Section):
     max_rows: PositiveInt | None = None
     allow_duplicate_ids: bool = False
     max_unknown_share: float = Field(default=0.05, ge=0, le=1)
+    on_bad_rows: Literal["stop", "quarantine"] = "stop"
+    max_rejected_share: float = Field(default=0.05, ge=0, le=1)
+    prepared_path: str | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files, folders and patterns, also where there is just one."""
+        return (self.path,) if isinstance(self.path, str) else self.path
 
 
 class PreprocessingConfig(Section):
@@ -137,6 +146,7 @@ class TrainingConfig(Section):
     stop_metric: Literal["loss", "pearson", "spearman", "auroc", "f1"] | None = None
     scaling: Literal["none", "log", "minmax", "standard"] = "standard"
     weighted: bool = False
+    feed: Literal["indexed", "streaming"] = "indexed"
     resume: bool | PositiveInt | Literal["auto"] = False
     seed: NonNegativeInt = 0
 

@@ -247,7 +247,20 @@ def _read_options(value: Any) -> Any:
     return UNSET if is_unset(value) else guess_value(read_mapping(value))
 
 
+def _read_paths(value: Any) -> Any:
+    """Read one path, or a list of them; a comma in a text is part of its path."""
+    if is_unset(value):
+        return UNSET
+    if isinstance(value, str) and value.strip()[:1] in ("[", "("):
+        value = parse_text(value.strip())
+    if not isinstance(value, list | tuple):
+        return _read_text(value)
+    paths = tuple(_read_text(item) for item in value)
+    return paths[0] if len(paths) == 1 else paths
+
+
 _SPECIAL: dict[str, Callable[[Any], Any]] = {
+    "data.path": _read_paths,
     "data.column_separator": _read_separator,
     "data.token_separator": _read_separator,
     "data.specifier_separator": _read_separator,

@@ -1,9 +1,9 @@
-"""What stands in the columns of a line: the layout of a file, and one line read by it."""
+"""What stands in the columns of a file: its layout, and one row read by it."""
 
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,6 +12,8 @@ from biolm_ray.data.targets import parse_weight, weight_rule
 from biolm_ray.errors import ConfigError, DataError
 
 LabelKind = Literal["number", "class"]
+Format = Literal["table", "fasta", "parquet", "datasets"]
+ROLES = ("id", "sequence", "label", "weight", "split")
 SHOWN_LETTERS = 40
 UNCLOSED_QUOTE = "a double quote opens a field and is not closed on the line"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -42,9 +44,18 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Which field is which, by 0-based position; None for columns the file does not have."""
+    """Which field is which, by 0-based position; None for columns that are not asked for.
 
-    separator: str
+    Attributes:
+        format: How the file is written.
+        separator: Between the columns of a table; empty for the other formats.
+        names: Names of all columns, where the file has them; of FASTA the id, the sequence and
+            the attributes of the first record.
+    """
+
+    format: Format = "table"
+    separator: str = ""
+    names: tuple[str, ...] = ()
     id: int
     sequence: int
     label: int | None = None
@@ -55,8 +66,14 @@ class Layout:
     @property
     def used(self) -> dict[str, int]:
         """The position of each column that is read, by its role."""
-        roles = ("id", "sequence", "label", "weight", "split")
-        return {role: getattr(self, role) for role in roles if getattr(self, role) is not None}
+        return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None}
+
+    def place(self, role: str) -> str:
+        """Where the field of a role stands, as messages say it."""
+        position = self.used[role]
+        if self.format == "table":
+            return f"column {position + 1}"
+        return f"{'attribute' if self.format == 'fasta' else 'column'} '{self.names[position]}'"
 
 
 def shown(text: str) -> str:
@@ -109,6 +126,8 @@ def make_layout(
     header: Sequence[str] | None,
     num_columns: int,
     where: str,
+    separator: str = "\t",
+    format: Format = "table",
 ) -> Layout:
     """Find the columns that the configuration names.
 
@@ -116,27 +135,37 @@ def make_layout(
         header: Column names, when the file has them.
         num_columns: Fields on the first line.
         where: File and line of it, for messages.
+        separator: Between the columns of a table.
+        format: A layout of FASTA finds attributes that the first record lacks beyond the others.
 
     Raises:
-        ConfigError: A column is given by name though the file has no header.
+        ConfigError: A column is given by name though the file has no header, or is not given.
         DataError: The file does not have a column.
     """
+    if label_kind and config.label_column is None:
+        raise ConfigError("data.label_column is not set: which column holds the labels?")
+    if config.sequence_column is None and format != "fasta":
+        raise ConfigError("data.sequence_column is not set: which column holds the sequences?")
     settings: dict[str, Column | None] = {
         "id": config.id_column,
-        "sequence": config.sequence_column,
+        "sequence": config.sequence_column or Column(index=1),
         "label": config.label_column if label_kind else None,
         "weight": config.weight_column if label_kind else None,
         "split": config.split_column,
     }
-    if label_kind and config.label_column is None:
-        raise ConfigError("data.label_column is not set: which column holds the labels?")
+    names = list(header or ())
+    if format == "fasta":
+        asked = [column.name for column in settings.values() if column and column.name]
+        names += [name for name in dict.fromkeys(asked) if name not in names]
     positions = {
-        role: _find_column(column, role, header, num_columns, where)
+        role: _find_column(column, role, names if header else None, num_columns, where)
         for role, column in settings.items()
         if column is not None
     }
     return Layout(
-        separator=config.column_separator,
+        format=format,
+        separator=separator if format == "table" else "",
+        names=tuple(names),
         label_kind=label_kind,
         **positions,
     )
@@ -188,42 +217,32 @@ def read_line(line: str, layout: Layout) -> Row:
     for role, position in layout.used.items():
         if position >= len(fields):
             return _problem("columns", _too_few(len(fields), position, role))
-    row = Row(id=fields[layout.id].strip(), sequence=fields[layout.sequence].strip())
-    if not row.sequence:
-        return _problem("sequence", f"the sequence in column {layout.sequence + 1} is empty")
-    if not row.id:
-        return _problem("id", f"the id in column {layout.id + 1} is empty")
-    if layout.label is not None:
-        label = _read_label(fields[layout.label].strip(), layout)
-        if isinstance(label, RowProblem):
-            return Row(problem=label)
-        row = row._replace(label=label)
-    if layout.weight is not None:
-        weight = parse_weight(fields[layout.weight])
-        if weight is None:
-            text = shown(fields[layout.weight].strip())
-            column = layout.weight + 1
-            return _problem("weight", f"weight {text} in column {column} is no {weight_rule()}")
-        row = row._replace(weight=weight)
-    if layout.split is not None:
-        split = fields[layout.split].strip()
-        if not split:
-            return _problem("split", f"the split in column {layout.split + 1} is empty")
-        row = row._replace(split=split)
-    return row
+    return read_fields({role: fields[at] for role, at in layout.used.items()}, layout)
 
 
-def _read_label(text: str, layout: Layout) -> float | str | RowProblem:
-    assert layout.label is not None
-    where = f"label {shown(text)} in column {layout.label + 1}"
+def read_fields(fields: Mapping[str, str], layout: Layout) -> Row:
+    """Read the text of each role's field; what is wrong is told in `problem`, never raised."""
+    texts = {role: text.strip() for role, text in fields.items()}
+    for role in ("sequence", "id", "label", "weight", "split"):
+        message = _what_is_wrong(role, texts[role], layout) if role in texts else None
+        if message:
+            return _problem(role, message)
+    label: float | str | None = texts.get("label")
+    if label is not None and layout.label_kind == "number":
+        label = read_number(texts["label"])
+    weight = parse_weight(texts["weight"]) if "weight" in texts else None
+    return Row(texts["id"], texts["sequence"], label, weight, texts.get("split"))
+
+
+def _what_is_wrong(role: str, text: str, layout: Layout) -> str | None:
+    where = f"{shown(text)} in {layout.place(role)}"
+    if role == "weight":
+        return f"weight {where} is no {weight_rule()}" if parse_weight(text) is None else None
     if not text:
-        return RowProblem("label", f"the label in column {layout.label + 1} is empty")
-    if layout.label_kind == "class":
-        return text
-    value = read_number(text)
-    if value is None:
-        return RowProblem("label", f"{where} is not a finite number")
-    return value
+        return f"the {role} in {layout.place(role)} is empty"
+    if role == "label" and layout.label_kind == "number" and read_number(text) is None:
+        return f"label {where} is not a finite number"
+    return None
 
 
 def _problem(rule: str, message: str) -> Row:

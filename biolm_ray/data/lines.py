@@ -1,95 +1,193 @@
-"""Lines of a file by byte range: any division of the bytes gives every line exactly once."""
+"""Lines and records by byte range: any division of the bytes gives each exactly once.
 
-import hashlib
+A line belongs to the range that its first byte lies in, however far it runs on.
+"""
+
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from jaxtyping import Int
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BLANKS = b" \t\n\r\x0b\x0c"
+CHUNK_BYTES = 2 << 20
+TAIL_BYTES = 256 << 10
+
+Text: TypeAlias = bytes | bytearray
+_NEWLINE = 10
+_CARRIAGE_RETURN = 13
+_IS_BLANK = np.isin(np.arange(256), list(BLANKS))
 
 
-@dataclass(frozen=True)
-class LineRange:
-    """Some consecutive lines of a file.
-
-    Attributes:
-        start: First byte.
-        stop: Byte after the last line; None for the rest of the file.
-        first_line: 1-based number of the line at `start`.
-        first_row: 0-based data row that the next line which is not blank holds; -1 while the
-            header is still to come.
-    """
-
-    start: int
-    stop: int | None
-    first_line: int
-    first_row: int
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What one pass over the text found.
+class Spans(NamedTuple):
+    """Lines or records within a block of bytes.
 
     Attributes:
-        ranges: Consecutive; together they hold the scanned rows.
-        num_rows: Data rows: neither header nor blank.
-        digest: SHA-256 of the scanned bytes.
+        starts: Their first bytes.
+        stops: The bytes after their last ones.
+        lines: How many lines of the block come before each.
+        num_lines: Lines of the block, blank ones included.
     """
 
-    ranges: tuple[LineRange, ...]
-    num_rows: int
-    digest: str
+    starts: Int[np.ndarray, " rows"]
+    stops: Int[np.ndarray, " rows"]
+    lines: Int[np.ndarray, " rows"]
+    num_lines: int
+
+    def slice(self, first: int, last: int | None) -> "Spans":
+        part = slice(first, last)
+        return Spans(self.starts[part], self.stops[part], self.lines[part], self.num_lines)
 
 
-def lines_in_range(file: BinaryIO, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-    """Yield the lines that begin in [start, stop), without their ends (LF or CRLF).
+class ByteStream(Protocol):
+    """What is asked of an open file; `seek` only where a range does not begin at 0."""
 
-    A line that runs across `start` belongs to the range before. Blank lines are yielded too, so
-    that lines can be counted. The byte order mark of the file is left out.
-    """
-    position = start
-    if start:
-        file.seek(start - 1)
-        position += len(file.readline()) - 1
-    while stop is None or position < stop:
-        line = file.readline()
-        if not line:
-            return
-        if position == 0:
-            position = len(line)
-            line = line.removeprefix(BYTE_ORDER_MARK)
-        else:
-            position += len(line)
-        yield line.removesuffix(b"\n").removesuffix(b"\r")
+    def read(self, size: int, /) -> bytes: ...
+
+    def seek(self, position: int, /) -> int: ...
 
 
-def scan_lines(
-    file: BinaryIO, *, has_header: bool, range_bytes: int, max_rows: int | None = None
-) -> Scan:
-    """Count the rows, hash the bytes and divide the file into ranges that end at line ends.
+def line_blocks(
+    file: ByteStream,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    mark: bytes = b"",
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Iterator[bytearray]:
+    """Yield the lines that begin in [start, stop), many at a time, with their ends.
+
+    The byte order mark of the file is left out. Memory is that of a chunk and the longest line.
 
     Args:
-        file: Read once, from its start.
-        has_header: Whether the first line that is not blank names the columns.
-        range_bytes: Least size of a range; the last one may be smaller.
-        max_rows: Stop after so many data rows, without reading the rest.
+        file: At its first byte.
+        mark: Blocks end only before a line that begins with it, so that records of several lines
+            stay whole; lines before the range's first record come with the first block.
+        chunk_bytes: Bytes read at a time, also the usual size of a block.
     """
-    ranges: list[LineRange] = []
-    row = first_row = -1 if has_header else 0
-    number = first_line = 1
-    start = position = 0
-    digest = hashlib.sha256()
-    for line in file:
-        if row == max_rows:
-            break
-        if position - start >= range_bytes:
-            ranges.append(LineRange(start, position, first_line, first_row))
-            start, first_line, first_row = position, number, row
-        digest.update(line)
-        if (line if position else line.removeprefix(BYTE_ORDER_MARK)).strip():
-            row += 1
-        position += len(line)
-        number += 1
-    if position > start:
-        ranges.append(LineRange(start, position, first_line, first_row))
-    return Scan(tuple(ranges), max(row, 0), digest.hexdigest())
+    boundary = b"\n" + mark
+    offset = max(start - 1, 0)
+    if offset:
+        file.seek(offset)
+    held = bytearray()
+    is_before_first, is_file_start = start > 0, start == 0
+    while chunk := file.read(_read_size(offset + len(held), stop, chunk_bytes)):
+        searched = max(len(held) - len(mark), 0)
+        held += chunk
+        if is_before_first:
+            skipped = held.find(b"\n") + 1
+            is_before_first = skipped == 0
+            offset += skipped or len(held)
+            del held[: skipped or len(held)]
+            if stop is not None and offset >= stop:
+                return
+        is_last = False
+        if stop is not None and offset + len(held) >= stop:
+            is_last = True
+            end = held.find(boundary, max(stop - 1 - offset, searched)) + 1
+        else:
+            end = held.rfind(boundary, searched) + 1
+        if end:
+            held, block = held[end:], held
+            del block[end:]
+            yield block.removeprefix(BYTE_ORDER_MARK) if is_file_start else block
+            if is_last:
+                return
+            offset, is_file_start = offset + end, False
+    if held:
+        yield held.removeprefix(BYTE_ORDER_MARK) if is_file_start else held
+
+
+def _read_size(position: int, stop: int | None, chunk_bytes: int) -> int:
+    """Whole chunks, and past the end of the range little more than its last line."""
+    if stop is None:
+        return chunk_bytes
+    if position < stop:
+        return min(chunk_bytes, stop - position)
+    return max(TAIL_BYTES, position - stop)
+
+
+def find_lines(text: Text) -> Spans:
+    """The lines of a block that are not blank, without their ends (LF or CRLF)."""
+    starts, stops = line_bounds(text)
+    kept = starts < stops
+    values = np.frombuffer(text, np.uint8)
+    for index in np.flatnonzero(kept & _IS_BLANK[values[starts]]).tolist():
+        kept[index] = bool(text[starts[index] : stops[index]].strip())
+    lines = np.flatnonzero(kept)
+    ends = stops[lines] - (values[stops[lines] - 1] == _CARRIAGE_RETURN)
+    return Spans(starts[lines], ends, lines, len(stops))
+
+
+def line_bounds(
+    text: Text,
+) -> tuple[Int[np.ndarray, " lines"], Int[np.ndarray, " lines"]]:
+    """First bytes of all lines of a block, and the bytes after their last ones."""
+    stops = np.flatnonzero(np.frombuffer(text, np.uint8) == _NEWLINE)
+    if text and not text.endswith(b"\n"):
+        stops = np.append(stops, len(text))
+    return np.concatenate([[0], stops[:-1] + 1]) if len(stops) else stops, stops
+
+
+class LineCount:
+    """Counts the lines and records that begin in consecutive bytes.
+
+    Attributes:
+        num_lines: Lines that began.
+        num_records: Those that are not blank; with a mark, those that begin with it.
+    """
+
+    def __init__(self, *, at_line_start: bool, mark: bytes = b"") -> None:
+        self.num_lines = 0
+        self.num_records = 0
+        self._mark = mark
+        self._at_line_start = at_line_start
+        self._only_blanks = False
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the line under way has begun and holds blanks only so far."""
+        return self._only_blanks
+
+    def add(self, chunk: bytes) -> None:
+        """Take in the next bytes."""
+        if not chunk:
+            return
+        if self._only_blanks:
+            self.decide(chunk)
+        values = np.frombuffer(chunk, np.uint8)
+        starts = np.flatnonzero(values == _NEWLINE) + 1
+        if self._at_line_start:
+            starts = np.concatenate([[0], starts])
+        self._at_line_start = chunk.endswith(b"\n")
+        if self._at_line_start:
+            starts = starts[:-1]
+        self.num_lines += len(starts)
+        if self._mark:
+            self.num_records += int(np.count_nonzero(values[starts] == self._mark[0]))
+            return
+        unclear = starts[_IS_BLANK[values[starts]]]
+        self.num_records += len(starts) - len(unclear)
+        for start in unclear[values[unclear] != _NEWLINE].tolist():
+            end = chunk.find(b"\n", start)
+            if chunk[start : end if end >= 0 else len(chunk)].strip():
+                self.num_records += 1
+            elif end < 0:
+                self._only_blanks = True
+
+    def decide(self, chunk: bytes) -> None:
+        """Look on for what the line under way holds, counting no others."""
+        line, end, _ = chunk.partition(b"\n")
+        if line.strip():
+            self.num_records += 1
+        self._only_blanks = not line.strip() and not end
+
+    def break_off(self) -> None:
+        """The bytes end in an error, which takes the place of the record under way, or is one."""
+        is_under_way = not (self._at_line_start or self._only_blanks)
+        if self._mark:
+            is_under_way = self.num_records > 0
+        self.num_records += not is_under_way
+        self.num_lines += self._at_line_start
+        self._at_line_start = self._only_blanks = False

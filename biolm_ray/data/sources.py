@@ -1,106 +1,170 @@
-"""Opening an input file, local or remote, plain or compressed."""
+"""The input files: where they lie, how they are written and compressed, and opening them."""
 
-import difflib
 import hashlib
 import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, cast, get_args
 
 import pyarrow as pa
 from pyarrow import fs
 
-from biolm_ray.data.lines import LineRange, Scan, scan_lines
+from biolm_ray.data.columns import Format
+from biolm_ray.data.filesystems import access_errors, fsspec_filesystem, locate
+from biolm_ray.data.folders import FoundFile, expand
+from biolm_ray.data.lines import BYTE_ORDER_MARK
 from biolm_ray.errors import DataError
 
-RANGE_BYTES = 32 << 20
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 16
+REQUEST_BYTES = 8 << 20
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+PARQUET_MAGIC = b"PAR1"
+ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"
+FORMAT_NAMES: dict[Format, str] = {
+    "table": "delimited text",
+    "fasta": "FASTA",
+    "parquet": "parquet",
+    "datasets": "Arrow data of the library datasets",
+}
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """One input file; pickles, so that any node that reaches it can read it.
 
     Attributes:
-        path: Local path or URI, as the user gave it.
-        compression: Found from the first bytes, whatever the name; None for plain text.
+        path: Local path or URI.
+        format: How its rows are written.
+        compression: Found from the first bytes, whatever the name; None for plain content.
+        size: Bytes as stored.
+        stamp: Changes when the file does; found without reading it.
+        split: The split of a dataset dictionary that the file belongs to.
     """
 
     path: str
-    compression: str | None = None
+    format: Format
+    compression: str | None
+    size: int
+    stamp: str
+    split: str | None = None
 
     @property
     def name(self) -> str:
         """The file's name, as messages show it."""
-        return self.path.rstrip("/").rsplit("/", 1)[-1]
+        return self.path.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
 
-    def open(self) -> BinaryIO:
-        """Open the text as bytes; only plain files can seek."""
-        filesystem, inner = _locate(self.path)
-        if self.compression is None:
-            raw = filesystem.open_input_file(inner)
-        else:
-            raw = filesystem.open_input_stream(inner, compression=self.compression)
-        return io.BufferedReader(cast(io.RawIOBase, raw), BUFFER_BYTES)
+    def open(self) -> pa.NativeFile:
+        """Open the bytes as stored, for reading here and there."""
+        with self._opening():
+            filesystem, inner = locate(self.path)
+            return filesystem.open_input_file(inner)
 
-    def scan(self, *, has_header: bool, max_rows: int | None) -> Scan:
-        """Plan how the file is read, in one pass over its bytes.
+    def open_text(self, request_bytes: int = BUFFER_BYTES) -> BinaryIO:
+        """Open the content, decompressed, for reading on; only plain files can seek.
 
-        A compressed file is one range, is hashed as it lies, and its rows are not counted
-        (`num_rows` is -1).
+        Args:
+            request_bytes: How much to ask of a remote server at a time.
         """
-        if self.compression is None:
-            with self.open() as file:
-                return scan_lines(
-                    file, has_header=has_header, range_bytes=RANGE_BYTES, max_rows=max_rows
-                )
-        digest = hashlib.sha256()
-        filesystem, inner = _locate(self.path)
-        with filesystem.open_input_stream(inner, compression=None) as raw:
-            for chunk in iter(partial(raw.read, BUFFER_BYTES), b""):
-                digest.update(chunk)
-        whole = LineRange(0, None, first_line=1, first_row=-1 if has_header else 0)
-        return Scan((whole,), -1, digest.hexdigest())
+        with self._opening():
+            return _open_text(self.path, self.compression, request_bytes)
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        try:
+            yield
+        except access_errors(self.path) as error:
+            raise DataError(f"{self.path} cannot be opened: {error}") from error
 
 
-def find_source(path: str) -> Source:
-    """Find a file and how it is compressed.
+def find_files(paths: Iterable[str], format: str = "auto") -> tuple[SourceFile, ...]:
+    """Find the files of an input in the order given; those of a folder or pattern by name.
+
+    Args:
+        paths: Files, folders, patterns with `*`, `?` or `[...]`, folders saved by `datasets`.
+        format: How the files are written; `auto` looks at their first bytes.
 
     Raises:
-        DataError: It does not exist, is a folder, is empty, or cannot be read.
+        ConfigError: The scheme of a URI is unknown.
+        DataError: A file does not exist, is empty, cannot be read or is given twice, a folder
+            or pattern has no files, or the files are of different formats.
     """
-    try:
-        filesystem, inner = _locate(path)
-        kind = filesystem.get_file_info(inner).type
-        if kind == fs.FileType.Directory:
-            raise DataError(f"{path} is a folder; data.path must be one file")
-        if kind == fs.FileType.NotFound:
-            raise DataError(f"{path} does not exist{_nearest(path)}")
-        with filesystem.open_input_file(inner) as raw:
-            first = raw.read(8)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    files: dict[str, SourceFile] = {}
+    for path in paths:
+        try:
+            found = [_look_at(file, format) for file in expand(path)]
+        except access_errors(path) as error:
+            raise DataError(f"{path} cannot be read: {error}") from error
+        for file in found:
+            if file.path in files:
+                raise DataError(f"{file.path} is given twice in data.path")
+            files[file.path] = file
+    first, *others = files.values()
+    for file in others:
+        if file.format != first.format:
+            raise DataError(
+                f"{file.name} is {FORMAT_NAMES[file.format]}, but {first.name} is "
+                f"{FORMAT_NAMES[first.format]}: the files of one input must be of one format"
+            )
+    return tuple(files.values())
+
+
+def _look_at(found: FoundFile, format: str) -> SourceFile:
+    """Tell compression and format by the first bytes."""
+    with found.filesystem.open_input_file(found.info.path) as raw:
+        first, size, stamp = raw.read(8), raw.size(), _stamp(found, raw)
     if not first:
-        raise DataError(f"{path} is empty")
-    found = (name for magic, name in COMPRESSIONS.items() if first.startswith(magic))
-    return Source(path, next(found, None))
+        raise DataError(f"{found.path} is empty")
+    names = (name for magic, name in COMPRESSIONS.items() if first.startswith(magic))
+    compression = next(names, None)
+    if found.in_dataset or first.startswith(ARROW_STREAM_MAGIC):
+        seen: Format = "datasets"
+    elif first.startswith(PARQUET_MAGIC):
+        seen = "parquet"
+    else:
+        seen = "fasta" if _begins_like_fasta(found, compression) else "table"
+    is_text = seen in ("table", "fasta")
+    if format != "auto" and format != seen:
+        if not is_text or format not in ("table", "fasta"):
+            raise DataError(
+                f"{found.path} is {FORMAT_NAMES[seen] if not is_text else 'text'}, not "
+                f"{format} as data.format says: set data.format: auto"
+            )
+        seen = next(name for name in get_args(Format) if name == format)
+    return SourceFile(found.path, seen, compression, size, stamp, found.split)
 
 
-def _locate(path: str) -> tuple[fs.FileSystem, str]:
-    if "://" in path:
-        return fs.FileSystem.from_uri(path)
-    return fs.LocalFileSystem(), str(Path(path).expanduser())
+def _begins_like_fasta(found: FoundFile, compression: str | None) -> bool:
+    """Whether the first letter that is not blank begins a FASTA record."""
+    try:
+        with _open_text(found.path, compression, BUFFER_BYTES) as file:
+            first = file.readline().removeprefix(BYTE_ORDER_MARK)
+            while first and not first.strip():
+                first = file.readline()
+    except OSError:
+        return False
+    return first.startswith(b">")
 
 
-def _nearest(path: str) -> str:
-    """A hint at a file of a similar name in the same folder."""
-    if "://" in path:
-        return ""
-    folder = Path(path).expanduser().parent
-    if not folder.is_dir():
-        return f" (nor does the folder {folder})"
-    names = [entry.name for entry in folder.iterdir() if entry.is_file()]
-    near = difflib.get_close_matches(Path(path).name, names, n=1, cutoff=0.8)
-    return f"; did you mean {near[0]}?" if near else ""
+def _open_text(path: str, compression: str | None, request_bytes: int) -> BinaryIO:
+    filesystem, inner = locate(path)
+    size = BUFFER_BYTES if isinstance(filesystem, fs.LocalFileSystem) else request_bytes
+    if compression is None:
+        raw = filesystem.open_input_file(inner)
+    else:
+        raw = filesystem.open_input_stream(inner, compression=compression, buffer_size=size)
+    return io.BufferedReader(cast(io.RawIOBase, raw), size)
+
+
+def _stamp(found: FoundFile, raw: pa.NativeFile) -> str:
+    """What tells one version of a file from another: size, time, inode, ETag, as they are known."""
+    remote = fsspec_filesystem(found.filesystem)
+    if remote is not None:
+        facts = sorted(remote.info(found.info.path).items())
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+    if isinstance(found.filesystem, fs.LocalFileSystem):
+        status = Path(found.info.path).stat()
+        return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+    etag = (raw.metadata() or {}).get("ETag", b"")
+    return f"{found.info.size}-{found.info.mtime_ns}-{etag.decode()}"

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Float, Int
 
 from biolm_ray.config.schema import Section
@@ -104,13 +105,14 @@ class Targets(Section):
             assert self.scaler is not None
             return self.scaler.scale(np.asarray(labels))[:, None].astype(np.float32)
         numbers = {name: number for number, name in enumerate(self.classes)}
-        unknown = sorted_naturally(str(label) for label in labels if str(label) not in numbers)
+        names, places = _distinct_names(labels)
+        unknown = sorted_naturally(name for name in names if name not in numbers)
         if unknown:
             raise DataError(
                 f"class '{unknown[0]}' does not occur in the training rows; "
                 f"the model knows {', '.join(self.classes)}"
             )
-        return np.array([numbers[str(label)] for label in labels], dtype=np.int64)
+        return np.array([numbers[name] for name in names], dtype=np.int64)[places]
 
     def decode(self, outputs: Float[np.ndarray, "rows outputs"]) -> np.ndarray:
         """Turn model outputs into what users read.
@@ -141,8 +143,15 @@ def fit_targets(
     """Fit scaler or class list on the training rows of a fold."""
     if task == "regression":
         return Targets(task=task, scaler=fit_scaler(scaling, np.asarray(labels)[training_rows]))
-    classes = sorted_naturally(str(labels[row]) for row in training_rows)
-    return Targets(task=task, classes=tuple(classes))
+    names, _ = _distinct_names(np.asarray(labels, dtype=object)[training_rows])
+    return Targets(task=task, classes=tuple(sorted_naturally(names)))
+
+
+def _distinct_names(labels: Sequence[Any] | np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The distinct labels as text, and for each label the place of its text in that list."""
+    encoded = pa.array(labels).dictionary_encode()
+    names = [str(label) for label in encoded.dictionary.to_pylist()]
+    return names, encoded.indices.to_numpy()
 
 
 def class_weights(

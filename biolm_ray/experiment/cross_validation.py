@@ -10,6 +10,7 @@ from typing import Any
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
+from biolm_ray.data.store import Folder
 from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.progress import Display
@@ -29,7 +30,7 @@ def fold_jobs(
     config: Config,
     folds: Sequence[Fold],
     *,
-    prepared: Path,
+    prepared: str,
     tokenizer: Path,
     folder: Path,
     weights: Path | None,
@@ -97,7 +98,7 @@ def job_settings(job: Any) -> dict[str, Any]:
     """Collect what the weights of a job depend on, to compare with a later run."""
     config: Config = job.config
     return {
-        "prepared": job.prepared.name,
+        "prepared": Folder(job.prepared).name,
         "rows": job.rows_digest,
         "task": config.task,
         "model": config.model.model_dump(mode="json", exclude={"pretrained"}),

@@ -16,7 +16,7 @@ def pretrain_model(
     cluster: Cluster,
     display: Display,
     *,
-    prepared: Path,
+    prepared: str,
     tokenizer: Path,
     folder: Path,
     weights: Path | None,

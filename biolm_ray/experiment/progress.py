@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
+BAR_WIDTH = 24
 Events = dict[str, dict[str, float]]
 
 
@@ -40,15 +41,17 @@ def describe(
 
 
 class ScoringProgress:
-    """Says every few seconds how many positions are scored, at what rate, and how long is left."""
+    """Says every few seconds how many positions (or rows) are done, how fast, how long is left."""
 
     def __init__(
         self,
         logger: logging.Logger,
+        noun: str = "positions",
         clock: Callable[[], float] = time.monotonic,
         every_seconds: float = 10.0,
     ) -> None:
         self._logger = logger
+        self._noun = noun
         self._clock = clock
         self._every_seconds = every_seconds
         self._first: tuple[float, int] | None = None
@@ -66,12 +69,68 @@ class ScoringProgress:
         self._said = now
         left = readable_time((num_all - num_done) / rate)
         self._logger.info(
-            "%s of %s positions, %.0f a second, %s left",
+            "%s of %s %s, %.0f a second, %s left",
             f"{num_done:,}",
             f"{num_all:,}",
+            self._noun,
             rate,
             left,
         )
+
+
+class DataProgress:
+    """Says how far the data are read or tokenized, at what rate, and how long is left.
+
+    On a terminal one line is redrawn; elsewhere a line is added every ten seconds. What took a
+    second or more is told in the end.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logger = logger
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._redraws = self._stream.isatty()
+        self._every_seconds = 0.2 if self._redraws else 10.0
+        self._action: str | None = None
+        self._started = (0.0, 0)
+        self._said = 0.0
+
+    def __call__(self, action: str, num_bytes: int, total_bytes: int, num_rows: int) -> None:
+        """Take in what is being done, the bytes done and in all, and the rows so far.
+
+        The first call of an action is made before any of it is done.
+        """
+        now = self._clock()
+        if action != self._action:
+            self._action, self._started, self._said = action, (now, num_bytes), now
+            return
+        seconds = now - self._started[0]
+        rate = (num_bytes - self._started[1]) / max(seconds, 1e-9)
+        if num_bytes >= total_bytes:
+            self._action = None
+            if self._redraws:
+                self._stream.write("\r\x1b[2K")
+            if seconds >= 1:
+                self._logger.info(
+                    f"{action}: {num_rows:,} rows in {readable_time(seconds)}, "
+                    f"{rate / 1e6:.1f} MB/s"
+                )
+        elif now - self._said >= self._every_seconds and rate > 0:
+            self._said = now
+            share = num_bytes / total_bytes
+            left = readable_time((total_bytes - num_bytes) / rate)
+            facts = f"{share:.0%}, {num_rows:,} rows, {rate / 1e6:.1f} MB/s, {left} left"
+            if self._redraws:
+                bar = "█" * round(share * BAR_WIDTH)
+                self._stream.write(f"\r\x1b[2K{action} |{bar:{BAR_WIDTH}}| {facts}")
+                self._stream.flush()
+            else:
+                self._logger.info(f"{action}: {facts}")
 
 
 def readable_time(seconds: float) -> str:

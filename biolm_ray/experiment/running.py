@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from biolm_ray.errors import BiolmError, TrainingError
+from biolm_ray.errors import BiolmError, TrainingError, root_cause
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.progress import Board, Display
 
@@ -87,20 +87,6 @@ def _outcome(job: Any, reference: ray.ObjectRef) -> Outcome:
         return Outcome(job, error=cause)
     except RayError as error:
         return Outcome(job, error=error)
-
-
-def root_cause(error: BaseException) -> Exception:
-    """Find the error behind the wrappers that Ray puts around it."""
-    seen: BaseException | None = error
-    found: BaseException = error
-    while seen is not None:
-        found = seen
-        if isinstance(seen, BiolmError):
-            break
-        failures = getattr(seen, "worker_failures", None)
-        seen = next(iter(failures.values())) if failures else getattr(seen, "cause", seen.__cause__)
-    assert isinstance(found, Exception)
-    return found
 
 
 def train_with_ray(job: Any, work: Callable, placement: Placement, board: Any) -> dict[str, float]:

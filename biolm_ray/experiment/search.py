@@ -16,9 +16,9 @@ from ray.tune.search.optuna import OptunaSearch
 
 from biolm_ray.config.load import with_settings, write_config
 from biolm_ray.config.schema import Config, Range
-from biolm_ray.errors import ConfigError, TrainingError
+from biolm_ray.data.store import Folder
+from biolm_ray.errors import ConfigError, TrainingError, root_cause
 from biolm_ray.experiment.cross_validation import differing_settings
-from biolm_ray.experiment.running import root_cause
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.files import write_json
 from biolm_ray.training.metrics import HIGHER_IS_BETTER
@@ -122,7 +122,7 @@ def _check_earlier(config: Config, trial: Trial, folder: Path) -> bool:
     """
     path = folder / SETTINGS
     now = {
-        "prepared": trial.prepared.name,
+        "prepared": Folder(trial.prepared).name,
         **config.model_dump(mode="json", include={"task", "model", "preprocessing", "splits"}),
         "training": config.training.model_dump(mode="json", exclude={"resume"}),
         "tune": config.tune.model_dump(mode="json", include={"space", "metric", "num_samples"}),

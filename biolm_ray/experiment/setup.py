@@ -6,14 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from biolm_ray.config.schema import Config
+from biolm_ray.data.columns import LabelKind
 from biolm_ray.data.splits import Fold, plan_folds
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
 from biolm_ray.models.registry import checkpoint_model, default_model, find_spec, read_options
 from biolm_ray.models.saved import is_model_folder, read_card
+from biolm_ray.preparation.prepare import prepare
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.rejected_rows import rows_without_logarithm
+from biolm_ray.preparation.rejects import REJECTED_FILE
+from biolm_ray.preparation.scanning import Progress
+from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.tokenization.fitting import make_settings
-from biolm_ray.tokenization.prepare import LabelKind, fit_tokenizer, prepare
-from biolm_ray.tokenization.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.loop import loop_settings
 
@@ -99,7 +104,9 @@ def earlier_weights(config: Config) -> Path | None:
     )
 
 
-def find_tokenizer(config: Config, weights: Path | None) -> Tokenizer:
+def find_tokenizer(
+    config: Config, weights: Path | None, progress: Progress | None = None
+) -> Tokenizer:
     """Load the tokenizer of earlier weights, a checkpoint or this experiment, or fit one.
 
     A fitted tokenizer is saved to the output path.
@@ -126,30 +133,43 @@ def find_tokenizer(config: Config, weights: Path | None) -> Tokenizer:
             )
         log.info("tokenizer: %s", folder / TOKENIZER_FILE)
         return tokenizer.adapted(config.data, config.preprocessing)
-    return fit_and_save_tokenizer(config)
+    return fit_and_save_tokenizer(config, progress)
 
 
-def fit_and_save_tokenizer(config: Config) -> Tokenizer:
+def fit_and_save_tokenizer(config: Config, progress: Progress | None = None) -> Tokenizer:
     """Fit a tokenizer on the run's data and save it to the output path."""
-    tokenizer = fit_tokenizer(config)
+    tokenizer = fit_tokenizer(config, label_kind=label_kind(config), progress=progress)
     tokenizer.save(Path(config.output_path))
     log.info(
         "tokenizer: %d tokens learnt from %s, saved to %s",
         len(tokenizer.vocabulary),
-        config.data.path,
+        ", ".join(config.data.paths),
         Path(config.output_path) / TOKENIZER_FILE,
     )
     return tokenizer
 
 
 def tokenize_data(
-    config: Config, tokenizer: Tokenizer, *, output: Path, folder: Path
+    config: Config,
+    tokenizer: Tokenizer,
+    *,
+    prepared_in: str,
+    folder: Path,
+    progress: Progress | None = None,
 ) -> PreparedData:
-    """Tokenize the run's data into `output/prepared`, unless an earlier run has.
+    """Tokenize the run's data below `prepared_in`, unless an earlier run has.
 
-    The tokenizer goes into `folder`, where those who train on the data find it.
+    The tokenizer goes into `folder`, where those who train on the data find it, and so do the
+    rows that are set aside.
     """
-    prepared = prepare(config, tokenizer, output / "prepared", label_kind=label_kind(config))
+    prepared = prepare(
+        config,
+        tokenizer,
+        prepared_in,
+        label_kind=label_kind(config),
+        rejected_path=folder / REJECTED_FILE,
+        progress=progress,
+    )
     tokenizer.save(folder)
     return prepared
 
@@ -172,6 +192,7 @@ def plan_run(config: Config, prepared: PreparedData) -> list[Fold]:
     if config.preprocessing.drop_longer:
         kept = prepared.rows_within(config.preprocessing.block_size)
         log.info("%d rows of %d are kept (only512)", len(kept), prepared.num_rows)
+    kept = np.setdiff1d(kept, rows_without_logarithm(config, prepared), assume_unique=True)
     labels = prepared.labels
     classes = [str(labels[i]) for i in kept] if config.task == "classification" and labels else None
     splits = prepared.splits

@@ -16,8 +16,17 @@ from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.progress import Display
 from biolm_ray.experiment.running import raise_failures
 from biolm_ray.experiment.setup import find_tokenizer, plan_run, tokenize_data
+from biolm_ray.preparation.scanning import prepared_folder
 
-PREPARED_BY = ("data.", "tokenization.", "preprocessing.", "splits.", "training.seed", "task")
+PREPARED_BY = (
+    "data.",
+    "tokenization.",
+    "preprocessing.",
+    "splits.",
+    "training.seed",
+    "training.scaling",
+    "task",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +44,7 @@ class Trial:
     """
 
     config: Config
-    prepared: Path
+    prepared: str
     tokenizer: Path
     folds: tuple[Fold, ...]
     placement: Placement
@@ -79,6 +88,6 @@ def _rows(config: Config, trial: Trial, folder: Path) -> dict[str, Any]:
         }
     own = config.model_copy(update={"output_path": str(folder)})
     tokenizer = find_tokenizer(own, trial.weights)
-    output = Path(trial.config.output_path)
-    prepared = tokenize_data(own, tokenizer, output=output, folder=folder)
-    return {"folds": plan_run(own, prepared), "prepared": prepared.path, "tokenizer": folder}
+    shared = prepared_folder(trial.config)
+    prepared = tokenize_data(own, tokenizer, prepared_in=shared, folder=folder)
+    return {"folds": plan_run(own, prepared), "prepared": prepared.location, "tokenizer": folder}

@@ -31,7 +31,7 @@ from biolm_ray.inference.units import (
     work_key,
 )
 from biolm_ray.models.saved import SavedModel
-from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.preparation.prepared import PreparedData
 
 Progress = Callable[[int, int], None]
 
@@ -63,7 +63,7 @@ class LooSummary:
 
 def score_rows(
     model_folders: Sequence[Path],
-    prepared_path: Path,
+    prepared_in: str | Path,
     rows: Int[np.ndarray, " rows"],
     settings: InterpretConfig,
     *,
@@ -80,7 +80,7 @@ def score_rows(
 
     Args:
         model_folders: One model, or several whose scores are averaged.
-        prepared_path: Tokenized with the models' own tokenizer.
+        prepared_in: Location of the data set, tokenized with the models' own tokenizer.
         rows: Which rows, each at most once.
         settings: Which edit.
         num_workers: Ray workers; 0 (or no Ray connection) works in this process.
@@ -96,16 +96,16 @@ def score_rows(
     started = time.monotonic()
     out_csv = out_csv.absolute()
     folders = tuple(folder.absolute() for folder in model_folders)
-    key = work_key(folders, prepared_path, rows, settings, preprocessing)
+    prepared = PreparedData.open(prepared_in)
+    key = work_key(folders, prepared.name, rows, settings, preprocessing)
     job = ScoringJob(
         model_folders=folders,
-        prepared=prepared_path.absolute(),
+        prepared=prepared.location,
         settings=settings,
         preprocessing=preprocessing,
         parts=out_csv.parent / PARTS / key,
         use_gpu=gpu_per_worker > 0,
     )
-    prepared = PreparedData.open(job.prepared)
     first_model = _check_job(job, prepared)
     units = make_units(rows, prepared.lengths[rows], first_model.framing.room)
     found = [finished_unit(job.parts, unit) for unit in units]

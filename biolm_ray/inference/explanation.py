@@ -12,7 +12,7 @@ from biolm_ray.config.schema import Config, PreprocessingConfig
 from biolm_ray.errors import ConfigError
 from biolm_ray.inference.distribute import LooSummary, Progress, score_rows
 from biolm_ray.inference.inputs import chosen_rows
-from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.outcome import rows_of
 
 log = logging.getLogger("biolm_ray")
@@ -36,7 +36,7 @@ def plan_scoring(
         ConfigError: A fold is asked for that does not exist.
     """
     name = f"loo_scores_{config.interpret.edit}.csv"
-    own = {folder: rows_of(folder, prepared.path) for folder in folders}
+    own = {folder: rows_of(folder, prepared.name) for folder in folders}
     wanted = config.interpret.folds
     if wanted is not None and max(wanted) >= len(folders):
         raise ConfigError(
@@ -61,7 +61,7 @@ def plan_scoring(
 def score_plans(
     config: Config,
     plans: Sequence[ScoringPlan],
-    prepared: Path,
+    prepared: str,
     preprocessing: PreprocessingConfig,
     *,
     num_workers: int,

@@ -11,8 +11,8 @@ from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import rows_in_splits
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.saved import SavedModel, is_model_folder, load_model
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.fitting import make_settings
-from biolm_ray.tokenization.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, Tokenizer
 
 

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Int
 
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.models.batches import crop
+from biolm_ray.models.batches import RowBatches
 from biolm_ray.models.saved import SavedModel
-from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.evaluate import BATCH_TOKENS, model_outputs, to_predictions
 from biolm_ray.training.fold_tables import Predictions
 
-ROWS_AT_ONCE = 4096
+Progress = Callable[[int, int], None]
 
 
 def check_fits(model: SavedModel, prepared: PreparedData) -> None:
@@ -62,7 +62,7 @@ def predict_rows(
     *,
     batch_tokens: int = BATCH_TOKENS,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Predictions:
     """Predict in the units of the labels, or the probability of each class, in the order of rows.
 
@@ -72,23 +72,19 @@ def predict_rows(
         rows: Which rows of `prepared`.
         batch_tokens: Most tokens in one forward pass.
         device: Where the module is.
-        progress: Called with the number of rows done and the number of all rows.
+        progress: Called after each batch with the number of rows done and of all rows.
     """
     check_fits(model, prepared)
     targets = model.card.targets
-    outputs = np.empty((len(rows), targets.num_outputs), dtype=np.float64)
-    for first in range(0, len(rows), ROWS_AT_ONCE):
-        some = rows[first : first + ROWS_AT_ONCE]
-        outputs[first : first + len(some)] = model_outputs(
-            model.module,
-            [crop(prepared.encoded(int(row)), model.framing) for row in some],
-            model.framing,
-            num_outputs=targets.num_outputs,
-            batch_tokens=batch_tokens,
-            device=device,
-        )
-        if progress is not None:
-            progress(first + len(some), len(rows))
+    outputs = model_outputs(
+        model.module,
+        RowBatches(prepared, model.framing),
+        rows,
+        num_outputs=targets.num_outputs,
+        batch_tokens=batch_tokens,
+        device=device,
+        progress=progress,
+    )
     return to_predictions(outputs, targets)
 
 
@@ -99,15 +95,34 @@ def predict_with_models(
     *,
     batch_tokens: int = BATCH_TOKENS,
     device: torch.device | str = "cpu",
+    progress: Progress | None = None,
 ) -> tuple[Predictions, Predictions | None]:
-    """Give the mean over models and their sample deviation (None for a single model)."""
+    """Give the mean over models and their sample deviation (None for a single model).
+
+    Each model is done with all rows before the next one begins; `progress` counts a row once per
+    model.
+    """
     each = np.stack(
         [
-            predict_rows(model, prepared, rows, batch_tokens=batch_tokens, device=device)
-            for model in models
+            predict_rows(
+                model,
+                prepared,
+                rows,
+                batch_tokens=batch_tokens,
+                device=device,
+                progress=_counted_on(progress, index, len(models)),
+            )
+            for index, model in enumerate(models)
         ]
     )
     return each.mean(axis=0), each.std(axis=0, ddof=1) if len(models) > 1 else None
+
+
+def _counted_on(progress: Progress | None, index: int, num_models: int) -> Progress | None:
+    """Turn the rows that one model has done into those that all models have done."""
+    if progress is None:
+        return None
+    return lambda done, rows: progress(index * rows + done, num_models * rows)
 
 
 def _describe(model: SavedModel) -> str:

@@ -15,7 +15,7 @@ from biolm_ray.inference.predict import check_fits, check_same_tokens
 from biolm_ray.inference.score_table import combine_scores, score_columns, score_table
 from biolm_ray.inference.units import Unit, UnitResult, save_unit
 from biolm_ray.models.saved import SavedModel, load_model
-from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.preparation.prepared import PreparedData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class ScoringJob:
 
     Attributes:
         model_folders: The scores are averaged over these models.
-        prepared: The prepared data set.
+        prepared: Location of the prepared data set.
         settings: Which edit.
         preprocessing: How sequences are cropped, in place of what the models were trained with.
         parts: Where finished units are kept.
@@ -33,7 +33,7 @@ class ScoringJob:
     """
 
     model_folders: tuple[Path, ...]
-    prepared: Path
+    prepared: str
     settings: InterpretConfig
     preprocessing: PreprocessingConfig | None
     parts: Path

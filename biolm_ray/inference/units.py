@@ -82,19 +82,20 @@ def make_units(
 
 def work_key(
     model_folders: Sequence[Path],
-    prepared_path: Path,
+    prepared: str,
     rows: Int[np.ndarray, " rows"],
     settings: InterpretConfig,
     preprocessing: PreprocessingConfig | None,
 ) -> str:
     """Name a piece of work by all that its scores depend on.
 
+    `prepared` is the name of the data set.
     The number of workers is left out; the contents of the model folders count, not their names.
     """
     digest = hashlib.blake2b(digest_size=12)
     relevant = settings.model_dump(mode="json", exclude={"num_workers", "folds"})
     cropping = None if preprocessing is None else preprocessing.model_dump(mode="json")
-    description = [FORMAT, relevant, cropping, prepared_path.name, prepared_path.stat().st_size]
+    description = [FORMAT, relevant, cropping, prepared]
     digest.update(json.dumps(description, sort_keys=True).encode())
     digest.update(np.asarray(rows, dtype=np.int64).tobytes())
     for folder in model_folders:

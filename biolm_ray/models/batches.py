@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -11,6 +12,8 @@ from jaxtyping import Float, Int
 from biolm_ray.config.schema import PreprocessingConfig
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.spec import Batch, ModelInputs, ModelSpec
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.streaming import stream_rows
 from biolm_ray.tokenization.cropping import crop_window
 
 Row = tuple[Int[np.ndarray, " length"], Float[np.ndarray, "length channels"] | None]
@@ -35,18 +38,29 @@ class Framing:
     suffix_ids: tuple[int, ...] = ()
     pad_id: int
     padding_side: Literal["left", "right"] = "right"
+    length_multiple: int = 1
     block_size: int
     cut_side: Literal["right", "left"] = "right"
 
     @property
+    def num_special(self) -> int:
+        """Special tokens around every sequence."""
+        return len(self.prefix_ids) + len(self.suffix_ids)
+
+    @property
     def room(self) -> int:
         """Most tokens of a sequence that fit beside the special tokens."""
-        return self.block_size - len(self.prefix_ids) - len(self.suffix_ids)
+        return self.block_size - self.num_special
 
     @property
     def spare_side(self) -> Literal["left", "right"]:
         """The side of a centre token that gets one token more where the room is even."""
         return "left" if self.prefix_ids or self.suffix_ids else "right"
+
+    def padded_lengths(self, lengths: Int[np.ndarray, "*rows"]) -> Int[np.ndarray, "*rows"]:
+        """How long a row makes its batch if no other is longer; special tokens are counted in."""
+        multiple = self.length_multiple
+        return np.minimum((lengths + multiple - 1) // multiple * multiple, self.block_size)
 
 
 def frame(spec: ModelSpec, inputs: ModelInputs, preprocessing: PreprocessingConfig) -> Framing:
@@ -60,13 +74,14 @@ def frame(spec: ModelSpec, inputs: ModelInputs, preprocessing: PreprocessingConf
         suffix_ids=_special_ids(spec, spec.suffix, inputs),
         pad_id=inputs.pad_id,
         padding_side=spec.padding_side,
+        length_multiple=spec.length_multiple,
         block_size=inputs.block_size,
         cut_side=preprocessing.cut_side,
     )
     if framing.room < 1:
         raise ConfigError(
             f"blocksize {framing.block_size} leaves no room for a sequence: model {spec.name} adds "
-            f"{len(framing.prefix_ids) + len(framing.suffix_ids)} special tokens"
+            f"{framing.num_special} special tokens"
         )
     return framing
 
@@ -92,15 +107,15 @@ def crop(sequence: EncodedSequence, framing: Framing) -> Row:
 
 
 def collate(rows: Sequence[Row], framing: Framing) -> Batch:
-    """Put special tokens around cropped rows and pad them to the longest one.
+    """Put special tokens around cropped rows and pad them to the multiple above the longest one.
 
     Lengths count the special tokens. Their specifiers, like those of the padding, are 0.
     """
-    num_extra = len(framing.prefix_ids) + len(framing.suffix_ids)
-    lengths = np.array([len(token_ids) + num_extra for token_ids, _ in rows], dtype=np.int64)
     assert len(rows) > 0
+    lengths = np.array([len(token_ids) for token_ids, _ in rows], dtype=np.int64)
+    lengths += framing.num_special
     assert lengths.max() <= framing.block_size
-    longest = int(lengths.max())
+    longest = int(framing.padded_lengths(lengths).max())
     token_ids = np.full((len(rows), longest), framing.pad_id, dtype=np.int64)
     first = rows[0][1]
     specifiers = (
@@ -121,3 +136,77 @@ def collate(rows: Sequence[Row], framing: Framing) -> Batch:
         lengths=torch.from_numpy(lengths),
         specifiers=None if specifiers is None else torch.from_numpy(specifiers),
     )
+
+
+class Batches(Protocol):
+    """Makes the batches of some rows of a data set, each known by its number."""
+
+    def padded_lengths(self, rows: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]: ...
+    def load(self, rows: Int[np.ndarray, " batch"]) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class RowBatches:
+    """Makes the batches of a prepared data set as one model reads them.
+
+    Attributes:
+        prepared: Stays where it is; only the rows of a batch are copied.
+        framing: The model's.
+    """
+
+    prepared: PreparedData
+    framing: Framing
+
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, " rows"]:
+        """Tokens of every row of the data set in a batch: cropped, special ones included."""
+        return np.minimum(self.prepared.lengths, self.framing.room) + self.framing.num_special
+
+    def padded_lengths(self, rows: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
+        """How long each row makes its batch if no other is longer."""
+        return self.framing.padded_lengths(self.lengths[rows])
+
+    def load(self, rows: Int[np.ndarray, " batch"]) -> Batch:
+        """Give some rows, cropped, as one padded batch."""
+        encoded = self.prepared.encoded
+        return collate([crop(encoded(row), self.framing) for row in rows.tolist()], self.framing)
+
+
+class StreamedBatches:
+    """Makes batches of rows that stream in, where the data set does not fit on this node.
+
+    A row waits in memory, cropped, from its arrival until it is asked for: few do where rows are
+    asked for nearly in the order that was announced.
+
+    Args:
+        batches: Of the whole data set; nothing is read through them but lengths.
+        rows: All rows that will be asked for, each once, in about the order in which they will be.
+    """
+
+    def __init__(self, batches: RowBatches, rows: Int[np.ndarray, " rows"]) -> None:
+        self._batches = batches
+        self._arriving = stream_rows(batches.prepared, rows)
+        self._waiting: dict[int, Row] = {}
+
+    def padded_lengths(self, rows: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
+        """How long each row makes its batch if no other is longer."""
+        return self._batches.padded_lengths(rows)
+
+    def load(self, rows: Int[np.ndarray, " batch"]) -> Batch:
+        """Give some rows, cropped, as one padded batch, once all of them have arrived.
+
+        Raises:
+            DataError: A file of the data set cannot be read.
+        """
+        return collate([self._take(row) for row in rows.tolist()], self._batches.framing)
+
+    def _take(self, row: int) -> Row:
+        while row not in self._waiting:
+            arrived = next(self._arriving, None)
+            assert arrived is not None, f"row {row} was not announced, or taken before"
+            number, sequence = arrived
+            token_ids, specifiers = crop(sequence, self._batches.framing)
+            # What arrives are views that would keep whole files in memory.
+            kept = None if specifiers is None else specifiers.copy()
+            self._waiting[number] = (token_ids.copy(), kept)
+        return self._waiting.pop(row)

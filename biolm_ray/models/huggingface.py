@@ -265,6 +265,7 @@ SPEC = ModelSpec(
     prefix=("[CLS]",),
     suffix=("[SEP]",),
     optional_specials=True,
+    length_multiple=8,
     pretraining=Pretraining(build=_build_language_model, loss=_language_model_loss),
     load_pretrained=take_wrapped,
     saved_options=_saved_options,

@@ -236,5 +236,6 @@ SPEC = ModelSpec(
     options=SalukiOptions,
     build=_build,
     recipe=_recipe,
+    length_buckets=False,
     min_length=_min_length,
 )

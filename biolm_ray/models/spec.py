@@ -95,6 +95,10 @@ class ModelSpec:
         optional_specials: Whether prefix and suffix tokens that the tokenizer lacks are left out
             instead of refused.
         padding_side: The side that is filled with [PAD].
+        length_multiple: Batches are padded to a multiple of so many tokens, as far as the block
+            size allows; fast kernels want 8.
+        length_buckets: Whether the rows of a training batch are of similar length, which saves
+            padding. Batch normalization must see all lengths together.
         min_length: Fewest tokens (special ones included) a block can hold for given options.
         pretraining: None when the model has no language-model objective.
         load_pretrained: Takes over weights of another head or of a pre-training run; returns
@@ -114,6 +118,8 @@ class ModelSpec:
     suffix: tuple[str, ...] = ()
     optional_specials: bool = False
     padding_side: Literal["left", "right"] = "right"
+    length_multiple: int = 1
+    length_buckets: bool = True
     min_length: Callable[[Any], int] = lambda options: 1
     pretraining: Pretraining | None = None
     load_pretrained: Callable[[nn.Module, dict[str, Tensor]], list[str]] = take_matching

@@ -105,6 +105,7 @@ SPEC = ModelSpec(
     prefix=("[CLS]",),
     suffix=("[SEP]",),
     padding_side="left",
+    length_multiple=8,
     pretraining=Pretraining(build=_build_language_model, loss=_language_model_loss),
     load_pretrained=take_wrapped,
 )

@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from biolm_ray.data.targets import Targets
-from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.fold_tables import (
     PREDICTIONS,
     Predictions,

@@ -1,12 +1,14 @@
 """Plain text for the terminal: tables and one-line summaries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.experiment.progress import readable_time
 from biolm_ray.inference.distribute import LooSummary
-from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.rejects import describe_counts
 
 
 def text_table(table: pd.DataFrame, *, digits: int = 4) -> str:
@@ -39,20 +41,52 @@ def describe_data(prepared: PreparedData, block_size: int) -> str:
     """Say what a prepared data set holds, and what of it a model will not see."""
     summary = prepared.summary
     lengths = [f"{summary[f'length_{name}']:,.0f}" for name in ("min", "median", "p95", "max")]
-    lines = [
-        f"{summary['rows']:,} rows, {summary['tokens']:,} tokens; length min {lengths[0]}, "
-        f"median {lengths[1]}, 95th percentile {lengths[2]}, max {lengths[3]}"
-    ]
     num_longer = prepared.num_longer(block_size)
-    if num_longer:
-        lines.append(f"{num_longer:,} rows are longer than the block size {block_size}")
-    if summary["unknown_tokens"]:
-        most = ", ".join(f"'{token}' {count}x" for token, count in summary["unknown_examples"])
-        lines.append(
-            f"{summary['unknown_tokens']:,} tokens ({summary['unknown_share']:.2%}) are not in the "
-            f"vocabulary and read as [UNK]: {most}"
-        )
-    return "\n".join(lines)
+    facts = {
+        "rows": f"{summary['rows']:,}",
+        "tokens": f"{summary['tokens']:,}",
+        "length": f"min {lengths[0]}, median {lengths[1]}, 95th percentile {lengths[2]}, "
+        f"max {lengths[3]}",
+        "cut": f"{num_longer:,} rows ({num_longer / len(prepared):.2%}) are longer than the block "
+        f"size {block_size}",
+        "unknown": f"{summary['unknown_tokens']:,} tokens ({summary['unknown_share']:.2%})"
+        + _unknown_examples(summary["unknown_examples"]),
+    }
+    rejected = sum(prepared.manifest["rejected"].values())
+    if rejected:
+        facts["rejected"] = f"{rejected:,} rows ({describe_counts(prepared.manifest['rejected'])})"
+    table = label_table(prepared)
+    return text_facts(facts) + ("" if table is None else f"\n{text_table(table)}")
+
+
+def _unknown_examples(examples: Sequence[tuple[str, int]]) -> str:
+    if not examples:
+        return ""
+    return ", read as [UNK]: " + ", ".join(f"'{text}' {count}x" for text, count in examples)
+
+
+def label_table(prepared: PreparedData) -> pd.DataFrame | None:
+    """What the labels of each split are like: a row per split, or one for all rows.
+
+    Numbers: how many, mean, standard deviation, least and largest. Classes: how many of each.
+    """
+    labels = prepared.labels
+    if labels is None:
+        return None
+    splits = prepared.splits
+    frame = pd.DataFrame(
+        {"split": ["all"] * len(prepared) if splits is None else splits, "label": labels}
+    )
+    order = sorted_naturally(frame["split"].unique())
+    if isinstance(labels, list):
+        counts = pd.crosstab(frame["split"], frame["label"]).reindex(order)
+        columns = {name: counts[name].to_numpy() for name in sorted_naturally(counts.columns)}
+    else:
+        of_splits = frame.groupby("split")["label"].agg(["size", "mean", "std", "min", "max"])
+        found = of_splits.reindex(order)
+        names = ("rows", "label mean", "deviation", "min", "max")
+        columns = {name: found.iloc[:, place].to_numpy() for place, name in enumerate(names)}
+    return pd.DataFrame({"split": order, **columns})
 
 
 def describe_scoring(summary: LooSummary) -> str:

@@ -97,14 +97,26 @@ def split_specifiers(
     return names, specifiers
 
 
-def _read_number(text: str, token: str) -> float:
+def finite_number(text: str) -> float:
+    """Read a float; NaN when the text is none or an infinite one."""
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _read_number(text: str, token: str) -> float:
+    value = finite_number(text)
+    if math.isnan(value):
         raise DataError(f"specifier '{text[:40]}' of token '{token[:40]}' is not a number")
     return value
+
+
+def replaced(text: str, settings: TokenizerSettings) -> str:
+    """The token meant by what stands between two separators, specifiers taken off; "" if none."""
+    token = text.strip()
+    return settings.replacements.get(token, token)
 
 
 def read_tokens(

@@ -1,10 +1,12 @@
 """Byte-level byte pair encoding: training it, and reading its tokens as letters."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from biolm_ray.config.schema import TokenizationConfig
@@ -18,6 +20,8 @@ BYTE_LEVEL = {
     "use_regex": True,
 }
 """The step that turns a text into the characters that stand for its bytes."""
+
+_LETTERS_AT_ONCE = 1 << 20
 
 
 def train_model(texts: Iterable[str], tokenization: TokenizationConfig) -> dict[str, Any]:
@@ -73,6 +77,41 @@ def encoder(model: dict[str, Any], byte_level: dict[str, Any]) -> Tokenizer:
             }
         )
     )
+
+
+def encode(
+    tokenizer: Tokenizer, texts: list[str], id_type: np.dtype
+) -> tuple[Int[np.ndarray, " tokens"], Int[np.ndarray, " texts"]]:
+    """Encode cleaned texts.
+
+    Args:
+        tokenizer: From `encoder`.
+        texts: One after the other; "" gives no token.
+        id_type: Of the ids.
+
+    Returns:
+        The ids of all texts, joined, and their number in each.
+    """
+    parts = [np.empty(0, dtype=id_type)]
+    lengths: list[int] = []
+    for first, last in _batches(texts):
+        encodings = tokenizer.encode_batch_fast(texts[first:last], add_special_tokens=False)
+        for encoding in encodings:
+            parts.append(np.array(encoding.ids, dtype=id_type))
+            lengths.append(len(parts[-1]))
+    return np.concatenate(parts), np.array(lengths, dtype=np.int64)
+
+
+def _batches(texts: list[str]) -> Iterator[tuple[int, int]]:
+    """Cut texts into runs of about a million letters, since an encoding is large."""
+    first = num_letters = 0
+    for index, text in enumerate(texts):
+        num_letters += len(text)
+        if num_letters >= _LETTERS_AT_ONCE:
+            yield first, index + 1
+            first, num_letters = index + 1, 0
+    if first < len(texts):
+        yield first, len(texts)
 
 
 @cache

@@ -5,15 +5,31 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Bool, Int
 
 from biolm_ray.config.schema import Config, TokenizationConfig
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.tokenization import bpe, document
 from biolm_ray.tokenization.atomic import read_tokens
+from biolm_ray.tokenization.blocks.cleaning import clean_texts
+from biolm_ray.tokenization.blocks.kmers import frame_block
+from biolm_ray.tokenization.blocks.token_codes import read_codes
 from biolm_ray.tokenization.kmer import frame_kmers
 from biolm_ray.tokenization.settings import SPECIAL_TOKENS, TokenizerSettings, check_settings
 from biolm_ray.tokenization.tokenizer import Tokenizer
+
+__all__ = [
+    "TokenCounts",
+    "build_word_tokenizer",
+    "clean_texts",
+    "count_tokens",
+    "fit",
+    "fit_bpe",
+    "in_sample",
+    "make_settings",
+    "merge",
+]
 
 _SAMPLE = 7  # sets the draw of the tokenizer's sample apart from other uses of the run's seed
 
@@ -52,11 +68,17 @@ def make_settings(config: Config) -> TokenizerSettings:
     )
 
 
-def count_tokens(texts: Iterable[str], settings: TokenizerSettings) -> TokenCounts:
+def count_tokens(texts: Iterable[str] | pa.Array, settings: TokenizerSettings) -> TokenCounts:
     """Count the tokens (k-mers) of some rows, those of a block or of a whole file.
 
     A row that cannot be used is left out and named in `problems`.
+
+    Args:
+        texts: An arrow array of strings without nulls is counted as a whole, others one by one.
+        settings: How to read them.
     """
+    if isinstance(texts, pa.Array):
+        return _count_block(texts, settings)
     counts = TokenCounts()
     for index, text in enumerate(texts):
         try:
@@ -71,6 +93,18 @@ def count_tokens(texts: Iterable[str], settings: TokenizerSettings) -> TokenCoun
         if read.specifiers is not None:
             counts.num_specifiers = max(counts.num_specifiers, read.specifiers.shape[1])
     return counts
+
+
+def _count_block(texts: pa.Array, settings: TokenizerSettings) -> TokenCounts:
+    tokens = read_codes(texts, settings)
+    problems = tokens.problems
+    if problems and tokens.specifiers is not None:
+        # A row that its markers rule out may have more channels than those that count.
+        tokens = read_codes(texts.take(np.delete(np.arange(len(texts)), list(problems))), settings)
+    num_specifiers = 0 if tokens.specifiers is None else tokens.specifiers.shape[1]
+    if settings.kmer_size is not None:
+        tokens, _ = frame_block(tokens, settings.kmer_size, settings.center)
+    return TokenCounts(tokens.count(), num_specifiers, problems)
 
 
 def merge(parts: Iterable[TokenCounts]) -> TokenCounts:

@@ -1,6 +1,6 @@
 """Run a model over rows and turn its outputs into predictions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -8,11 +8,15 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from biolm_ray.data.targets import Targets
-from biolm_ray.models.batches import Framing, Row, collate
+from biolm_ray.models.batches import Batches
+from biolm_ray.training.batching import Rows
 
 Outputs = Float[np.ndarray, "rows outputs"]
 
 BATCH_TOKENS = 65_536
+# Rows that are sorted by length together. They follow each other in `rows`, as they mostly do in
+# the file, so that a data set larger than the memory is read once and in order.
+ROWS_AT_ONCE = 4096
 
 
 def length_batches(
@@ -23,35 +27,54 @@ def length_batches(
     A row that is longer on its own makes a batch of one.
     """
     order = np.argsort(lengths, kind="stable")
+    ascending = lengths[order]
     start = 0
-    for end in range(1, len(order) + 1):
-        if end == len(order) or lengths[order[end]] * (end + 1 - start) > batch_tokens:
-            yield order[start:end]
-            start = end
+    while start < len(order):
+        most = max(1, batch_tokens // max(1, int(ascending[start])))
+        candidates = ascending[start : start + most]
+        sizes = candidates * np.arange(1, len(candidates) + 1)
+        stop = start + max(1, int(np.searchsorted(sizes, batch_tokens, side="right")))
+        yield order[start:stop]
+        start = stop
 
 
 def model_outputs(
     module: nn.Module,
-    rows: Sequence[Row],
-    framing: Framing,
+    batches: Batches,
+    rows: Rows,
     *,
     num_outputs: int,
     batch_tokens: int = BATCH_TOKENS,
     device: torch.device | str = "cpu",
-) -> Float[np.ndarray, "rows outputs"]:
+    progress: Callable[[int, int], None] | None = None,
+) -> Outputs:
     """Give the model's outputs, in its own units and in the order of `rows`.
 
-    Rows are cropped already. The module is left in the mode it was in.
+    Memory holds the tokens of one batch at a time. The module is left in the mode it was in.
+
+    Args:
+        module: Is on `device`.
+        batches: Makes the batches of the data set, or at least of these rows.
+        rows: Which rows of the data set.
+        num_outputs: Outputs of the module per row.
+        batch_tokens: Most tokens, padding included, of one forward pass.
+        device: Where the module is.
+        progress: Called after each batch with the number of rows done and of all rows.
     """
     outputs = np.empty((len(rows), num_outputs), dtype=np.float64)
-    lengths = np.array([len(token_ids) for token_ids, _ in rows], dtype=np.int64)
-    was_training = module.training
+    num_done, was_training = 0, module.training
     module.eval()
     with torch.inference_mode():
-        for chosen in length_batches(lengths, batch_tokens):
-            batch = collate([rows[i] for i in chosen], framing).to(device)
-            result = module(batch.token_ids, batch.lengths, batch.specifiers)
-            outputs[chosen] = result.double().cpu().numpy()
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[first : first + ROWS_AT_ONCE]
+            padded = batches.padded_lengths(some)
+            for chosen in length_batches(padded, batch_tokens):
+                batch = batches.load(some[chosen]).to(device)
+                result = module(batch.token_ids, batch.lengths, batch.specifiers)
+                outputs[first + chosen] = result.double().cpu().numpy()
+                num_done += len(chosen)
+                if progress is not None:
+                    progress(num_done, len(rows))
     module.train(was_training)
     return outputs
 

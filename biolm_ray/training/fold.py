@@ -15,7 +15,7 @@ from biolm_ray.models.batches import frame
 from biolm_ray.models.registry import find_spec, read_options
 from biolm_ray.models.saved import ModelCard, load_weights
 from biolm_ray.models.spec import ModelInputs, ModelSpec
-from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.checkpoint import Progress
 from biolm_ray.training.evaluate import Outputs
@@ -33,7 +33,7 @@ class FoldJob:
 
     Attributes:
         config: The run's configuration, with `model.name` filled in.
-        prepared: The prepared data set.
+        prepared: Location of the prepared data set.
         tokenizer: Folder of the tokenizer.
         fold: Its rows.
         folder: Where its results go.
@@ -42,7 +42,7 @@ class FoldJob:
     """
 
     config: Config
-    prepared: Path
+    prepared: str
     tokenizer: Path
     fold: Fold
     folder: Path
@@ -81,7 +81,12 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
     module = build_model(spec, options, inputs, settings, job.weights).to(workers.device)
     progress = fit(
         module,
-        fold.train,
+        data.feed(workers).epochs(
+            fold.train,
+            lambda rows: float(data.weights[rows].sum()),
+            settings,
+            by_length=spec.length_buckets,
+        ),
         make_objective(data, settings, workers),
         settings,
         workers,
@@ -104,7 +109,7 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
         save_training(job, module, card, tokenizer, progress, metrics, settings.stop_metric)
         if test_outputs is not None:
             write_predictions(job.folder, prepared, fold.test, test_outputs, data.targets)
-        save_rows(job.folder, job.prepared, fold)
+        save_rows(job.folder, prepared.name, fold)
         mark_done(job, metrics)
     workers.gather(None)
     return metrics

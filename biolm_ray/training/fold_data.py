@@ -11,12 +11,13 @@ from torch.nn import functional
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.data.targets import class_weights, fit_targets
-from biolm_ray.models.batches import Framing, Row, collate, crop
+from biolm_ray.models.batches import Framing, RowBatches
 from biolm_ray.models.spec import Batch
-from biolm_ray.tokenization.prepared import PreparedData
-from biolm_ray.training.batching import Rows, epoch_steps
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.training.batching import Rows
 from biolm_ray.training.evaluate import model_outputs, to_predictions
-from biolm_ray.training.loop import LoopSettings, Objective
+from biolm_ray.training.feeds import Feed, make_feed
+from biolm_ray.training.loop import Loaded, LoopSettings, Objective
 from biolm_ray.training.metrics import classification_metrics, regression_metrics
 from biolm_ray.training.normalization import refit_batch_statistics
 from biolm_ray.training.workers import Workers
@@ -28,6 +29,7 @@ class FoldData:
     """A prepared data set with the targets and weights of one fold.
 
     Attributes:
+        batches: Makes the batches of any rows of the data set.
         targets: Fitted on the training rows alone.
         encoded: Scaled labels (rows, 1) or class numbers (rows,).
         weights: What each row counts in the training loss.
@@ -37,12 +39,11 @@ class FoldData:
         assert prepared.labels is not None
         assert config.task is not None
         self.fold = fold
-        self.framing = framing
-        self._prepared = prepared
-        self.targets = fit_targets(
-            config.task, config.training.scaling, prepared.labels, fold.train
-        )
-        self.encoded = self._encode(np.asarray(prepared.labels))
+        self.batches = RowBatches(prepared, framing)
+        kind = np.float64 if config.task == "regression" else object
+        labels = np.asarray(prepared.labels, dtype=kind)
+        self.targets = fit_targets(config.task, config.training.scaling, labels, fold.train)
+        self.encoded = self._encode(labels)
         if config.task == "classification":
             self.weights = class_weights(self.encoded, fold.train)[self.encoded]
         elif config.training.weighted:
@@ -50,6 +51,11 @@ class FoldData:
             self.weights = np.asarray(prepared.weights, dtype=np.float64)
         else:
             self.weights = np.ones(prepared.num_rows)
+        self._training = config.training
+
+    def feed(self, workers: Workers) -> Feed:
+        """How one of the workers gets at the rows."""
+        return make_feed(self._training, self.batches, workers)
 
     def _encode(self, labels: np.ndarray) -> np.ndarray:
         """Encode the labels of the fold's rows; rows of no set may hold what it cannot take."""
@@ -59,40 +65,28 @@ class FoldData:
         encoded[used] = values
         return encoded
 
-    def rows(self, rows: Rows) -> list[Row]:
-        """Give the tokens of some rows, cropped to the block size."""
-        return [crop(self._prepared.encoded(int(row)), self.framing) for row in rows]
-
-    def batch(self, rows: Rows) -> Batch:
-        """Give some rows as one padded batch."""
-        return collate(self.rows(rows), self.framing)
-
 
 def make_objective(data: FoldData, settings: LoopSettings, workers: Workers) -> Objective:
     """Weighted training loss on the fold's training rows, metrics on its validation rows."""
 
     def validate(module: nn.Module) -> dict[str, float]:
-        refit_batch_statistics(module, _refit_batches(data, settings), workers.device)
+        refit_batch_statistics(module, _refit_batches(data, settings, workers), workers.device)
         if not len(data.fold.validation):
             return {}
         return evaluate(module, data, data.fold.validation, workers)[0]
 
-    return Objective(
-        weight=lambda rows: float(data.weights[rows].sum()),
-        loss=_supervised_loss(data, workers.device),
-        validate=validate,
-    )
+    return Objective(loss=_supervised_loss(data, workers.device), validate=validate)
 
 
 def _supervised_loss(
     data: FoldData, device: torch.device | str
-) -> Callable[[nn.Module, Rows], Tensor]:
+) -> Callable[[nn.Module, Loaded], Tensor]:
     """Squared errors (regression) or cross entropies of some rows, weighted and summed."""
     weights = torch.as_tensor(data.weights, dtype=torch.float32)
     labels = torch.as_tensor(data.encoded)
 
-    def loss(module: nn.Module, rows: Rows) -> Tensor:
-        batch = data.batch(rows).to(device)
+    def loss(module: nn.Module, loaded: Loaded) -> Tensor:
+        rows, batch = loaded.rows, loaded.batch.to(device)
         outputs = module(batch.token_ids, batch.lengths, batch.specifiers)
         wanted = labels[rows].to(device)
         if data.targets.task == "classification":
@@ -104,18 +98,13 @@ def _supervised_loss(
     return loss
 
 
-def _refit_batches(data: FoldData, settings: LoopSettings) -> Iterator[Batch]:
+def _refit_batches(data: FoldData, settings: LoopSettings, workers: Workers) -> Iterator[Batch]:
     """The first batches of one fixed shuffle of the training rows, on every worker alike."""
-    steps = epoch_steps(
-        data.fold.train,
-        batch_size=settings.batch_size,
-        accumulation=1,
-        seed=settings.seed,
-        fold=settings.fold,
-        epoch=-1,
-    )
-    for micro_batches in steps[:REFIT_BATCHES]:
-        yield data.batch(micro_batches[0])
+    feed = data.feed(workers)
+    chosen = feed.fixed_batches(data.fold.train, REFIT_BATCHES, settings)
+    batches = feed.open(np.concatenate(chosen))
+    for rows in chosen:
+        yield batches.load(rows)
 
 
 def evaluate(
@@ -123,19 +112,21 @@ def evaluate(
 ) -> tuple[dict[str, float], Float[np.ndarray, "rows outputs"]]:
     """Give metrics and model outputs of some rows, the same on every worker.
 
-    The loss is in model units and unweighted; the other metrics are in original units.
+    The loss is in model units and unweighted; the other metrics are in original units. Rows that
+    are streamed should ascend.
     """
-    num_outputs = data.targets.num_outputs
+    num_outputs, feed = data.targets.num_outputs, data.feed(workers)
+    share = feed.share(len(rows))
     mine = model_outputs(
         module,
-        data.rows(rows[workers.rank :: workers.size]),
-        data.framing,
+        feed.open(rows[share]),
+        rows[share],
         num_outputs=num_outputs,
         device=workers.device,
     )
     outputs = np.empty((len(rows), num_outputs))
-    for rank, part in enumerate(workers.gather(mine)):
-        outputs[rank :: workers.size] = part
+    for places, part in workers.gather((share, mine)):
+        outputs[places] = part
     predictions = to_predictions(outputs, data.targets)
     labels = data.encoded[rows]
     if data.targets.task == "classification":

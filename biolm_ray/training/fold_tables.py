@@ -13,7 +13,7 @@ from sklearn.metrics import classification_report
 
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path, write_json
-from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.evaluate import to_predictions
 
 Predictions = Float[np.ndarray, " rows"] | Float[np.ndarray, "rows classes"]
@@ -113,7 +113,7 @@ def write_predictions(
 ) -> None:
     """Write the predictions of a fold's test rows, with ranks or class scores beside them."""
     assert prepared.labels is not None
-    ids = [prepared.ids[row] for row in rows]
+    ids = prepared.ids_of(rows)
     predictions = to_predictions(outputs, targets)
     if targets.classes is not None:
         labels = [str(prepared.labels[row]) for row in rows]

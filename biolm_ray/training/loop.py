@@ -2,18 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from biolm_ray.config.schema import TrainingConfig
 from biolm_ray.errors import TrainingError
-from biolm_ray.models.spec import Recipe
-from biolm_ray.training.batching import Rows, epoch_steps
+from biolm_ray.models.spec import Batch, Recipe
+from biolm_ray.training.batching import Rows
 from biolm_ray.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from biolm_ray.training.metrics import is_better
 from biolm_ray.training.schedule import rate_factor
@@ -44,18 +43,50 @@ class LoopSettings:
     fold: int
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A micro-batch: the numbers of its rows and their sequences."""
+
+    rows: Rows
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one worker does in a step of training.
+
+    Attributes:
+        weight: Total weight of the rows of all workers; the loss of the step is divided by it.
+        micro_batches: Those of this worker, loaded as they are asked for; there may be none.
+    """
+
+    weight: float
+    micro_batches: Iterable[Loaded]
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """The steps of each epoch, as a feed gives them to one worker.
+
+    Attributes:
+        num_steps: Of every epoch, on every worker.
+        steps: Gets the number of the epoch, from 0.
+    """
+
+    num_steps: int
+    steps: Callable[[int], Iterator[Step]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """What is minimized, and how a model is judged after each epoch.
 
     Attributes:
-        weight: Total weight of some rows; the loss of a step is divided by it.
         loss: Weighted sum of the losses of some rows; gets the module and the rows.
         validate: Metrics of the module, the same on every worker; empty without validation rows.
     """
 
-    weight: Callable[[Rows], float]
-    loss: Callable[[nn.Module, Rows], Tensor]
+    loss: Callable[[nn.Module, Loaded], Tensor]
     validate: Callable[[nn.Module], dict[str, float]]
 
 
@@ -100,7 +131,7 @@ def make_optimizer(module: nn.Module, settings: LoopSettings) -> torch.optim.Opt
 
 def fit(
     module: nn.Module,
-    rows: Rows,
+    epochs: Epochs,
     objective: Objective,
     settings: LoopSettings,
     workers: Workers,
@@ -110,8 +141,7 @@ def fit(
 ) -> Progress:
     """Train until the epochs or the patience run out; the module ends with its best weights.
 
-    An existing checkpoint is continued from. With the same seed every worker count sees the same
-    batches.
+    An existing checkpoint is continued from.
 
     Raises:
         TrainingError: The loss is no longer a number.
@@ -123,7 +153,7 @@ def fit(
         if settings.patience and progress.epochs_without_gain >= settings.patience:
             break
         loss = _train_epoch(
-            module, rows, objective, settings, workers, optimizer, progress.epochs, report
+            module, epochs, objective, settings, workers, optimizer, progress.epochs, report
         )
         scores = objective.validate(module)
         _record(progress, module, scores, loss, settings)
@@ -138,7 +168,7 @@ def fit(
 
 def _train_epoch(
     module: nn.Module,
-    rows: Rows,
+    epochs: Epochs,
     objective: Objective,
     settings: LoopSettings,
     workers: Workers,
@@ -148,19 +178,11 @@ def _train_epoch(
 ) -> float:
     torch.manual_seed(derive_seed(settings.seed, "dropout", settings.fold, epoch, workers.rank))
     module.train()
-    steps = epoch_steps(
-        rows,
-        batch_size=settings.batch_size,
-        accumulation=settings.accumulation,
-        seed=settings.seed,
-        fold=settings.fold,
-        epoch=epoch,
-    )
     total, weight, reported = 0.0, 0.0, time.monotonic()
-    for index, micro_batches in enumerate(steps):
-        step_weight = objective.weight(np.concatenate(micro_batches))
-        _set_rate(optimizer, settings, epoch * len(steps) + index, len(steps))
-        loss = _step(module, workers.share_of(micro_batches), step_weight, objective, workers)
+    num_steps = epochs.num_steps
+    for index, step in enumerate(epochs.steps(epoch)):
+        _set_rate(optimizer, settings, epoch * num_steps + index, num_steps)
+        loss = _step(module, step, objective, workers)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the training loss became {loss} in epoch {epoch + 1}, step {index + 1}; "
@@ -169,24 +191,18 @@ def _train_epoch(
         if settings.gradient_clip:
             nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         optimizer.step()
-        total, weight = total + loss * step_weight, weight + step_weight
+        total, weight = total + loss * step.weight, weight + step.weight
         if time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
-            report({"progress": epoch + (index + 1) / len(steps), "train_loss": total / weight})
+            report({"progress": epoch + (index + 1) / num_steps, "train_loss": total / weight})
     return total / weight
 
 
-def _step(
-    module: nn.Module,
-    micro_batches: list[Rows],
-    step_weight: float,
-    objective: Objective,
-    workers: Workers,
-) -> float:
+def _step(module: nn.Module, step: Step, objective: Objective, workers: Workers) -> float:
     module.zero_grad(set_to_none=True)
     loss_sum = 0.0
-    for rows in micro_batches:
-        loss = objective.loss(module, rows) / step_weight
+    for loaded in step.micro_batches:
+        loss = objective.loss(module, loaded) / step.weight
         loss.backward()
         loss_sum += loss.item()
     workers.sum_gradients(module)

@@ -51,25 +51,25 @@ def mark_done(job: TrainingFolders, metrics: dict[str, float]) -> None:
     shutil.rmtree((job.folder / CHECKPOINT).parent, ignore_errors=True)
 
 
-def save_rows(folder: Path, prepared: Path, fold: Fold) -> None:
-    """Keep which rows of which prepared data set a model was trained, validated and tested on."""
+def save_rows(folder: Path, prepared: str, fold: Fold) -> None:
+    """Keep which rows of which prepared data set (by name) a model was made and tested with."""
     with atomic_path(folder / ROWS) as temporary:
         np.savez(
             temporary,
-            prepared=np.array(prepared.name),
+            prepared=np.array(prepared),
             train=fold.train,
             validation=fold.validation,
             test=fold.test,
         )
 
 
-def rows_of(folder: Path, prepared: Path) -> Fold | None:
+def rows_of(folder: Path, prepared: str) -> Fold | None:
     """Give the rows a model was made with; None if it was made with another data set."""
     path = folder / ROWS
     if not path.exists():
         return None
     with np.load(path) as stored:
-        if str(stored["prepared"]) != prepared.name:
+        if str(stored["prepared"]) != prepared:
             return None
         return Fold(
             index=0,

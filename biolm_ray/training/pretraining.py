@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import ConfigError
-from biolm_ray.models.batches import Framing, collate, crop, frame
+from biolm_ray.models.batches import RowBatches, frame
 from biolm_ray.models.saved import ModelCard
-from biolm_ray.models.spec import Batch, ModelInputs, ModelSpec, Pretraining
-from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.models.spec import ModelInputs, ModelSpec, Pretraining
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
-from biolm_ray.training.batching import Rows, split_evenly
+from biolm_ray.training.batching import Rows
+from biolm_ray.training.feeds import Feed, make_feed
 from biolm_ray.training.fold import build_model, find_model, model_inputs
-from biolm_ray.training.loop import Objective, Report, fit, loop_settings
+from biolm_ray.training.loop import Loaded, Objective, Report, fit, loop_settings
 from biolm_ray.training.outcome import CHECKPOINT, mark_done, save_training
 from biolm_ray.training.seeding import derive_seed
 from biolm_ray.training.workers import Workers
@@ -32,7 +33,7 @@ class PretrainJob:
     """All that a worker needs to pre-train a model."""
 
     config: Config
-    prepared: Path
+    prepared: str
     tokenizer: Path
     folder: Path
     board: Path
@@ -83,23 +84,25 @@ def pretrain(job: PretrainJob, workers: Workers, report: Report) -> dict[str, fl
     tokenizer = Tokenizer.load(job.tokenizer)
     prepared = PreparedData.open(job.prepared)
     inputs = model_inputs(config, tokenizer, prepared.num_specifiers)
-    framing = frame(spec, inputs, config.preprocessing)
     settings = loop_settings(config.training, spec.recipe(options), fold=0, default_metric="loss")
     rows, held_out = held_out_rows(np.arange(prepared.num_rows), settings.seed)
     module = build_model(spec, options, inputs, settings, job.weights, build=pretraining.build).to(
         workers.device
     )
-    batches = _batches(prepared, framing)
-    lengths = np.minimum(prepared.lengths, framing.room)
-    objective = Objective(
-        weight=lambda rows: float(lengths[rows].sum()),
-        loss=_token_loss(pretraining, batches, inputs, settings.seed, workers),
-        validate=_perplexity(pretraining, batches, inputs, held_out, settings.batch_size, workers),
-    )
+    batches = RowBatches(prepared, frame(spec, inputs, config.preprocessing))
+    feed = make_feed(config.training, batches, workers)
     progress = fit(
         module,
-        rows,
-        objective,
+        feed.epochs(
+            rows,
+            lambda rows: float(batches.lengths[rows].sum()),
+            settings,
+            by_length=spec.length_buckets,
+        ),
+        Objective(
+            loss=_token_loss(pretraining, inputs, settings.seed, workers),
+            validate=_perplexity(pretraining, feed, inputs, held_out, settings.batch_size, workers),
+        ),
         settings,
         workers,
         checkpoint=job.folder / CHECKPOINT,
@@ -126,12 +129,6 @@ def pretrain(job: PretrainJob, workers: Workers, report: Report) -> dict[str, fl
     return metrics
 
 
-def _batches(prepared: PreparedData, framing: Framing) -> Callable[[Rows], Batch]:
-    return lambda rows: collate(
-        [crop(prepared.encoded(int(row)), framing) for row in rows], framing
-    )
-
-
 def _generator(seed: int, rows: Rows) -> torch.Generator:
     """Random numbers for one batch, whoever computes it and whenever."""
     return torch.Generator().manual_seed(derive_seed(seed, "corrupt", *rows.tolist()))
@@ -139,16 +136,15 @@ def _generator(seed: int, rows: Rows) -> torch.Generator:
 
 def _token_loss(
     pretraining: Pretraining,
-    batches: Callable[[Rows], Batch],
     inputs: ModelInputs,
     seed: int,
     workers: Workers,
-) -> Callable[[nn.Module, Rows], Tensor]:
+) -> Callable[[nn.Module, Loaded], Tensor]:
     """Cross entropy per predicted token, times the tokens of the batch."""
 
-    def loss(module: nn.Module, rows: Rows) -> Tensor:
-        batch = batches(rows).to(workers.device)
-        total, count = pretraining.loss(module, batch, inputs, _generator(seed, rows))
+    def loss(module: nn.Module, loaded: Loaded) -> Tensor:
+        batch = loaded.batch.to(workers.device)
+        total, count = pretraining.loss(module, batch, inputs, _generator(seed, loaded.rows))
         return total / max(1, count) * batch.lengths.sum()
 
     return loss
@@ -156,20 +152,22 @@ def _token_loss(
 
 def _perplexity(
     pretraining: Pretraining,
-    batches: Callable[[Rows], Batch],
+    feed: Feed,
     inputs: ModelInputs,
     held_out: Rows,
     batch_size: int,
     workers: Workers,
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Judge a model on the held-out rows, with the same tokens hidden every time."""
+    chosen = feed.batches_by_length(held_out, batch_size)
 
     def validate(module: nn.Module) -> dict[str, float]:
         module.eval()
         total, count = 0.0, 0
+        batches = feed.open(np.concatenate([held_out[:0], *chosen]))
         with torch.inference_mode():
-            for rows in workers.share_of(split_evenly(held_out, batch_size)):
-                batch = batches(rows).to(workers.device)
+            for rows in chosen:
+                batch = batches.load(rows).to(workers.device)
                 loss, predicted = pretraining.loss(module, batch, inputs, _generator(0, rows))
                 total, count = total + float(loss), count + predicted
         sums = workers.gather((total, count))

@@ -7,7 +7,8 @@ import pytest
 
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import BiolmError, ConfigError, DataError
-from biolm_ray.tokenization.prepare import fit_tokenizer, prepare
+from biolm_ray.preparation.prepare import prepare
+from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -123,7 +124,7 @@ CASES = {
     "repeated id": (
         GOOD.encode() + b"\ng2\ta,c\t1\ng1\ta,c\t1\n",
         {},
-        ["line 5: id 'g2' stands on line 2 already (1 more rows", "data.allow_duplicate_ids"],
+        ["line 5: id 'g2' stands on line 2 already; make the ids unique", "(1 more row has"],
     ),
     "header that was not announced": (
         b"id\tseq\ty\n" + GOOD.encode(),

@@ -1,6 +1,5 @@
 """Scores of many sequences: inline or spread over workers, broken off or not, one table."""
 
-import json
 import os
 import signal
 from collections import Counter
@@ -8,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
+from stored import store
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig, TokenizationConfig
 from biolm_ray.data.targets import Scaler, Targets
@@ -23,8 +21,8 @@ from biolm_ray.inference.scorer import UnitScorer
 from biolm_ray.models.registry import find_spec, read_options
 from biolm_ray.models.saved import ModelCard, load_model, save_model
 from biolm_ray.models.spec import ModelInputs
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.fitting import TokenCounts, build_word_tokenizer
-from biolm_ray.tokenization.prepared import SUMMARY_KEY, PreparedData, prepared_schema
 from biolm_ray.tokenization.tokenizer import Tokenizer, TokenizerSettings
 
 NUM_ROWS = 24
@@ -38,28 +36,14 @@ def make_tokenizer() -> Tokenizer:
     return build_word_tokenizer(counts, TokenizationConfig(min_frequency=1), settings)
 
 
-def write_prepared(path: Path, tokenizer: Tokenizer, *, with_labels: bool = True) -> Path:
-    schema = prepared_schema(
-        vocabulary_size=len(tokenizer.vocabulary),
-        num_specifiers=0,
-        label_kind="number" if with_labels else None,
-        has_weights=False,
-        has_splits=False,
-    ).with_metadata({SUMMARY_KEY: json.dumps({"num_specifiers": 0}).encode()})
+def write_prepared(folder: Path, tokenizer: Tokenizer, *, with_labels: bool = True) -> Path:
     generator = np.random.default_rng(3)
     words = sorted(set(tokenizer.vocabulary.values()) - set(tokenizer.special_ids.values()))
-    columns = {
-        "row": range(NUM_ROWS),
-        "line": range(1, NUM_ROWS + 1),
-        "id": [f"s{row}" for row in range(NUM_ROWS)],
-        "center": [-1] * NUM_ROWS,
-        "token_ids": [
-            generator.choice(words, generator.integers(1, 50)).tolist() for _ in range(NUM_ROWS)
-        ],
-        "label": np.arange(NUM_ROWS) / 3,
-    }
-    pq.write_table(pa.table({name: columns[name] for name in schema.names}, schema=schema), path)
-    return path
+    lengths = generator.integers(1, 50, NUM_ROWS)
+    token_ids = generator.choice(words, lengths.sum()).astype(np.uint8)
+    labels = np.arange(NUM_ROWS) / 3 if with_labels else None
+    store(folder, [10, NUM_ROWS - 10], token_ids, lengths, labels)
+    return folder
 
 
 def write_model(folder: Path, tokenizer: Tokenizer, seed: int) -> Path:
@@ -85,7 +69,7 @@ def write_model(folder: Path, tokenizer: Tokenizer, seed: int) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_prepared(tmp_path_factory.mktemp("data") / "rows.parquet", make_tokenizer())
+    return write_prepared(tmp_path_factory.mktemp("data") / "prepared", make_tokenizer())
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +95,7 @@ def test_the_table_holds_the_scores_of_every_row_in_the_order_asked_for(
     table = pd.read_csv(summary.path)
     model, data = load_model(folders[0]), PreparedData.open(prepared)
     lengths = np.minimum(data.lengths[rows], BLOCK_SIZE)
-    assert table["sequence"].tolist() == np.repeat(["s5", "s2", "s17"], lengths).tolist()
+    assert table["sequence"].tolist() == np.repeat(["g5", "g2", "g17"], lengths).tolist()
     plan = make_planner(REMOVE, model.tokenizer)
     scores = [score_sequence(model, data.encoded(int(row)), plan).loo[:, 0] for row in rows]
     np.testing.assert_allclose(table["loo"], np.concatenate(scores), rtol=0, atol=1e-12)
@@ -271,6 +255,6 @@ def test_a_dictionary_with_an_unknown_token_stops_before_anything_is_written(
 def test_a_file_without_labels_leaves_their_column_empty(
     folders: list[Path], tmp_path: Path
 ) -> None:
-    unlabelled = write_prepared(tmp_path / "rows.parquet", make_tokenizer(), with_labels=False)
+    unlabelled = write_prepared(tmp_path / "prepared", make_tokenizer(), with_labels=False)
     summary = score_inline(folders[:1], unlabelled, tmp_path / "x.csv", np.arange(2))
     assert pd.read_csv(summary.path)["label"].isna().all()

@@ -296,7 +296,7 @@ def test_resume_with_a_number_trains_on_from_the_best_weights(data: Path, tmp_pa
 def test_data_can_be_prepared_without_training(data: Path, tmp_path):
     settings = settings_for(data, tmp_path, getdata=True)
     result = biolm_ray.finetune(load_config(None, "fine-tune", settings))
-    assert result.prepared.exists()
+    assert Path(result.prepared).exists()
     assert result.report is None
     assert not (tmp_path / "fine-tune" / "0").exists()
 

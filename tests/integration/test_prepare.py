@@ -6,15 +6,18 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from biolm_ray.config.schema import Config
-from biolm_ray.data import sources
+from biolm_ray.data import pieces
 from biolm_ray.errors import DataError
-from biolm_ray.tokenization import prepare as preparing
-from biolm_ray.tokenization.prepare import fit_tokenizer, prepare
-from biolm_ray.tokenization.prepared import PreparedData
+from biolm_ray.preparation import prepare as preparing
+from biolm_ray.preparation import spread
+from biolm_ray.preparation.prepare import prepare
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.vocabulary import fit_tokenizer
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -41,6 +44,11 @@ def write_rows(path: Path, num_rows: int = 30) -> Path:
     return path
 
 
+def rows_of(prepared: PreparedData) -> pa.Table:
+    """Everything that is stored of the rows, in order."""
+    return pa.concat_tables(pq.read_table(path) for path in prepared.part_paths())
+
+
 def test_every_column_arrives_in_the_order_of_the_file(tmp_path):
     path = write_rows(tmp_path / "rows.tsv")
     config = make_config(path, label_column=3, split_column=4, weight_column=5)
@@ -61,7 +69,8 @@ def test_every_column_arrives_in_the_order_of_the_file(tmp_path):
     assert prepared.summary["tokens"] == prepared.lengths.sum()
     assert prepared.rows_within(5).tolist() == np.flatnonzero(prepared.lengths <= 5).tolist()
     assert prepared.num_longer(5) == (prepared.lengths > 5).sum()
-    assert pq.read_schema(prepared.path).field("token_ids").type.value_type == "uint8"
+    stored = rows_of(prepared).column("token_ids")[0].as_py()
+    assert np.frombuffer(stored, np.uint8).tolist() == prepared.token_ids(0).tolist()
 
 
 def test_prepared_data_pickle_as_their_path(tmp_path):
@@ -79,18 +88,77 @@ def test_ranges_blocks_and_compression_do_not_change_what_is_prepared(tmp_path, 
     path = write_rows(tmp_path / "rows.tsv")
     config = make_config(path)
     tokenizer = fit_tokenizer(config)
-    expected = pq.read_table(prepare(config, tokenizer, tmp_path, label_kind=None).path)
-    monkeypatch.setattr(sources, "RANGE_BYTES", 100)
+    expected = rows_of(prepare(config, tokenizer, tmp_path, label_kind=None))
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 100)
+    monkeypatch.setattr(spread, "FEWEST_BYTES", 0)
     again = make_config(path, run={"prepare_again": True})
     found = prepare(again, tokenizer, tmp_path, label_kind=None)
-    assert pq.read_metadata(found.path).num_row_groups > 3
-    assert pq.read_table(found.path).equals(expected)
+    assert len(found.part_paths()) > 4
+    assert rows_of(found).equals(expected)
     assert fit_tokenizer(config).vocabulary == tokenizer.vocabulary
     for compress, suffix in ((gzip.compress, "gz"), (bz2.compress, "bz2")):
         packed = tmp_path / f"rows.tsv.{suffix}"
         packed.write_bytes(compress(path.read_bytes()))
         found = prepare(make_config(packed), tokenizer, tmp_path, label_kind=None)
-        assert pq.read_table(found.path).equals(expected)
+        assert rows_of(found).equals(expected)
+
+
+def write_like(table: Path, path: Path) -> Path:
+    """The rows of a table (id, sequence, label, split, weight) in another format, by its name."""
+    rows = [line.split("\t") for line in table.read_text().splitlines()]
+    if ".fasta" in path.name:
+        text = "".join(
+            f">{name} y={label} fold={fold} w={weight}\n{sequence}\n"
+            for name, sequence, label, fold, weight in rows
+        )
+        packed = gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode()
+        path.write_bytes(packed)
+    else:
+        names = ("id", "sequence", "y", "fold", "w")
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+        typed = pa.table({**columns, "y": [float(label) for label in columns["y"]]})
+        if path.suffix == ".parquet":
+            pq.write_table(typed, path, row_group_size=7)
+        else:
+            path.mkdir()
+            (path / "state.json").write_text('{"_data_files": [{"filename": "data-0.arrow"}]}')
+            (path / "dataset_info.json").write_text("{}")
+            with pa.ipc.new_stream(path / "data-0.arrow", typed.schema) as writer:
+                writer.write_table(typed, max_chunksize=11)
+    return path
+
+
+@pytest.mark.parametrize("name", ["rows.fasta", "rows.fasta.gz", "rows.parquet", "rows"])
+def test_the_format_of_the_file_does_not_change_what_is_prepared(tmp_path, monkeypatch, name):
+    table = write_rows(tmp_path / "table.tsv")
+    config = make_config(table, label_column=3, split_column=4, weight_column=5)
+    tokenizer = fit_tokenizer(config)
+    expected = rows_of(prepare(config, tokenizer, tmp_path, label_kind="number"))
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 150)
+    columns = {
+        "id_column": "id",
+        "sequence_column": "sequence",
+        "label_column": "y",
+        "split_column": "fold",
+        "weight_column": "w",
+    }
+    other = make_config(write_like(table, tmp_path / name), has_header=True, **columns)
+    found = prepare(other, tokenizer, tmp_path, label_kind="number")
+    assert rows_of(found).equals(expected)
+    assert fit_tokenizer(other).vocabulary == tokenizer.vocabulary
+
+
+def test_several_files_are_numbered_as_one(tmp_path):
+    write_rows(tmp_path / "a.tsv")
+    second = write_rows(tmp_path / "b.tsv")
+    second.write_text(second.read_text().replace("g", "h"))
+    config = make_config(tmp_path / "*.tsv", label_column=3)
+    prepared = prepare(config, fit_tokenizer(config), tmp_path / "out", label_kind="number")
+    assert prepared.row_numbers.tolist() == list(range(60))
+    assert prepared.line_numbers.tolist() == [*range(1, 31), *range(1, 31)]
+    assert prepared.place(35) == (1, 6)
+    assert prepared.manifest["files"] == ["a.tsv", "b.tsv"]
+    assert prepared.ids[30:32] == ["h0", "h1"]
 
 
 def test_a_prepared_file_is_used_again_until_content_or_settings_change(tmp_path):
@@ -99,12 +167,13 @@ def test_a_prepared_file_is_used_again_until_content_or_settings_change(tmp_path
     tokenizer = fit_tokenizer(config)
 
     def where(config: Config) -> Path:
-        return prepare(config, tokenizer, tmp_path / "prepared", label_kind="number").path
+        prepared = prepare(config, tokenizer, tmp_path / "prepared", label_kind="number")
+        return Path(prepared.location)
 
     first = where(config)
-    written = first.stat().st_mtime_ns
+    written = (first / "manifest.json").stat().st_mtime_ns
     assert where(config) == first
-    assert first.stat().st_mtime_ns == written
+    assert (first / "manifest.json").stat().st_mtime_ns == written
     moved = path.rename(tmp_path / "moved.tsv")
     assert where(make_config(moved, label_column=3)) == first
     assert where(make_config(moved, label_column=3, max_rows=10)) != first
@@ -171,7 +240,8 @@ def test_a_tokenizer_learnt_through_blocks_equals_one_learnt_in_memory(
     texts = np.array([line.split("\t")[1] for line in path.read_text().splitlines()])
     sampled = texts[in_sample(np.arange(60), 60, 20, config.training.seed)].tolist()
     expected = fit(sampled, tokenization, make_settings(config))
-    monkeypatch.setattr(sources, "RANGE_BYTES", 300)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 300)
+    monkeypatch.setattr(spread, "FEWEST_BYTES", 0)
     assert fit_tokenizer(config).vocabulary == expected.vocabulary
     packed = tmp_path / "rows.tsv.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
@@ -185,10 +255,10 @@ def test_a_failed_preparation_leaves_no_file(tmp_path, monkeypatch):
     config = make_config(write_rows(tmp_path / "rows.tsv"))
     tokenizer = fit_tokenizer(config)
 
-    def fail(*_):
+    def fail(*_, **__):
         raise DataError("broken off")
 
-    monkeypatch.setattr(preparing, "_summary", fail)
+    monkeypatch.setattr(preparing, "finish", fail)
     with pytest.raises(DataError, match="broken off"):
         prepare(config, tokenizer, tmp_path / "prepared", label_kind=None)
     assert list((tmp_path / "prepared").iterdir()) == []

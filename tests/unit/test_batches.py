@@ -1,11 +1,12 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from biolm_ray.config.schema import PreprocessingConfig
 from biolm_ray.errors import ConfigError
-from biolm_ray.models.batches import Framing, collate, crop, frame
+from biolm_ray.models.batches import Framing, RowBatches, collate, crop, frame
 from biolm_ray.models.registry import find_spec
 from biolm_ray.models.spec import ModelInputs
 from biolm_ray.tokenization.tokenizer import Encoded
@@ -49,6 +50,32 @@ def test_a_batch_is_padded_to_its_longest_row_only():
     assert collate([_row(7, 8)], plain).token_ids.shape == (1, 2)
 
 
+def test_a_batch_is_padded_to_a_multiple_on_either_side_but_never_above_the_block_size():
+    plain = Framing(pad_id=1, block_size=10, length_multiple=4)
+    shapes = [collate([_row(*range(length))], plain).token_ids.shape for length in (1, 4, 5, 9)]
+    assert shapes == [(1, 4), (1, 4), (1, 8), (1, 10)]
+    left = dataclasses.replace(FRAMING, length_multiple=4, padding_side="left")
+    assert collate([_row(7)], left).token_ids.tolist() == [[1, 2, 7, 3]]
+    batch = collate([_row(7, specifiers=np.array([[2.5]], dtype=np.float32))], left)
+    assert batch.specifiers is not None
+    assert batch.specifiers[..., 0].tolist() == [[0, 0, 2.5, 0]]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
+def test_batches_of_a_data_set_hold_its_cropped_rows_whatever_the_type_of_their_ids(kind):
+    sequences = [np.array([7], dtype=kind), np.arange(10, dtype=kind), np.array([8, 9], kind)]
+    prepared = SimpleNamespace(
+        lengths=np.array([1, 10, 2], np.uint32), encoded=lambda row: Encoded(sequences[row])
+    )
+    batches = RowBatches(prepared, FRAMING)
+    assert batches.lengths.tolist() == [3, 6, 4]
+    padded = dataclasses.replace(FRAMING, length_multiple=4).padded_lengths(batches.lengths)
+    assert padded.tolist() == [4, 6, 4]
+    batch = batches.load(np.array([1, 0]))
+    assert batch.token_ids.tolist() == [[2, 0, 1, 2, 3, 3], [2, 7, 3, 1, 1, 1]]
+    assert batch.lengths.tolist() == [6, 3]
+
+
 def test_a_long_sequence_is_cut_to_the_room_beside_the_special_tokens():
     sequence = Encoded(np.arange(10, dtype=np.int32), np.arange(10.0)[:, None])
     token_ids, specifiers = crop(sequence, FRAMING)
@@ -66,6 +93,7 @@ def test_a_spec_its_tokenizer_and_the_preprocessing_make_a_framing():
         suffix_ids=(3,),
         pad_id=1,
         padding_side="left",
+        length_multiple=8,
         block_size=8,
         cut_side="left",
     )

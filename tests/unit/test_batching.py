@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from biolm_ray.training.batching import epoch_steps, split_evenly
+from biolm_ray.training.batching import count_steps, epoch_steps, split_evenly
+from biolm_ray.training.seeding import derive_seed
 from biolm_ray.training.workers import Workers
 
 
 def steps_of(num_rows: int, epoch: int = 0, **settings):
     options = {"batch_size": 4, "accumulation": 2, "seed": 3, "fold": 1, **settings}
-    return epoch_steps(np.arange(num_rows) + 100, epoch=epoch, **options)
+    return list(epoch_steps(np.arange(num_rows) + 100, epoch=epoch, **options))
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 7, 8, 9, 63, 64, 65])
@@ -36,6 +37,25 @@ def test_workers_deal_the_same_micro_batches_among_themselves(size):
         dealt = [Workers(rank, size).share_of(step) for rank in range(size)]
         rows = np.concatenate([batch for share in dealt for batch in share])
         assert sorted(rows) == sorted(np.concatenate(step))
+
+
+def test_without_lengths_an_epoch_is_one_shuffle_cut_evenly():
+    order = np.random.default_rng(derive_seed(3, "order", 1, 2)).permutation(np.arange(50) + 100)
+    expected = [
+        part.tolist() for step in np.array_split(order, 7) for part in np.array_split(step, 2)
+    ]
+    found = [batch.tolist() for step in steps_of(50, epoch=2) for batch in step]
+    assert found == expected
+    assert count_steps(50, batch_size=4, accumulation=2) == 7
+
+
+def test_with_lengths_a_micro_batch_holds_neighbours_of_its_window():
+    lengths = np.random.default_rng(0).permutation(164)
+    batches = [batch for (batch,) in steps_of(64, accumulation=1, lengths=lengths)]
+    assert len(batches) == 16
+    for window in (batches[first : first + 4] for first in range(0, 16, 4)):
+        expected = np.sort(lengths[np.concatenate(window)]).reshape(4, 4)
+        assert sorted(lengths[batch].tolist() for batch in window) == expected.tolist()
 
 
 def test_splitting_keeps_the_order_and_differs_by_one_row_at_most():

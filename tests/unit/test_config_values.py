@@ -97,9 +97,29 @@ def test_a_ratio_may_have_a_third_share(tmp_path: Path) -> None:
     assert load_line(tmp_path, "splitratio: 0.8/0.1/0.1").splits.ratio == (0.8, 0.1, 0.1)
 
 
-@pytest.mark.parametrize("text", ['"\\t"', "'\\t'", "\\t", "None", ""])
+@pytest.mark.parametrize("text", ['"\\t"', "'\\t'", "\\t"])
 def test_a_tab_between_columns_has_many_spellings(tmp_path: Path, text: str) -> None:
     assert load_line(tmp_path, f"columnsep: {text}").data.column_separator == "\t"
+
+
+@pytest.mark.parametrize("text", ["None", "", "False"])
+def test_an_unset_column_separator_is_left_to_the_file(tmp_path: Path, text: str) -> None:
+    assert load_line(tmp_path, f"columnsep: {text}").data.column_separator is None
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("rows.tsv", ("rows.tsv",)),
+        ("[a.tsv, 'b,c.tsv']", ("a.tsv", "b,c.tsv")),
+        ("[a.tsv]", ("a.tsv",)),
+        ('"data/*.tsv"', ("data/*.tsv",)),
+    ],
+)
+def test_the_data_are_a_path_or_a_list_of_paths(
+    tmp_path: Path, text: str, paths: tuple[str, ...]
+) -> None:
+    assert load_line(tmp_path, f"filepath: {text}\noutputpath: out").data.paths == paths
 
 
 def test_a_space_can_separate(tmp_path: Path) -> None:

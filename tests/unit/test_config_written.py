@@ -42,7 +42,11 @@ CHANGES = st.fixed_dictionaries(
     {},
     optional={
         "output_path": texts,
-        "data.path": texts,
+        "data.path": texts | st.tuples(texts, texts),
+        "data.format": st.sampled_from(["auto", "table", "fasta", "parquet", "datasets"]),
+        "data.on_bad_rows": st.sampled_from(["stop", "quarantine"]),
+        "data.max_rejected_share": st.floats(0, 1),
+        "data.prepared_path": texts,
         "data.column_separator": separators,
         "data.token_separator": separators,
         "data.id_column": columns,

@@ -8,6 +8,7 @@ import csv
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from biolm_ray.config.schema import TokenizationConfig
@@ -145,6 +146,16 @@ def test_fitting_on_the_golden_rows_gives_the_golden_vocabulary(golden, texts, e
     read = TokenizerSettings(encoding=encoding, token_separator=",")
     tokenizer = fit(reversed(texts), TokenizationConfig(encoding=encoding), read)
     assert tokenizer.vocabulary == stored["model"]["vocab"]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_golden_rows_are_encoded_as_a_block(golden, texts, source):
+    tokenizer = _load(golden, source, center_token="gej")
+    block = tokenizer.encode_block(pa.array(texts))
+    encoded = tokenizer.encode(texts)
+    ids = np.split(block.token_ids, block.offsets[1:-1])
+    assert [row.tolist() for row in ids] == [row.token_ids.tolist() for row in encoded]
+    assert block.centers.tolist() == [row.center for row in encoded]
 
 
 def test_an_old_experiment_folder_is_a_tokenizer(golden, texts):

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from torch import nn
 from biolm_ray.config.schema import TrainingConfig
 from biolm_ray.errors import TrainingError
 from biolm_ray.models.spec import Recipe
-from biolm_ray.training.loop import LoopSettings, Objective, fit, loop_settings
+from biolm_ray.training.feeds import IndexedFeed
+from biolm_ray.training.loop import Loaded, LoopSettings, Objective, fit, loop_settings
 from biolm_ray.training.workers import Workers
 
 SETTINGS = LoopSettings(
@@ -53,17 +55,19 @@ def objective(losses: list[float] | None = None, breaks_at: int | None = None) -
         with torch.no_grad():
             return {"loss": float((module(INPUTS) - LABELS).square().mean())}
 
-    return Objective(
-        weight=lambda rows: float(len(rows)),
-        loss=lambda module, rows: (module(INPUTS[rows]) - LABELS[rows]).square().sum(),
-        validate=validate,
-    )
+    def loss(module: nn.Module, loaded: Loaded) -> torch.Tensor:
+        return (module(INPUTS[loaded.rows]) - LABELS[loaded.rows]).square().sum()
+
+    return Objective(loss=loss, validate=validate)
 
 
-def train(tmp_path, module, what, settings=SETTINGS, report=lambda event: None):
-    rows = np.arange(24)
+def train(tmp_path, module, what, settings=SETTINGS, report=lambda event: None, lengths=None):
     path = tmp_path / "checkpoint" / "last.pt"
-    return fit(module, rows, what, settings, Workers(), checkpoint=path, report=report)
+    batches = SimpleNamespace(lengths=lengths, load=lambda rows: None)
+    epochs = IndexedFeed(batches, Workers()).epochs(
+        np.arange(24), lambda rows: float(len(rows)), settings, by_length=lengths is not None
+    )
+    return fit(module, epochs, what, settings, Workers(), checkpoint=path, report=report)
 
 
 def same_weights(first: nn.Module, second: nn.Module) -> bool:
@@ -90,6 +94,21 @@ def test_a_run_broken_off_and_continued_equals_an_undisturbed_one(tmp_path, epoc
     assert same_weights(calm, fresh)
 
 
+def test_an_epoch_of_batches_of_similar_length_trains_on_every_row_once(tmp_path):
+    lengths, seen = np.random.default_rng(0).permutation(24), []
+    plain = objective()
+
+    def loss(module: nn.Module, loaded: Loaded) -> torch.Tensor:
+        seen.append(loaded.rows)
+        return plain.loss(module, loaded)
+
+    settings = replace(SETTINGS, num_epochs=1, accumulation=3)
+    train(tmp_path, make_module(), replace(plain, loss=loss), settings, lengths=lengths)
+    assert sorted(np.concatenate(seen)) == list(range(24))
+    assert [len(rows) for rows in seen] == [4] * 6
+    assert all((np.diff(lengths[rows]) > 0).all() for rows in seen)
+
+
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
     settings = replace(SETTINGS, patience=2)
     progress = train(tmp_path, make_module(), objective([5.0, 1.0, 3.0, 2.0, 0.0]), settings)
@@ -113,7 +132,9 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
-    broken = replace(objective(), loss=lambda module, rows: module(INPUTS[rows]).sum() * np.nan)
+    broken = replace(
+        objective(), loss=lambda module, loaded: module(INPUTS[loaded.rows]).sum() * np.nan
+    )
     with pytest.raises(TrainingError, match=r"became nan in epoch 1, step 1"):
         train(tmp_path, make_module(), broken)
 

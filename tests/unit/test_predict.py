@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.inference import predict
 from biolm_ray.inference.predict import check_same_tokens, predict_rows, predict_with_models
 from biolm_ray.models.batches import Framing
 from biolm_ray.tokenization.tokenizer import Encoded
+from biolm_ray.training import evaluate
 
 SEQUENCES = [[1, 2, 3, 4, 5], [6], [7, 7, 7], [2, 4]]
 
@@ -28,6 +28,7 @@ class Summing(nn.Module):
 
 class FakePrepared:
     num_specifiers = 0
+    lengths = np.array([len(tokens) for tokens in SEQUENCES])
 
     def encoded(self, row: int) -> Encoded:
         return Encoded(np.array(SEQUENCES[row], dtype=np.int32))
@@ -58,7 +59,7 @@ def test_rows_are_cropped_as_the_model_sees_them_and_predicted_in_their_order() 
 def test_predictions_do_not_depend_on_how_many_rows_are_read_at_once(monkeypatch) -> None:
     rows, calls = np.array([3, 1, 0, 2]), []
     whole = predict_rows(make_model(), FakePrepared(), rows)
-    monkeypatch.setattr(predict, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(evaluate, "ROWS_AT_ONCE", 3)
     parts = predict_rows(
         make_model(), FakePrepared(), rows, progress=lambda *done: calls.append(done)
     )
@@ -72,6 +73,24 @@ def test_several_models_give_mean_and_sample_deviation() -> None:
     assert mean.tolist() == [120.0]
     assert deviation is not None
     assert deviation == pytest.approx([60.0 * 2**0.5])
+
+
+def test_the_progress_of_several_models_counts_their_rows_together() -> None:
+    calls = []
+    predict_with_models(
+        [make_model(1.0), make_model(3.0)],
+        FakePrepared(),
+        np.array([1, 0]),
+        progress=lambda *done: calls.append(done),
+    )
+    assert calls == [(2, 4), (4, 4)]
+
+
+def test_rows_are_read_one_batch_at_a_time(monkeypatch) -> None:
+    model, shapes = make_model(), []
+    model.module.register_forward_hook(lambda module, given, _: shapes.append(given[0].shape))
+    predict_rows(model, FakePrepared(), np.arange(4), batch_tokens=4)
+    assert shapes == [(2, 2), (1, 3), (1, 3)]
 
 
 def test_one_model_has_no_deviation() -> None:

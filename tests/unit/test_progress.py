@@ -1,7 +1,14 @@
 import logging
 from io import StringIO
 
-from biolm_ray.experiment.progress import Board, Display, ScoringProgress, describe, readable_time
+from biolm_ray.experiment.progress import (
+    Board,
+    DataProgress,
+    Display,
+    ScoringProgress,
+    describe,
+    readable_time,
+)
 
 
 class Terminal(StringIO):
@@ -69,3 +76,31 @@ def test_scoring_tells_rate_and_time_left_at_most_every_few_seconds(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "2,000 of 5,000 positions, 100 a second, 30 s left"
     ]
+
+
+def test_data_progress_tells_rate_and_time_left_and_in_the_end_how_long_it_took():
+    lines: list[str] = []
+    logger = logging.getLogger("test of data progress")
+    logger.setLevel(logging.INFO)
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger.addHandler(handler)
+    times = iter([0.0, 5.0, 10.0, 12.0, 20.0])
+    progress = DataProgress(logger, StringIO(), clock=lambda: next(times))
+    for num_bytes in (0, 25, 50, 60, 100):
+        progress("reading", num_bytes * 10**6, 100 * 10**6, num_bytes)
+    assert lines == [
+        "reading: 50%, 50 rows, 5.0 MB/s, 10 s left",
+        "reading: 100 rows in 20 s, 5.0 MB/s",
+    ]
+
+
+def test_data_progress_redraws_one_line_of_a_terminal_and_wipes_it():
+    terminal = Terminal()
+    times = iter([0.0, 0.5, 0.6, 0.9])
+    progress = DataProgress(logging.getLogger("quiet"), terminal, clock=lambda: next(times))
+    for num_bytes in (0, 10, 12, 20):
+        progress("tokenizing", num_bytes, 20, num_bytes)
+    assert terminal.getvalue() == (
+        f"\r\x1b[2Ktokenizing |{'█' * 12}{' ' * 12}| 50%, 10 rows, 0.0 MB/s, 0 s left\r\x1b[2K"
+    )

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import RayTaskError
 
-from biolm_ray.errors import ConfigError, DataError, TrainingError
-from biolm_ray.experiment.running import Outcome, raise_failures, root_cause
+from biolm_ray.errors import ConfigError, DataError, TrainingError, root_cause
+from biolm_ray.experiment.running import Outcome, raise_failures
 
 
 def outcome(name: str, error: Exception | None = None) -> Outcome:

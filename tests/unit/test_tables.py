@@ -73,7 +73,7 @@ def test_class_predictions_are_named_and_followed_by_probabilities() -> None:
 
 
 def test_a_regression_fold_leaves_predictions_and_ranks_in_original_units(tmp_path: Path) -> None:
-    prepared = SimpleNamespace(ids=["a", "b", "c"], labels=np.array([1.0, 2.0, 3.0]))
+    prepared = SimpleNamespace(ids_of=lambda rows: ["c", "a"], labels=np.array([1.0, 2.0, 3.0]))
     outputs = np.array([[0.1], [1 / 3]])
     write_predictions(tmp_path, prepared, np.array([2, 0]), outputs, NUMBERS)
     table = pd.read_csv(tmp_path / "test_predictions.csv", dtype=str)
@@ -86,7 +86,7 @@ def test_a_regression_fold_leaves_predictions_and_ranks_in_original_units(tmp_pa
 
 
 def test_a_classification_fold_leaves_predictions_and_a_class_report(tmp_path: Path) -> None:
-    prepared = SimpleNamespace(ids=["a", "b"], labels=["high", "low"])
+    prepared = SimpleNamespace(ids_of=lambda rows: ["a", "b"], labels=["high", "low"])
     outputs = np.array([[0.0, 2.0], [0.0, 1.0]])
     write_predictions(tmp_path, prepared, np.array([0, 1]), outputs, CLASSES)
     table = pd.read_csv(tmp_path / "test_predictions.csv")

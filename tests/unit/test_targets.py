@@ -64,6 +64,20 @@ def test_classes_are_numbered_in_natural_order():
     assert targets.encode(["9", "10"]).tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("kind", [list, np.array, lambda labels: np.array(labels, dtype=object)])
+def test_class_names_may_come_as_a_list_or_an_array_of_any_kind(kind):
+    targets = fit_targets("classification", "none", kind(["b", "a", "b"]), np.array([0, 1]))
+    assert targets.classes == ("a", "b")
+    assert targets.encode(kind(["b", "a", "b"])).tolist() == [1, 0, 1]
+    assert targets.encode(kind([])).tolist() == []
+
+
+def test_class_names_may_be_numbers():
+    targets = fit_targets("classification", "none", np.array([10, 9, 10]), np.array([0, 1, 2]))
+    assert targets.classes == ("9", "10")
+    assert targets.encode(np.array([9, 10])).tolist() == [0, 1]
+
+
 def test_class_outputs_decode_to_probabilities_and_names():
     targets = Targets(task="classification", classes=("a", "b"))
     outputs = np.array([[0.0, np.log(3)], [1000.0, 0.0]])

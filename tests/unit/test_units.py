@@ -51,8 +51,6 @@ def test_a_unit_counts_as_finished_only_once_all_is_written(tmp_path: Path) -> N
 def test_work_is_named_by_weights_rows_edit_and_cropping_but_not_by_the_number_of_workers(
     tmp_path: Path,
 ) -> None:
-    prepared = tmp_path / "data.parquet"
-    prepared.write_bytes(b"data")
     weights = tmp_path / "model" / "model.safetensors"
     weights.parent.mkdir()
     weights.write_bytes(b"one")
@@ -61,7 +59,7 @@ def test_work_is_named_by_weights_rows_edit_and_cropping_but_not_by_the_number_o
     plain = InterpretConfig()
 
     def key(settings=plain, rows=rows, preprocessing=None) -> str:
-        return work_key(folders, prepared, rows, settings, preprocessing)
+        return work_key(folders, "name of the data", rows, settings, preprocessing)
 
     before = key()
     assert key(InterpretConfig(num_workers=7)) == before

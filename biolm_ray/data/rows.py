@@ -1,0 +1,112 @@
+"""Blocks of rows: columns of text turned into checked values, the unusual rows one by one."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float, Int
+
+from biolm_ray.data.columns import LabelKind, Layout, Row, RowProblem, read_number
+from biolm_ray.data.targets import parse_weight
+
+PROBLEM_FIELDS = (
+    pa.field("rule", pa.string()),
+    pa.field("problem", pa.string()),
+    pa.field("raw", pa.large_string()),
+)
+
+RowReader: TypeAlias = Callable[[int], tuple[Row, str]]
+"""Reads one row of a block by the rules for single rows; also gives its text."""
+
+
+def rows_schema(label_kind: LabelKind | None, roles: Mapping[str, int]) -> pa.Schema:
+    """The columns of blocks of rows; label, weight and split only if they are asked for."""
+    label_type = pa.float64() if label_kind == "number" else pa.string()
+    types = {"label": label_type, "weight": pa.float64(), "split": pa.string()}
+    return pa.schema(
+        [
+            pa.field("row", pa.int64()),
+            pa.field("line", pa.int64()),
+            pa.field("id", pa.string()),
+            pa.field("sequence", pa.large_string()),
+            *[pa.field(role, types[role]) for role in types if role in roles],
+            *PROBLEM_FIELDS,
+        ]
+    )
+
+
+def make_block(
+    fields: Mapping[str, pa.Array],
+    usual: Bool[np.ndarray, " rows"],
+    read_row: RowReader,
+    layout: Layout,
+    rows: Int[np.ndarray, " rows"],
+    lines: Int[np.ndarray, " rows"],
+) -> pa.Table:
+    """Turn fields into a block; the result is that of `read_row` on every row.
+
+    Args:
+        fields: By role, for every row: trimmed text, or numbers; empty or null where there is
+            nothing.
+        usual: Whether the fields of a row are right as they are; the others are read singly, as
+            is every row with an empty field or one that is no number where there should be one.
+        rows: Numbers of the rows in the whole input.
+        lines: Numbers of their lines in the file.
+    """
+    schema = rows_schema(layout.label_kind, layout.used)
+    good = usual.copy()
+    columns: dict[str, pa.Array] = {"row": pa.array(rows), "line": pa.array(lines)}
+    for role, field in fields.items():
+        if role == "weight" or (role == "label" and layout.label_kind == "number"):
+            numbers = _numbers(field, good, read_number if role == "label" else parse_weight)
+            good &= np.isfinite(numbers) & ((numbers >= 0) | (role == "label"))
+            columns[role] = pa.array(numbers)
+        else:
+            lengths = pc.call_function("binary_length", [field]).fill_null(0)
+            good &= lengths.to_numpy(zero_copy_only=False) > 0
+            columns[role] = field.cast(schema.field(role).type)
+    missing = {name: pa.nulls(len(rows), schema.field(name).type) for name in schema.names}
+    block = pa.table({**missing, **columns}, schema=schema)
+    if good.all():
+        return block
+    unusual = np.flatnonzero(~good)
+    records = [
+        _record(*read_row(index), int(rows[index]), int(lines[index])) for index in unusual.tolist()
+    ]
+    singly = pa.Table.from_pylist(records, schema=schema)
+    if len(singly) == len(block):
+        return singly
+    order = np.argsort(np.concatenate([np.flatnonzero(good), unusual]))
+    parts = pa.concat_tables([block.filter(pa.array(good)), singly])
+    return parts.take(pa.array(order)).combine_chunks()
+
+
+def broken_block(problem: RowProblem, layout: Layout, row: int, line: int) -> pa.Table:
+    """A block of one row that could not even be read."""
+    schema = rows_schema(layout.label_kind, layout.used)
+    return pa.Table.from_pylist([_record(Row(problem=problem), "", row, line)], schema=schema)
+
+
+def _record(read: Row, raw: str, row: int, line: int) -> dict:
+    record = {**read._asdict(), "row": row, "line": line}
+    if read.problem:
+        record |= {"rule": read.problem.rule, "problem": read.problem.message, "raw": raw}
+    return record
+
+
+def _numbers(
+    field: pa.Array, wanted: Bool[np.ndarray, " rows"], parse: Callable[[str], float | None]
+) -> Float[np.ndarray, " rows"]:
+    """The numbers of a field; NaN for texts that `parse` refuses and for rows not wanted."""
+    numbers = np.full(len(field), np.nan)
+    texts = field if wanted.all() else field.filter(pa.array(wanted))
+    try:
+        numbers[wanted] = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        encoded = texts.dictionary_encode()
+        parsed = (parse(text or "") for text in encoded.dictionary.to_pylist())
+        values = np.array([np.nan if value is None else value for value in parsed])
+        numbers[wanted] = values[encoded.indices.to_numpy()]
+    return numbers

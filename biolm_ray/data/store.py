@@ -1,0 +1,100 @@
+"""A folder on this machine or behind a URI, whose files are whole or absent."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+from pyarrow import fs
+
+from biolm_ray.config.paths import is_uri
+from biolm_ray.data.filesystems import locate
+from biolm_ray.errors import DataError
+from biolm_ray.files import atomic_path
+
+OBJECT_STORES = ("s3", "gcs")
+"""Filesystems of pyarrow in which folders need not be made."""
+
+
+class Folder:
+    """Files by name (with `/` for folders below). Pickles as its location."""
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = str(location)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return Folder, (self.location,)
+
+    def __str__(self) -> str:
+        return self.location
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(self.address(name))
+
+    @property
+    def name(self) -> str:
+        return self.location.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def is_local(self) -> bool:
+        return not is_uri(self.location)
+
+    @cached_property
+    def _place(self) -> tuple[fs.FileSystem, str]:
+        filesystem, inner = locate(self.location)
+        return filesystem, inner.rstrip("/")
+
+    def address(self, name: str) -> str:
+        """The path or URI of a file."""
+        return f"{self.location.rstrip('/')}/{name}"
+
+    def write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        """Let `write` fill a file; it appears under its name once it is whole.
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        try:
+            if self.is_local:
+                with atomic_path(Path(self.address(name))) as path, path.open("wb") as file:
+                    write(file)
+                return
+            # A remote stream that is closed after a failure would leave a file cut short.
+            filesystem, inner = self._place
+            with tempfile.TemporaryFile() as file:
+                write(file)
+                file.seek(0)
+                if filesystem.type_name not in OBJECT_STORES:
+                    filesystem.create_dir(f"{inner}/{name}".rpartition("/")[0], recursive=True)
+                with filesystem.open_output_stream(f"{inner}/{name}") as stream:
+                    shutil.copyfileobj(file, stream, 1 << 20)
+        except OSError as error:
+            raise DataError(f"{self.address(name)} cannot be written: {error}") from error
+
+    def open(self, name: str) -> pa.NativeFile:
+        """Open a file for random access."""
+        filesystem, inner = self._place
+        return filesystem.open_input_file(f"{inner}/{name}")
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file; None where there is none."""
+        try:
+            with self.open(name) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def names(self) -> set[str]:
+        """The names of the files that lie directly in the folder."""
+        filesystem, inner = self._place
+        found = filesystem.get_file_info(fs.FileSelector(inner, allow_not_found=True))
+        return {info.base_name for info in found if info.type == fs.FileType.File}
+
+    def delete(self) -> None:
+        """Remove the folder with all that is in it; it need not exist."""
+        filesystem, inner = self._place
+        if filesystem.get_file_info(inner).type == fs.FileType.Directory:
+            filesystem.delete_dir(inner)

@@ -1,0 +1,188 @@
+"""What one task does with a piece of the input: count its tokens, or encode and store its rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from biolm_ray.data.reading import Input, NumberedPiece, read_piece
+from biolm_ray.data.store import Folder
+from biolm_ray.preparation.rejects import REJECT_SCHEMA
+from biolm_ray.preparation.row_files import binary_rows
+from biolm_ray.preparation.stored_pieces import PieceState, PieceWriter
+from biolm_ray.tokenization.blocks.encoded import EncodedBlock
+from biolm_ray.tokenization.fitting import TokenCounts, clean_texts, count_tokens, in_sample
+from biolm_ray.tokenization.settings import TokenizerSettings
+from biolm_ray.tokenization.tokenizer import Tokenizer
+
+TOKENS_RULE = "tokens"
+NO_TOKENS = "no token of the sequence is left to encode"
+
+
+@dataclass(frozen=True)
+class FittingJob:
+    """What counting needs to know.
+
+    Attributes:
+        num_rows: Of the whole input.
+        sample_size: Rows of the sample, None for all.
+    """
+
+    plan: Input
+    settings: TokenizerSettings
+    num_rows: int
+    sample_size: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a block holds: its token counts, or for bpe its cleaned texts; and its bad rows."""
+
+    rejects: pa.Table
+    num_rows: int
+    counts: TokenCounts | None = None
+    texts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EncodingJob:
+    """What encoding needs to know.
+
+    Attributes:
+        schema: Of the prepared data set, whose folder is `target`.
+        stop: Whether a piece is left as soon as a row of it cannot be used.
+        hash_ids: Whether identifiers are to be compared.
+    """
+
+    plan: Input
+    tokenizer: Tokenizer
+    schema: pa.Schema
+    target: Folder
+    stop: bool
+    hash_ids: bool
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A block that was stored: how many rows it had, and the bad ones among them."""
+
+    rejects: pa.Table
+    num_rows: int
+
+
+def count_piece(piece: NumberedPiece, *, job: FittingJob) -> Iterator[Counted]:
+    """Count the tokens of a piece, block by block; for bpe, clean its texts."""
+    file = piece.piece.file_index
+    for block in read_piece(job.plan, piece):
+        sampled = in_sample(block["row"].to_numpy(), job.num_rows, job.sample_size, job.seed)
+        num_rows = len(block)
+        if not sampled.all():
+            block = block.filter(pa.array(sampled))
+        good, rejects = _parted(block, file)
+        texts = _texts(good)
+        if job.settings.encoding == "bpe":
+            cleaned, problems = clean_texts(texts, job.settings)
+            found = Counted(rejects, num_rows, texts=cleaned)
+        else:
+            counts = count_tokens(texts, job.settings)
+            problems = counts.problems
+            found = Counted(rejects, num_rows, counts=replace(counts, problems={}))
+        yield replace(found, rejects=_with_problems(rejects, good, problems, file))
+
+
+def encode_piece(item: tuple[int, NumberedPiece], *, job: EncodingJob) -> Iterator[Stored]:
+    """Encode the rows of a piece and store them, block by block.
+
+    With `job.stop`, nothing more is done once a row cannot be used.
+    """
+    number, piece = item
+    file = piece.piece.file_index
+    writer = PieceWriter(job.target, PieceState(number, file), hashed=job.hash_ids)
+    for block in read_piece(job.plan, piece):
+        rows, encoded, rejects = encode_block(block, file, job)
+        if not (job.stop and len(rejects)):
+            writer.add(rows, encoded, rejects)
+        yield Stored(rejects, len(block))
+        if job.stop and len(rejects):
+            return
+    writer.close()
+
+
+def encode_block(
+    block: pa.Table, file: int, job: EncodingJob
+) -> tuple[pa.Table, EncodedBlock, pa.Table]:
+    """Turn the texts of a block into token ids.
+
+    Returns:
+        The rows that can be used (`line`, then the columns of the prepared data set); their
+        encoding; the others.
+    """
+    good, rejects = _parted(block, file)
+    encoded = job.tokenizer.encode_block(_texts(good))
+    lengths = np.diff(encoded.offsets)
+    problems = dict.fromkeys(np.flatnonzero(lengths == 0).tolist(), NO_TOKENS)
+    problems |= encoded.problems
+    if problems:
+        rejects = _with_problems(rejects, good, problems, file)
+        good = good.filter(pa.array(lengths > 0))
+    kept = lengths > 0
+    bounds = np.concatenate([[0], np.cumsum(lengths[kept])])
+    columns: dict[str, Any] = {
+        "row": good["row"],
+        "id": good["id"],
+        "length": lengths[kept].astype(np.int32),
+        "center": encoded.centers[kept].astype(np.int32),
+        "token_ids": binary_rows(encoded.token_ids, bounds),
+    }
+    if "specifiers" in job.schema.names:
+        values = encoded.specifiers
+        if values is None:
+            num_specifiers = job.tokenizer.settings.num_specifiers
+            values = np.zeros((len(encoded.token_ids), num_specifiers), np.float32)
+        columns["specifiers"] = binary_rows(values, bounds)
+    for name in ("label", "weight", "split"):
+        if name in job.schema.names:
+            columns[name] = good[name]
+    schema = job.schema.insert(0, pa.field("line", pa.int64()))
+    return pa.table({"line": good["line"], **columns}, schema=schema), encoded, rejects
+
+
+def _parted(block: pa.Table, file: int) -> tuple[pa.Table, pa.Table]:
+    """The good rows of a block, and the others as rejects."""
+    if block["problem"].null_count == len(block):
+        return block, REJECT_SCHEMA.empty_table()
+    bad = block.filter(block["problem"].is_valid())
+    rejects = bad.append_column("file", pa.array(np.full(len(bad), file, np.int32)))
+    good = block.filter(block["problem"].is_null())
+    return good, rejects.select(REJECT_SCHEMA.names).cast(REJECT_SCHEMA)
+
+
+def _with_problems(
+    rejects: pa.Table, rows: pa.Table, problems: dict[int, str], file: int
+) -> pa.Table:
+    """Add rows whose sequence cannot be encoded, all in the order of the source."""
+    if not problems:
+        return rejects
+    chosen = rows.take(sorted(problems))
+    more = pa.table(
+        {
+            "row": chosen["row"],
+            "file": np.full(len(chosen), file, np.int32),
+            "line": chosen["line"],
+            "rule": [TOKENS_RULE] * len(chosen),
+            "problem": [problems[row] for row in sorted(problems)],
+            "raw": chosen["sequence"],
+        },
+        schema=REJECT_SCHEMA,
+    )
+    return pa.concat_tables([rejects, more]).sort_by("row")
+
+
+def _texts(rows: pa.Table) -> pa.LargeStringArray:
+    texts = rows["sequence"].combine_chunks()
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.chunk(0) if texts.num_chunks else pa.array([], pa.large_string())
+    return texts

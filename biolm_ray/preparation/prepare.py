@@ -1,0 +1,163 @@
+"""From an input and a tokenizer to a prepared data set."""
+
+import hashlib
+import json
+import logging
+import tempfile
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from biolm_ray.config.schema import Config
+from biolm_ray.data.columns import LabelKind
+from biolm_ray.data.store import Folder
+from biolm_ray.errors import BiolmError
+from biolm_ray.preparation.checks import check_unknown_share
+from biolm_ray.preparation.finish import finish
+from biolm_ray.preparation.piece_work import EncodingJob, encode_piece
+from biolm_ray.preparation.prepared import MANIFEST, PreparedData
+from biolm_ray.preparation.rejected_rows import check_rejected
+from biolm_ray.preparation.rejects import BadRows
+from biolm_ray.preparation.row_files import prepared_schema
+from biolm_ray.preparation.scanning import Progress, RowsDone, Scanned, scan_data
+from biolm_ray.preparation.spread import spread
+from biolm_ray.preparation.stored_pieces import read_rejected, read_state, stored_pieces
+from biolm_ray.tokenization.tokenizer import Tokenizer, narrowest_type
+
+log = logging.getLogger("biolm_ray")
+
+FORMAT = 2
+WITHOUT_EFFECT = {
+    "path",
+    "format",
+    "column_separator",
+    "splits_to_use",
+    "max_unknown_share",
+    "max_rejected_share",
+    "prepared_path",
+}
+"""Settings of the data that do not change what is prepared, or do so through the layout."""
+
+
+def prepare(
+    config: Config,
+    tokenizer: Tokenizer,
+    folder: Path | str,
+    *,
+    label_kind: LabelKind | None,
+    rejected_path: Path | None = None,
+    progress: Progress | None = None,
+) -> PreparedData:
+    """Check and encode every row of the input into a data set below `folder`.
+
+    It is named by a hash of the input's content and of all settings that change the result; one
+    that is whole is used again, unless `run.prepare_again`; one that was broken off is continued.
+    Sequences are stored in full: cropping depends on the model. Ray must be connected.
+
+    Args:
+        config: Of the run.
+        tokenizer: Fitted.
+        folder: Path or URI under which data sets are kept.
+        label_kind: What the labels are, None to leave them out.
+        rejected_path: Where rows that are set aside are written (data.on_bad_rows: quarantine).
+        progress: Called as the work goes on.
+
+    Raises:
+        ConfigError: The columns are not set as the input needs.
+        DataError: The input or a row of it cannot be used; then nothing is left behind.
+    """
+    scanned = scan_data(config, label_kind, Folder(folder), progress)
+    target = Folder(folder) / _name(config, scanned, tokenizer)
+    if config.run.prepare_again:
+        target.delete()
+    if target.read(MANIFEST) is None:
+        _prepare(config, scanned, tokenizer, target, progress)
+    else:
+        log.info("prepared before: %s", target)
+    prepared = PreparedData.open(target.location)
+    check_unknown_share(
+        scanned.plan.name,
+        prepared.summary["unknown_tokens"],
+        prepared.summary["tokens"],
+        prepared.summary["unknown_examples"],
+        config.data.max_unknown_share,
+    )
+    check_rejected(config, scanned, prepared, rejected_path)
+    return prepared
+
+
+def _name(config: Config, scanned: Scanned, tokenizer: Tokenizer) -> str:
+    """Name a data set by the content of its input and every setting that changes it."""
+    data = config.data.model_dump(mode="json", exclude=WITHOUT_EFFECT)
+    layouts = [asdict(layout) for layout in scanned.plan.layouts]
+    settings = json.dumps([FORMAT, scanned.digest, data, layouts], sort_keys=True)
+    digest = hashlib.sha256(settings.encode())
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder))
+        for file in sorted(Path(folder).iterdir()):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _prepare(
+    config: Config,
+    scanned: Scanned,
+    tokenizer: Tokenizer,
+    target: Folder,
+    progress: Progress | None,
+) -> None:
+    plan, layout = scanned.plan, scanned.plan.layouts[0]
+    job = EncodingJob(
+        plan=plan,
+        tokenizer=tokenizer,
+        schema=prepared_schema(
+            num_specifiers=tokenizer.settings.num_specifiers,
+            label_kind=plan.label_kind,
+            has_weights=layout.weight is not None,
+            has_splits=layout.split is not None,
+        ),
+        target=target,
+        stop=config.data.on_bad_rows == "stop",
+        hash_ids=not config.data.allow_duplicate_ids and layout.id != layout.sequence,
+    )
+    bad_rows = BadRows(plan, config.data, scanned.num_rows)
+    try:
+        _store_pieces(job, scanned, bad_rows, progress)
+        finish(
+            job,
+            len(scanned.pieces),
+            bad_rows,
+            max_unknown_share=config.data.max_unknown_share,
+            facts={
+                "name": target.name,
+                "digest": scanned.digest,
+                "id_type": str(narrowest_type(max(tokenizer.vocabulary.values()) + 1)),
+                "files": [file.name for file in plan.files],
+            },
+        )
+    except BiolmError:
+        target.delete()
+        raise
+
+
+def _store_pieces(
+    job: EncodingJob, scanned: Scanned, bad_rows: BadRows, progress: Progress | None
+) -> None:
+    """Encode the pieces that are not stored yet."""
+    stored = stored_pieces(job.target)
+    missing = [item for item in enumerate(scanned.pieces) if item[0] not in stored]
+    if stored:
+        log.info(
+            "going on with a preparation that was broken off: %d of %d pieces are done",
+            len(stored),
+            len(scanned.pieces),
+        )
+    num_stored = 0
+    for piece in sorted(stored):
+        state = read_state(job.target, piece)
+        num_stored += state.num_rows + state.num_rejected
+        bad_rows.add(read_rejected(job.target, state), state.num_rows + state.num_rejected)
+    done = RowsDone("tokenizing", scanned, progress, num_stored)
+    for block in spread(partial(encode_piece, job=job), missing, scanned.num_bytes):
+        bad_rows.add(block.rejects, block.num_rows)
+        done.add(block.num_rows)

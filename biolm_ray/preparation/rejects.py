@@ -1,0 +1,113 @@
+"""Rows that cannot be used: stopping at them, or setting them aside and counting them."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+
+from biolm_ray.config.schema import DataConfig
+from biolm_ray.data.reading import Input
+from biolm_ray.errors import DataError
+from biolm_ray.files import atomic_path
+
+log = logging.getLogger("biolm_ray")
+
+REJECTED_FILE = "rejected.tsv"
+READ_RULE = "read"
+"""A file that cannot be read further: no row to set aside, for all that follow are lost."""
+REJECT_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64()),
+        pa.field("file", pa.int32()),
+        pa.field("line", pa.int64()),
+        pa.field("rule", pa.string()),
+        pa.field("problem", pa.string()),
+        pa.field("raw", pa.large_string()),
+    ]
+)
+"""`raw` is the record as it stands, or its sequence where only that is at fault."""
+
+
+class BadRows:
+    """Decides what becomes of rows that cannot be used, as they come in, in order.
+
+    Args:
+        plan: Of the input.
+        settings: Whether to stop, and the largest share that may be rejected.
+        num_rows: Rows of the whole input.
+    """
+
+    def __init__(self, plan: Input, settings: DataConfig, num_rows: int) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._num_rows = num_rows
+        self._num_seen = 0
+        self._first: str | None = None
+        self.counts: Counter[str] = Counter()
+
+    def add(self, rejects: pa.Table, num_rows: int) -> None:
+        """Take in the bad ones among the next `num_rows` rows.
+
+        Raises:
+            DataError: There is one and the run is to stop; or there are too many.
+        """
+        self._num_seen += num_rows
+        if not len(rejects):
+            return
+        rules = rejects["rule"].to_pylist()
+        self.counts.update(rules)
+        file, line, problem = (rejects[name][0].as_py() for name in ("file", "line", "problem"))
+        first = f"{self._plan.where(file, line)}: {problem}"
+        if self._settings.on_bad_rows == "stop" or rules[0] == READ_RULE:
+            raise DataError(first + self._more(rules.count(rules[0]) - 1))
+        self._first = self._first or first
+        allowed = self._settings.max_rejected_share
+        if self.counts.total() > allowed * self._num_rows:
+            raise DataError(
+                f"{self.counts.total():,} of {self._num_seen:,} rows cannot be used, and no more "
+                f"than {100 * allowed:.3g} % of all {self._num_rows:,} may be rejected "
+                f"(data.max_rejected_share): {self.described}; the first is {self._first}"
+            )
+
+    @property
+    def described(self) -> str:
+        """The counts by rule, such as "label 12, sequence 3"."""
+        return describe_counts(self.counts)
+
+    def _more(self, num_more: int) -> str:
+        if not num_more:
+            return ""
+        rows = "row has" if num_more == 1 else "rows have"
+        seen = "" if self._num_seen >= self._num_rows else f" among the first {self._num_seen:,}"
+        return f" ({num_more} more {rows} the same problem{seen})"
+
+
+def describe_counts(counts: Counter[str] | dict[str, int]) -> str:
+    """Write counts by rule, the most frequent first."""
+    ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return ", ".join(f"{rule} {count:,}" for rule, count in ranked)
+
+
+def write_rejected(path: Path, rejects: pa.Table, names: list[str]) -> None:
+    """Write the rows that were set aside: file, line, rule, reason, and the row itself.
+
+    Tabs, line ends and backslashes of the row are written as \\t, \\n and \\\\.
+
+    Args:
+        path: Of the table.
+        rejects: In REJECT_SCHEMA.
+        names: Of the input files, by number.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("file\tline\trule\treason\trow\n")
+        for batch in rejects.to_batches(max_chunksize=1024):
+            for record in batch.to_pylist():
+                texts = [record["rule"], record["problem"], record["raw"] or ""]
+                fields = [names[record["file"]], str(record["line"]), *map(_escaped, texts)]
+                file.write("\t".join(fields) + "\n")
+
+
+def _escaped(text: str) -> str:
+    text = text.replace("\\", "\\\\").replace("\t", "\\t")
+    return text.replace("\r", "\\r").replace("\n", "\\n")

@@ -1,0 +1,209 @@
+"""What a task leaves of a piece: files of rows, and a record that says they are whole."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int
+
+from biolm_ray.data.store import Folder
+from biolm_ray.preparation.checks import hash_ids
+from biolm_ray.preparation.prepared import ROWS
+from biolm_ray.preparation.rejects import REJECT_SCHEMA
+from biolm_ray.preparation.row_files import write_rows
+from biolm_ray.tokenization.blocks.encoded import EncodedBlock
+
+STATE = "state"
+PART_BYTES = 16 << 20
+"""Bytes of token ids from which on a file of rows is written."""
+
+
+@dataclass(frozen=True)
+class PieceState:
+    """What is known of a stored piece.
+
+    Attributes:
+        piece: Its number.
+        file: The number of its file.
+        parts: For each file of rows its name, number of rows, and row groups.
+        lengths: How many rows have how many tokens.
+        num_unknown: Tokens that the vocabulary does not hold.
+        unknown_texts: Their texts and counts.
+        num_rejected: Rows that could not be used.
+    """
+
+    piece: int
+    file: int
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    lengths: Counter[int] = field(default_factory=Counter)
+    num_unknown: int = 0
+    unknown_texts: Counter[str] = field(default_factory=Counter)
+    num_rejected: int = 0
+
+    @property
+    def num_rows(self) -> int:
+        return sum(part["rows"] for part in self.parts)
+
+
+def store_part(target: Folder, name: str, rows: pa.Table) -> dict[str, Any]:
+    """Write a file of rows; give its entry in the list of parts."""
+    groups: list[list[Any]] = []
+
+    def write(file: Any) -> None:
+        groups.extend(list(asdict(group).values()) for group in write_rows(file, rows))
+
+    target.write(f"{ROWS}/{name}", write)
+    return {"file": name, "rows": len(rows), "groups": groups}
+
+
+class PieceWriter:
+    """Stores the rows of a piece in files of about PART_BYTES, and last what is known of it.
+
+    Args:
+        target: Folder of the data set.
+        state: Empty as yet.
+        hashed: Whether identifiers are hashed, to be compared.
+    """
+
+    def __init__(self, target: Folder, state: PieceState, *, hashed: bool) -> None:
+        self._target = target
+        self._state = state
+        self._hashed = hashed
+        self._pending: list[pa.Table] = []
+        self._num_bytes = 0
+        self._places: list[pa.Table] = []
+        self._rejected = [REJECT_SCHEMA.empty_table()]
+
+    def add(self, rows: pa.Table, encoded: EncodedBlock, rejects: pa.Table) -> None:
+        """Take in a block: `line` and the columns of the data set, and the rows left out."""
+        self._rejected.append(rejects)
+        if not len(rows):
+            return
+        state, lengths = self._state, np.diff(encoded.offsets)
+        self._state = replace(
+            state,
+            lengths=state.lengths + Counter(lengths[lengths > 0].tolist()),
+            num_unknown=state.num_unknown + int(encoded.num_unknown.sum()),
+            unknown_texts=state.unknown_texts + encoded.unknown_texts,
+        )
+        places = rows.select(["row", "line"])
+        if self._hashed:
+            places = places.append_column("id_hash", pa.array(hash_ids(rows["id"])))
+        self._places.append(places)
+        self._pending.append(rows.drop_columns(["line"]))
+        self._num_bytes += rows["token_ids"].nbytes
+        if self._num_bytes >= PART_BYTES:
+            self._store_part()
+
+    def close(self) -> None:
+        """Write what is left, then the record that says that the piece is whole."""
+        if self._pending:
+            self._store_part()
+        folder, stem = self._target / STATE, f"{self._state.piece:06d}"
+        if self._places:
+            places = pa.concat_tables(self._places)
+            folder.write(f"{stem}.places.parquet", lambda file: pq.write_table(places, file))
+        rejects = pa.concat_tables(self._rejected)
+        if len(rejects):
+            folder.write(f"{stem}.rejected.parquet", lambda file: pq.write_table(rejects, file))
+        record = dict(vars(self._state), num_rejected=len(rejects))
+        record["lengths"] = list(self._state.lengths.items())
+        folder.write(f"{stem}.json", lambda file: file.write(json.dumps(record).encode()))
+
+    def _store_part(self) -> None:
+        state = self._state
+        name = f"part-{state.piece:06d}-{len(state.parts):04d}.parquet"
+        part = store_part(self._target, name, pa.concat_tables(self._pending))
+        self._state = replace(state, parts=[*state.parts, part])
+        self._pending, self._num_bytes = [], 0
+
+
+def stored_pieces(target: Folder) -> set[int]:
+    """The numbers of the pieces that are whole."""
+    names = (target / STATE).names()
+    return {int(name.removesuffix(".json")) for name in names if name.endswith(".json")}
+
+
+def read_state(target: Folder, piece: int) -> PieceState:
+    """What is known of a stored piece."""
+    written = (target / STATE).read(f"{piece:06d}.json")
+    assert written is not None, f"piece {piece} is stored"
+    record = json.loads(written)
+    record["lengths"] = Counter(dict(record["lengths"]))
+    record["unknown_texts"] = Counter(record["unknown_texts"])
+    return PieceState(**record)
+
+
+def read_places(target: Folder, state: PieceState, columns: list[str]) -> pa.Table:
+    """Some of row, line and (if identifiers were hashed) id_hash of each stored row of a piece."""
+    with (target / STATE).open(f"{state.piece:06d}.places.parquet") as file:
+        return pq.read_table(file, columns=columns)
+
+
+def read_rejected(target: Folder, state: PieceState) -> pa.Table:
+    """The bad rows of a piece."""
+    if not state.num_rejected:
+        return REJECT_SCHEMA.empty_table()
+    with (target / STATE).open(f"{state.piece:06d}.rejected.parquet") as file:
+        return pq.read_table(file).cast(REJECT_SCHEMA)
+
+
+def read_column(target: Folder, state: PieceState, name: str) -> pa.ChunkedArray:
+    """A column of the stored rows of a piece."""
+    tables = []
+    for part in state.parts:
+        with (target / ROWS).open(part["file"]) as file:
+            tables.append(pq.read_table(file, columns=[name]))
+    return pa.concat_tables(tables)[name]
+
+
+def without_rows(
+    target: Folder, state: PieceState, dropped: Int[np.ndarray, " dropped"], unknown_id: int
+) -> PieceState:
+    """Store the rows of a piece once more, without some of them.
+
+    The new files have names of their own, and the record of the piece stays as it is, so that
+    this can be done again if it is broken off.
+
+    Args:
+        target: Folder of the data set.
+        state: Of the piece.
+        dropped: Numbers of rows in the source.
+        unknown_id: The id of unknown tokens.
+
+    Returns:
+        What is to be known of the piece from now on.
+    """
+    parts = []
+    for part in state.parts:
+        with (target / ROWS).open(part["file"]) as file:
+            rows = pq.read_table(file)
+        is_dropped = np.isin(rows["row"].to_numpy(), dropped)
+        if not is_dropped.any():
+            parts.append(part)
+            continue
+        gone = rows.filter(pa.array(is_dropped))
+        lengths = gone["length"].to_pylist()
+        state = replace(
+            state,
+            lengths=state.lengths - Counter(lengths),
+            num_unknown=state.num_unknown - _count_unknown(gone, unknown_id),
+        )
+        if not is_dropped.all():
+            kept = rows.filter(pa.array(~is_dropped))
+            name = part["file"].replace(".parquet", "-unique.parquet")
+            parts.append(store_part(target, name, kept))
+    return replace(state, parts=parts)
+
+
+def _count_unknown(rows: pa.Table, unknown_id: int) -> int:
+    total = 0
+    for ids, length in zip(rows["token_ids"], rows["length"].to_pylist(), strict=True):
+        stored = ids.as_py()
+        values = np.frombuffer(stored, dtype=f"<u{len(stored) // length}")
+        total += int(np.count_nonzero(values == unknown_id))
+    return total

@@ -1,0 +1,75 @@
+"""Learning a tokenizer from the input, piece by piece."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from biolm_ray.config.schema import Config, DataConfig
+from biolm_ray.data.columns import LabelKind
+from biolm_ray.data.store import Folder
+from biolm_ray.preparation.piece_work import Counted, FittingJob, count_piece
+from biolm_ray.preparation.rejects import BadRows
+from biolm_ray.preparation.scanning import (
+    Progress,
+    RowsDone,
+    Scanned,
+    prepared_folder,
+    scan_data,
+)
+from biolm_ray.preparation.spread import spread
+from biolm_ray.tokenization.fitting import (
+    TokenCounts,
+    build_word_tokenizer,
+    fit_bpe,
+    make_settings,
+    merge,
+)
+from biolm_ray.tokenization.tokenizer import Tokenizer
+
+
+def fit_tokenizer(
+    config: Config, *, label_kind: LabelKind | None = None, progress: Progress | None = None
+) -> Tokenizer:
+    """Learn the vocabulary of the configured encoding from the input.
+
+    The result does not depend on pieces or workers. For bpe, texts are used in order of the
+    input. Ray must be connected.
+
+    Args:
+        config: Of the run.
+        label_kind: What the labels are, if rows with bad ones are to be told of or left out.
+        progress: Called as the work goes on.
+
+    Raises:
+        ConfigError: Settings contradict each other or the vocabulary is too small.
+        DataError: The input or a row of it cannot be used.
+    """
+    settings = make_settings(config)
+    scanned = scan_data(config, label_kind, Folder(prepared_folder(config)), progress)
+    job = FittingJob(
+        plan=scanned.plan,
+        settings=settings,
+        num_rows=scanned.num_rows,
+        sample_size=config.tokenization.sample_size,
+        seed=config.training.seed,
+    )
+    blocks = _counted(job, scanned, config.data, progress)
+    if settings.encoding == "bpe":
+        texts = (text for block in blocks for text in block.texts)
+        return fit_bpe(texts, config.tokenization, settings)
+    counts = TokenCounts()
+    for block in blocks:
+        assert block.counts is not None
+        counts = merge([counts, block.counts])
+    return build_word_tokenizer(counts, config.tokenization, settings)
+
+
+def _counted(
+    job: FittingJob, scanned: Scanned, settings: DataConfig, progress: Progress | None
+) -> Iterator[Counted]:
+    """Count the blocks of an input, in order, refusing bad rows as the settings say."""
+    bad_rows = BadRows(scanned.plan, settings, scanned.num_rows)
+    done = RowsDone("learning the vocabulary", scanned, progress)
+    for block in spread(partial(count_piece, job=job), scanned.pieces, scanned.num_bytes):
+        bad_rows.add(block.rejects, block.num_rows)
+        done.add(block.num_rows)
+        yield block

@@ -1,0 +1,132 @@
+"""A preparation that is killed and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from biolm_ray.config.schema import Config
+from biolm_ray.data import pieces
+from biolm_ray.errors import DataError
+from biolm_ray.preparation import spread
+from biolm_ray.preparation.prepare import prepare
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.vocabulary import fit_tokenizer
+
+PIECE_BYTES = 2_000
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from biolm_ray.data import pieces
+from biolm_ray.preparation import stored_pieces
+sys.path.insert(0, {folder!r})
+from test_prepare_interrupted import PIECE_BYTES, make_config
+from biolm_ray.preparation.prepare import prepare
+from biolm_ray.preparation.vocabulary import fit_tokenizer
+
+pieces.PIECE_BYTES = PIECE_BYTES
+config = make_config(Path({path!r}))
+tokenizer = fit_tokenizer(config)
+close = stored_pieces.PieceWriter.close
+
+def close_slowly(writer):
+    close(writer)
+    time.sleep(0.2)
+
+stored_pieces.PieceWriter.close = close_slowly
+prepare(config, tokenizer, Path({path!r}).parent / "prepared", label_kind=None)
+"""
+
+
+def make_config(path: Path) -> Config:
+    return Config.model_validate(
+        {
+            "mode": "pre-train",
+            "output_path": str(path.parent / "out"),
+            "data": {
+                "path": str(path), "id_column": 1, "sequence_column": 2, "token_separator": ","
+            },
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    path = tmp_path / "rows.tsv"
+    path.write_text("".join(f"g{row}\t{'a,c,g,u,' * (5 + row % 9)}\n" for row in range(600)))
+    old = time.time() - 60  # a file that was just written is read again to be sure
+    os.utime(path, (old, old))
+    return path
+
+
+def wait_for_states(folder: Path, number: int) -> list[Path]:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        states = sorted(folder.glob("*/state/*.json"))
+        if len(states) >= number:
+            return states
+        time.sleep(0.02)
+    raise AssertionError("no piece was stored in time")
+
+
+def test_killed_at_any_moment_it_goes_on_where_it_was(path, monkeypatch, ray_cluster):
+    folder = path.parent / "prepared"
+    script = SLOWLY.format(folder=str(Path(__file__).parent), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", script])
+    states = wait_for_states(folder, 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    target = states[0].parents[1]
+    with pytest.raises(DataError, match="broken off"):
+        PreparedData.open(target)
+    states = sorted(target.glob("state/*.json"))
+    assert states
+    first_part = sorted(target.glob("rows/*.parquet"))[0]
+    written = first_part.stat().st_mtime_ns
+
+    monkeypatch.setattr(pieces, "PIECE_BYTES", PIECE_BYTES)
+    monkeypatch.setattr(spread, "FEWEST_BYTES", 0)
+    config = make_config(path)
+    tokenizer = fit_tokenizer(config)
+    prepared = prepare(config, tokenizer, folder, label_kind=None)
+    assert prepared.location == str(target)
+    assert first_part.stat().st_mtime_ns == written
+    assert not (target / "state").exists()
+
+    fresh = prepare(config, tokenizer, path.parent / "fresh", label_kind=None)
+    tables = [
+        pa.concat_tables(pq.read_table(part) for part in data.part_paths())
+        for data in (prepared, fresh)
+    ]
+    assert tables[0].equals(tables[1])
+    assert len(fresh) == 600
+    assert prepared.manifest == fresh.manifest
+
+
+def test_a_failed_task_leaves_the_pieces_before_it(path, monkeypatch):
+    from biolm_ray.preparation import piece_work
+
+    monkeypatch.setattr(pieces, "PIECE_BYTES", PIECE_BYTES)
+    config = make_config(path)
+    tokenizer = fit_tokenizer(config)
+    encode = piece_work.encode_block
+    calls = []
+
+    def fail_late(block, file, job):
+        calls.append(block)
+        if len(calls) > 4:
+            raise KeyboardInterrupt
+        return encode(block, file, job)
+
+    monkeypatch.setattr(piece_work, "encode_block", fail_late)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(config, tokenizer, path.parent / "prepared", label_kind=None)
+    assert len(list((path.parent / "prepared").glob("*/state/*.json"))) == 4
+    monkeypatch.setattr(piece_work, "encode_block", encode)
+    assert len(prepare(config, tokenizer, path.parent / "prepared", label_kind=None)) == 600
