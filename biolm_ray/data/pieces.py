@@ -15,7 +15,7 @@ from biolm_ray.errors import DataError
 PIECE_BYTES = 16 << 20
 """Least size of a piece of a large file; a piece is read in small blocks, whatever its size."""
 LARGEST_FACTOR = 8
-FEW_PIECES = 64
+FEW_PIECES = 24
 """Files of more pieces than this are cut into larger ones, up to LARGEST_FACTOR times as large."""
 MARKS: dict[str, bytes] = {"table": b"", "fasta": RECORD_MARK}
 

@@ -13,11 +13,19 @@ from biolm_ray.preparation.rejects import REJECT_SCHEMA
 from biolm_ray.preparation.row_files import binary_rows
 from biolm_ray.preparation.stored_pieces import PieceState, PieceWriter
 from biolm_ray.tokenization.blocks.encoded import EncodedBlock
-from biolm_ray.tokenization.fitting import TokenCounts, clean_texts, count_tokens, in_sample
+from biolm_ray.tokenization.fitting import (
+    TokenCounts,
+    clean_texts,
+    count_tokens,
+    in_sample,
+    merge,
+)
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 TOKENS_RULE = "tokens"
+REPORT_BYTES = 16 << 20
+"""Text from which on a task reports what it has found."""
 NO_TOKENS = "no token of the sequence is left to encode"
 
 
@@ -38,8 +46,15 @@ class FittingJob:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """What a block holds: its token counts, or for bpe its cleaned texts; and its bad rows."""
+class Report:
+    """What was found in some consecutive rows.
+
+    Attributes:
+        rejects: The bad ones.
+        num_rows: How many there were, the bad ones included.
+        counts: Of their tokens, when a vocabulary of whole tokens is learnt.
+        texts: Cleaned, when bpe is learnt.
+    """
 
     rejects: pa.Table
     num_rows: int
@@ -65,16 +80,44 @@ class EncodingJob:
     hash_ids: bool
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A block that was stored: how many rows it had, and the bad ones among them."""
-
-    rejects: pa.Table
-    num_rows: int
+def count_piece(piece: NumberedPiece, *, job: FittingJob) -> Iterator[Report]:
+    """Count the tokens of a piece; for bpe, clean its texts."""
+    return _gathered(_count_blocks(piece, job))
 
 
-def count_piece(piece: NumberedPiece, *, job: FittingJob) -> Iterator[Counted]:
-    """Count the tokens of a piece, block by block; for bpe, clean its texts."""
+def encode_piece(item: tuple[int, NumberedPiece], *, job: EncodingJob) -> Iterator[Report]:
+    """Encode the rows of a piece, given with its number, and store them.
+
+    With `job.stop`, nothing more is done once a row cannot be used.
+    """
+    return _gathered(_encode_blocks(*item, job))
+
+
+def _gathered(reports: Iterator[tuple[int, Report]]) -> Iterator[Report]:
+    """Put the reports of blocks together, each given with the size of its text in bytes."""
+    waiting: list[Report] = []
+    num_bytes = 0
+    for size, report in reports:
+        waiting.append(report)
+        num_bytes += size
+        if num_bytes >= REPORT_BYTES:
+            yield _together(waiting)
+            waiting, num_bytes = [], 0
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(reports: list[Report]) -> Report:
+    counts = [report.counts for report in reports if report.counts is not None]
+    return Report(
+        rejects=pa.concat_tables([report.rejects for report in reports]),
+        num_rows=sum(report.num_rows for report in reports),
+        counts=merge(counts) if counts else None,
+        texts=[text for report in reports for text in report.texts],
+    )
+
+
+def _count_blocks(piece: NumberedPiece, job: FittingJob) -> Iterator[tuple[int, Report]]:
     file = piece.piece.file_index
     for block in read_piece(job.plan, piece):
         sampled = in_sample(block["row"].to_numpy(), job.num_rows, job.sample_size, job.seed)
@@ -85,29 +128,27 @@ def count_piece(piece: NumberedPiece, *, job: FittingJob) -> Iterator[Counted]:
         texts = _texts(good)
         if job.settings.encoding == "bpe":
             cleaned, problems = clean_texts(texts, job.settings)
-            found = Counted(rejects, num_rows, texts=cleaned)
+            cleaned = [text for row, text in enumerate(cleaned) if row not in problems]
+            report = Report(rejects, num_rows, texts=cleaned)
         else:
             counts = count_tokens(texts, job.settings)
             problems = counts.problems
-            found = Counted(rejects, num_rows, counts=replace(counts, problems={}))
-        yield replace(found, rejects=_with_problems(rejects, good, problems, file))
+            report = Report(rejects, num_rows, counts=counts)
+        rejects = _with_problems(rejects, good, problems, file)
+        yield texts.nbytes, replace(report, rejects=rejects)
 
 
-def encode_piece(item: tuple[int, NumberedPiece], *, job: EncodingJob) -> Iterator[Stored]:
-    """Encode the rows of a piece and store them, block by block.
-
-    With `job.stop`, nothing more is done once a row cannot be used.
-    """
-    number, piece = item
+def _encode_blocks(
+    number: int, piece: NumberedPiece, job: EncodingJob
+) -> Iterator[tuple[int, Report]]:
     file = piece.piece.file_index
     writer = PieceWriter(job.target, PieceState(number, file), hashed=job.hash_ids)
     for block in read_piece(job.plan, piece):
         rows, encoded, rejects = encode_block(block, file, job)
-        if not (job.stop and len(rejects)):
-            writer.add(rows, encoded, rejects)
-        yield Stored(rejects, len(block))
+        yield block["sequence"].nbytes, Report(rejects, len(block))
         if job.stop and len(rejects):
             return
+        writer.add(rows, encoded, rejects)
     writer.close()
 
 

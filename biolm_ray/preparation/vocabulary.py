@@ -6,7 +6,7 @@ from functools import partial
 from biolm_ray.config.schema import Config, DataConfig
 from biolm_ray.data.columns import LabelKind
 from biolm_ray.data.store import Folder
-from biolm_ray.preparation.piece_work import Counted, FittingJob, count_piece
+from biolm_ray.preparation.piece_work import FittingJob, Report, count_piece
 from biolm_ray.preparation.rejects import BadRows
 from biolm_ray.preparation.scanning import (
     Progress,
@@ -65,7 +65,7 @@ def fit_tokenizer(
 
 def _counted(
     job: FittingJob, scanned: Scanned, settings: DataConfig, progress: Progress | None
-) -> Iterator[Counted]:
+) -> Iterator[Report]:
     """Count the blocks of an input, in order, refusing bad rows as the settings say."""
     bad_rows = BadRows(scanned.plan, settings, scanned.num_rows)
     done = RowsDone("learning the vocabulary", scanned, progress)
