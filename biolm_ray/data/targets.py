@@ -17,12 +17,14 @@ Scaling = Literal["none", "log", "minmax", "standard"]
 
 
 class Scaler(Section):
-    """A reversible transform of labels: natural logarithm or shift and stretch.
+    """A reversible transform of labels, (value - center) / spread.
 
     Attributes:
-        kind: "log" takes the logarithm; the others compute (label - center) / spread.
-        center: In label units: the training mean ("standard") or minimum ("minmax").
-        spread: In label units: the standard deviation or the range; never 0.
+        kind: The value is the natural logarithm of the label ("log") or the label itself; "none"
+            leaves it as it is.
+        center: Of the values: the training mean, or for "minmax" the minimum.
+        spread: Of the values: the standard deviation, or the range; never 0. Experiments of the
+            reference system have the bare logarithm: center 0 and spread 1.
     """
 
     kind: Scaling
@@ -38,21 +40,16 @@ class Scaler(Section):
         labels = np.asarray(labels, dtype=np.float64)
         if self.kind == "none":
             return labels
-        if self.kind != "log":
-            return (labels - self.center) / self.spread
-        if (labels <= 0).any():
-            raise DataError(
-                f"label {labels[labels <= 0].flat[0]:g} cannot be scaled by 'log': "
-                "labels must be above 0 (or set scaling: standard)"
-            )
-        return np.log(labels)
+        values = _logarithms(labels) if self.kind == "log" else labels
+        return (values - self.center) / self.spread
 
     def unscale(self, values: Float[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows"]:
         """Turn model units back into labels."""
         values = np.asarray(values, dtype=np.float64)
         if self.kind == "none":
             return values
-        return np.exp(values) if self.kind == "log" else values * self.spread + self.center
+        values = values * self.spread + self.center
+        return np.exp(values) if self.kind == "log" else values
 
 
 def fit_scaler(kind: Scaling, labels: Float[np.ndarray, " rows"]) -> Scaler:
@@ -66,15 +63,23 @@ def fit_scaler(kind: Scaling, labels: Float[np.ndarray, " rows"]) -> Scaler:
     labels = np.asarray(labels, dtype=np.float64)
     if not labels.size:
         raise DataError("there is no training row to fit the label scaling on")
-    if kind in ("none", "log"):
-        scaler = Scaler(kind=kind)
-        scaler.scale(labels)
-        return scaler
-    low, high = float(labels.min()), float(labels.max())
+    if kind == "none":
+        return Scaler(kind=kind)
+    values = _logarithms(labels) if kind == "log" else labels
+    low, high = float(values.min()), float(values.max())
     if kind == "minmax":
         return Scaler(kind=kind, center=low, spread=(high - low) or 1.0)
-    spread = float(labels.std()) if high > low else 1.0
-    return Scaler(kind=kind, center=float(labels.mean()), spread=spread or 1.0)
+    spread = float(values.std()) if high > low else 1.0
+    return Scaler(kind=kind, center=float(values.mean()), spread=spread or 1.0)
+
+
+def _logarithms(labels: Float[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows"]:
+    if (labels <= 0).any():
+        raise DataError(
+            f"label {labels[labels <= 0].flat[0]:g} cannot be scaled by 'log': "
+            "labels must be above 0 (or set scaling: standard)"
+        )
+    return np.log(labels)
 
 
 class Targets(Section):

@@ -14,7 +14,7 @@ from biolm_ray.models.registry import checkpoint_model, default_model, find_spec
 from biolm_ray.models.saved import is_model_folder, read_card
 from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.preparation.rejected_rows import rows_without_logarithm
+from biolm_ray.preparation.quarantine import rows_without_logarithm
 from biolm_ray.preparation.rejects import REJECTED_FILE
 from biolm_ray.preparation.scanning import Progress
 from biolm_ray.preparation.vocabulary import fit_tokenizer

@@ -16,7 +16,7 @@ from biolm_ray.preparation.checks import check_unknown_share
 from biolm_ray.preparation.finish import finish
 from biolm_ray.preparation.piece_work import EncodingJob, encode_piece
 from biolm_ray.preparation.prepared import MANIFEST, PreparedData
-from biolm_ray.preparation.rejected_rows import check_rejected
+from biolm_ray.preparation.quarantine import check_rejected
 from biolm_ray.preparation.rejects import BadRows
 from biolm_ray.preparation.row_files import prepared_schema
 from biolm_ray.preparation.scanning import Progress, RowsDone, Scanned, scan_data

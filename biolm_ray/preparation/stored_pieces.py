@@ -18,7 +18,7 @@ from biolm_ray.preparation.row_files import write_rows
 from biolm_ray.tokenization.blocks.encoded import EncodedBlock
 
 STATE = "state"
-PART_BYTES = 16 << 20
+PART_BYTES = 8 << 20
 """Bytes of token ids from which on a file of rows is written."""
 
 

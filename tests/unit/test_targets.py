@@ -32,6 +32,13 @@ def test_scalers_agree_with_scikit_learn():
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_log_scaling_standardizes_the_logarithms_of_training_labels():
+    scaler = fit_scaler("log", np.exp([1.0, 3.0]))
+    np.testing.assert_allclose([scaler.center, scaler.spread], [2, 1])
+    np.testing.assert_allclose(scaler.scale(np.exp([2.0, 4.0])), [0, 2], atol=1e-12)
+    np.testing.assert_allclose(scaler.unscale(np.array([-1.0])), np.exp([1.0]))
+
+
 def test_log_scaling_takes_the_natural_logarithm():
     np.testing.assert_allclose(Scaler(kind="log").scale(np.array([1.0, np.e])), [0, 1], atol=1e-12)
 
