@@ -29,7 +29,7 @@ def run_demo(folder: Path, *, num_rows: int = 600, num_epochs: int = EPOCHS) -> 
         "batchsize": 16,
         "nepochs": num_epochs,
         "scaling": "log",
-        "training.stop_metric": "loss",
+        "training.stop_metric": "spearman",
         "handletokens": "mask",
         "interpret.folds": [0],
     }
