@@ -261,7 +261,7 @@ def test_rows_of_no_weight_do_not_train(data: Path, tmp_path):
         table.to_csv(paths[-1], sep="\t", index=False)
     losses = []
     for path in paths:
-        settings = settings_for(path, tmp_path / path.stem, scaling="log", splitpos=None)
+        settings = settings_for(path, tmp_path / path.stem, scaling="none", splitpos=None)
         settings |= {"weightpos": "quality", "weightedregression": True, "splitratio": "60,20,20"}
         biolm_ray.finetune(load_config(None, "fine-tune", settings))
         results = json.loads((tmp_path / path.stem / "fine-tune" / "all_results.json").read_text())

@@ -89,7 +89,8 @@ def test_steps_are_as_many_and_as_large_as_asked_and_nearly_equal(arguments):
 def test_an_epoch_repeats_exactly_and_the_next_one_differs(arguments):
     first, again = micro_batches(arguments), micro_batches(arguments)
     assert [rows.tolist() for rows in first] == [rows.tolist() for rows in again]
-    if len(arguments["rows"]) > 20:
+    # A few batches sorted by length may fall into the same order twice.
+    if len(first) > 12 or (arguments["lengths"] is None and len(arguments["rows"]) > 20):
         other = micro_batches({**arguments, "epoch": arguments["epoch"] + 1})
         assert [rows.tolist() for rows in first] != [rows.tolist() for rows in other]
 

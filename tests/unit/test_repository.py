@@ -9,13 +9,15 @@ from packaging.utils import canonicalize_name
 
 import biolm_ray
 from biolm_ray.cli import COMMANDS
+from biolm_ray.config.load import load_config
+from biolm_ray.config.schema import Column
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "CHANGELOG.md", "cluster.yaml")
+DOCUMENTS = ("README.md", "CHANGELOG.md", "cluster.yaml", "docs/data.md")
 
 
 def targets() -> set[str]:
-    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def pins() -> dict[str, list[Requirement]]:
@@ -41,7 +43,7 @@ def test_ci_runs_check_and_test() -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_documents_name_only_make_targets_that_exist(name: str) -> None:
     text = (ROOT / name).read_text()
-    assert set(re.findall(r"(?:`|^|and )make ([a-z]+)", text, re.MULTILINE)) <= targets()
+    assert set(re.findall(r"(?:`|^|and )make ([a-z-]+)", text, re.MULTILINE)) <= targets()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -51,6 +53,17 @@ def test_documents_name_only_commands_that_exist(name: str) -> None:
         r"(?:python -m biolm_ray|(?:^|`)biolm-ray) ([a-z][a-z-]*)", text, re.MULTILINE
     )
     assert set(named) <= set(COMMANDS)
+
+
+def test_the_configurations_of_the_data_document_load(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    file = tmp_path / "experiment.yaml"
+    file.write_text("\n".join(blocks))
+    config = load_config(file, "fine-tune", {"task": "regression"})
+    assert config.data.label_column == Column(name="half_life_min")
+    assert config.data.on_bad_rows == "quarantine"
+    assert config.data.max_rejected_share == 0.01
 
 
 def test_every_pin_is_exact() -> None:
