@@ -32,14 +32,18 @@ class TrainingError(BiolmError):
 
 
 def root_cause(error: BaseException) -> Exception:
-    """Find the error behind the wrappers that Ray puts around it."""
+    """Find the error behind the wrappers that Ray puts around it.
+
+    A wrapper is made to be of the class of what it wraps, and keeps that as its `cause`.
+    """
     seen: BaseException | None = error
     found: BaseException = error
     while seen is not None:
         found = seen
-        if isinstance(seen, BiolmError):
+        wrapped = getattr(seen, "cause", None)
+        if isinstance(seen, BiolmError) and wrapped is None:
             break
         failures = getattr(seen, "worker_failures", None)
-        seen = next(iter(failures.values())) if failures else getattr(seen, "cause", seen.__cause__)
+        seen = next(iter(failures.values())) if failures else wrapped or seen.__cause__
     assert isinstance(found, Exception)
     return found

@@ -1,5 +1,6 @@
 """Parquet, and the Arrow files of folders that the library `datasets` saved: typed columns."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -124,7 +125,22 @@ def _column(batch: pa.RecordBatch, name: str, file: SourceFile) -> pa.Array:
         assert name == SPLIT_COLUMN
         return pa.array([file.split] * len(batch), pa.large_string())
     column = batch.column(name)
+    names = _class_names(batch.schema, name)
+    if names and pa.types.is_integer(column.type):
+        numbers = column.cast(pa.int64())
+        named = pa.array([*names, None], pa.large_string())  # -1 stands for no label
+        missing = pa.scalar(len(names), pa.int64())
+        is_known = pc.call_function("greater_equal", [numbers, pa.scalar(0)])
+        return named.take(pc.call_function("if_else", [is_known, numbers, missing]))
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _class_names(schema: pa.Schema, name: str) -> list[str]:
+    """The names behind the numbers of a ClassLabel column, which `datasets` notes in the schema."""
+    noted = (schema.metadata or {}).get(b"huggingface")
+    info = json.loads(noted).get("info") if noted else None
+    feature = ((info or {}).get("features") or {}).get(name)
+    return feature.get("names", []) if isinstance(feature, dict) else []
 
 
 def _text(value: pa.Scalar) -> str:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from biolm_ray.data.store import Folder
+from biolm_ray.errors import ResourceError
 from biolm_ray.preparation.checks import hash_ids
 from biolm_ray.preparation.prepared import ROWS
 from biolm_ray.preparation.rejects import REJECT_SCHEMA
@@ -129,9 +130,17 @@ def stored_pieces(target: Folder) -> set[int]:
 
 
 def read_state(target: Folder, piece: int) -> PieceState:
-    """What is known of a stored piece."""
+    """What is known of a stored piece.
+
+    Raises:
+        ResourceError: A task has stored it, but where this node cannot see it.
+    """
     written = (target / STATE).read(f"{piece:06d}.json")
-    assert written is not None, f"piece {piece} is stored"
+    if written is None:
+        raise ResourceError(
+            f"{target} does not show what another node has stored there; prepared data need a "
+            "folder that all nodes share or a URI (data.prepared_path: s3://bucket/prepared)"
+        )
     record = json.loads(written)
     record["lengths"] = Counter(dict(record["lengths"]))
     record["unknown_texts"] = Counter(record["unknown_texts"])

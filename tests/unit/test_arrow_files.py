@@ -127,3 +127,19 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and nothing more")
     with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
         read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("saved", ["a.parquet", "folder"])
+def test_class_labels_of_datasets_come_by_their_names(tmp_path, saved):
+    features = {"place": {"names": ["nucleus", "cytoplasm"], "_type": "ClassLabel"}}
+    noted = json.dumps({"info": {"features": features}}).encode()
+    table = pa.table({"name": list("abcd"), "sequence": ["ac"] * 4, "place": [1, 0, -1, None]})
+    table = table.replace_schema_metadata({b"huggingface": noted})
+    path = tmp_path / saved
+    if saved == "folder":
+        save_dataset(path, table)
+    else:
+        pq.write_table(table, path)
+    records = read(path, label_kind="class", label_column="place")
+    assert [r["label"] for r in records[:2]] == ["cytoplasm", "nucleus"]
+    assert [r["problem"] for r in records[2:]] == ["the label in column 'place' is empty"] * 2

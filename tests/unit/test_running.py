@@ -32,6 +32,7 @@ def test_the_cause_is_found_behind_the_wrappers():
     cause = ConfigError("gradacc 3")
     wrapped = RayTaskError("train", "traceback", cause)
     assert root_cause(wrapped) is cause
+    assert root_cause(wrapped.as_instanceof_cause()) is cause
     by_worker = RuntimeError("worker group failed")
     by_worker.worker_failures = {0: wrapped}  # type: ignore[attr-defined]
     assert root_cause(by_worker) is cause
