@@ -18,6 +18,14 @@ FEWEST_BYTES = 64 << 20
 """Less than this is worked on in this process: Ray Data takes seconds to start."""
 
 
+class _Carrier(Exception):
+    """Takes an error out of a task; Ray Data adds lines to the message of what it sees."""
+
+    def __init__(self, cause: BiolmError) -> None:
+        super().__init__()
+        self.cause = cause
+
+
 def spread(
     work: Callable[[Item], Iterable[Result]], items: Sequence[Item], num_bytes: int
 ) -> Iterator[Result]:
@@ -92,8 +100,11 @@ def run_tasks(
 def _run(items: pa.Table, *, work: Callable[[Any], Iterator[pa.Table]]) -> Iterator[pa.Table]:
     """What a task does; a library starts no threads of its own, as every core has its task."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for item in items["item"]:
-        yield from work(pickle.loads(item.as_py()))
+    try:
+        for item in items["item"]:
+            yield from work(pickle.loads(item.as_py()))
+    except BiolmError as error:
+        raise _Carrier(error) from error
 
 
 def _pickled(item: Any, *, work: Callable[[Any], Iterable[Any]]) -> Iterator[pa.Table]:
