@@ -1,14 +1,13 @@
 """Every row once per epoch, evaluation rows neither dropped nor doubled, however many workers."""
 
 import dataclasses
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from crew import work_together
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -147,21 +146,6 @@ def test_evaluation_batches_are_the_largest_that_fit(lengths, batch_tokens):
         assert (len(chosen) + 1) * lengths[following[0]] > batch_tokens
 
 
-class Together:
-    """Workers in threads of one process that gather their values as real ones do."""
-
-    device = "cpu"
-
-    def __init__(self, rank: int, values: list[Any], meeting: threading.Barrier) -> None:
-        self.rank, self.size = rank, len(values)
-        self._values, self._meeting = values, meeting
-
-    def gather(self, value: Any) -> list[Any]:
-        self._values[self.rank] = value
-        self._meeting.wait(timeout=10)
-        return list(self._values)
-
-
 class CountingRows:
     """A prepared data set whose rows know how often they were read."""
 
@@ -214,10 +198,7 @@ def test_evaluation_reads_each_row_once_and_gives_the_same_for_any_worker_count(
     rows = np.random.default_rng(0).permutation(data.fold.test)
     scores, expected = evaluate(module, data, rows, Workers())
     prepared.num_read[:] = 0
-    values, meeting = [None] * size, threading.Barrier(size)
-    crew = [Together(rank, values, meeting) for rank in range(size)]
-    with ThreadPoolExecutor(size) as pool:
-        results = list(pool.map(lambda worker: evaluate(module, data, rows, worker), crew))
+    results = work_together(size, lambda worker: evaluate(module, data, rows, worker))
     for found_scores, found in results:
         np.testing.assert_array_equal(found, expected)
         assert found_scores == pytest.approx(scores, nan_ok=True)

@@ -1,13 +1,12 @@
 """Rows that stream in from the files of a prepared data set, and training on them."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from crew import ThreadWorker, work_together
 from stored import store_rows
 from torch import nn
 
@@ -183,36 +182,12 @@ def test_a_streamed_run_broken_off_and_continued_equals_an_undisturbed_one(tmp_p
         assert torch.equal(continued.state_dict()[name], value)
 
 
-class Together:
-    """Workers in threads of one process that gather their values as real ones do."""
-
-    device = "cpu"
-
-    def __init__(self, rank: int, values: list[Any], meeting: threading.Barrier) -> None:
-        self.rank, self.size = rank, len(values)
-        self._values, self._meeting = values, meeting
-
-    def gather(self, value: Any) -> list[Any]:
-        self._values[self.rank] = value
-        self._meeting.wait(timeout=10)
-        found = list(self._values)
-        self._meeting.wait(timeout=10)
-        return found
-
-
-def work_together(size: int, work) -> list[Any]:
-    values, meeting = [None] * size, threading.Barrier(size)
-    crew = [Together(rank, values, meeting) for rank in range(size)]
-    with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(work, crew))
-
-
 @pytest.mark.parametrize("size", [2, 8])
 @pytest.mark.parametrize("num_rows", [3, 30])
 def test_workers_share_an_epoch_and_know_the_weight_of_its_steps(prepared, size, num_rows):
     settings = replace(SETTINGS, accumulation=8)
 
-    def work(worker: Together):
+    def work(worker: ThreadWorker):
         feed = StreamedFeed(RowBatches(prepared, FRAMING), worker)
         epochs = feed.epochs(
             np.arange(num_rows), lambda rows: float(rows.sum() + 1), settings, by_length=True
