@@ -136,6 +136,8 @@ def _prepare(
             },
         )
     except BiolmError:
+        if target.read(MANIFEST) is not None:
+            return  # another run has finished the same data set meanwhile, and tidied up
         target.delete()
         raise
 
