@@ -12,7 +12,7 @@ from pyarrow import fs
 
 from biolm_ray.config.paths import is_uri
 from biolm_ray.data.filesystems import locate
-from biolm_ray.errors import DataError
+from biolm_ray.errors import ResourceError
 from biolm_ray.files import atomic_path
 
 OBJECT_STORES = ("s3", "gcs")
@@ -55,7 +55,7 @@ class Folder:
         """Let `write` fill a file; it appears under its name once it is whole.
 
         Raises:
-            DataError: It cannot be written.
+            ResourceError: It cannot be written.
         """
         try:
             if self.is_local:
@@ -72,7 +72,7 @@ class Folder:
                 with filesystem.open_output_stream(f"{inner}/{name}") as stream:
                     shutil.copyfileobj(file, stream, 1 << 20)
         except OSError as error:
-            raise DataError(f"{self.address(name)} cannot be written: {error}") from error
+            raise ResourceError(f"{self.address(name)} cannot be written: {error}") from error
 
     def open(self, name: str) -> pa.NativeFile:
         """Open a file for random access."""
@@ -80,12 +80,18 @@ class Folder:
         return filesystem.open_input_file(f"{inner}/{name}")
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file; None where there is none."""
+        """The content of a file; None where there is none.
+
+        Raises:
+            ResourceError: Its place cannot be reached.
+        """
         try:
             with self.open(name) as file:
                 return file.read()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise ResourceError(f"{self.address(name)} cannot be read: {error}") from error
 
     def names(self) -> set[str]:
         """The names of the files that lie directly in the folder."""

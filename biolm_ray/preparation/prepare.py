@@ -11,7 +11,7 @@ from pathlib import Path
 from biolm_ray.config.schema import Config
 from biolm_ray.data.columns import LabelKind
 from biolm_ray.data.store import Folder
-from biolm_ray.errors import BiolmError
+from biolm_ray.errors import BiolmError, ResourceError
 from biolm_ray.preparation.checks import check_unknown_share
 from biolm_ray.preparation.finish import finish
 from biolm_ray.preparation.piece_work import EncodingJob, encode_piece
@@ -65,6 +65,7 @@ def prepare(
     Raises:
         ConfigError: The columns are not set as the input needs.
         DataError: The input or a row of it cannot be used; then nothing is left behind.
+        ResourceError: Something cannot be written, as on a full disk; what is stored is kept.
     """
     scanned = scan_data(config, label_kind, Folder(folder), progress)
     target = Folder(folder) / _name(config, scanned, tokenizer)
@@ -135,10 +136,11 @@ def _prepare(
                 "files": [file.name for file in plan.files],
             },
         )
-    except BiolmError:
+    except BiolmError as error:
         if target.read(MANIFEST) is not None:
             return  # another run has finished the same data set meanwhile, and tidied up
-        target.delete()
+        if not isinstance(error, ResourceError):
+            target.delete()
         raise
 
 

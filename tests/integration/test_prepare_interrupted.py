@@ -13,8 +13,8 @@ import pytest
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data import pieces
-from biolm_ray.errors import DataError
-from biolm_ray.preparation import spread
+from biolm_ray.errors import DataError, ResourceError
+from biolm_ray.preparation import spread, stored_pieces
 from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.vocabulary import fit_tokenizer
@@ -130,3 +130,28 @@ def test_a_failed_task_leaves_the_pieces_before_it(path, monkeypatch):
     assert len(list((path.parent / "prepared").glob("*/state/*.json"))) == 4
     monkeypatch.setattr(piece_work, "encode_block", encode)
     assert len(prepare(config, tokenizer, path.parent / "prepared", label_kind=None)) == 600
+
+
+def test_a_full_disk_is_told_and_what_is_stored_is_kept(path, monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE_BYTES", PIECE_BYTES)
+    config = make_config(path)
+    tokenizer = fit_tokenizer(config)
+    folder = path.parent / "prepared"
+    store_part = stored_pieces.store_part
+    names = []
+
+    def fail(_):
+        raise OSError(28, "disk full")
+
+    def fill_disk(target, name, rows):
+        names.append(name)
+        if len(names) > 3:
+            target.write(f"rows/{name}", fail)
+        return store_part(target, name, rows)
+
+    monkeypatch.setattr(stored_pieces, "store_part", fill_disk)
+    with pytest.raises(ResourceError, match=r"part-000003-0000\.parquet cannot be written.*full"):
+        prepare(config, tokenizer, folder, label_kind=None)
+    assert len(list(folder.glob("*/rows/*"))) == 3
+    monkeypatch.setattr(stored_pieces, "store_part", store_part)
+    assert len(prepare(config, tokenizer, folder, label_kind=None)) == 600

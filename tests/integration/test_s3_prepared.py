@@ -13,7 +13,7 @@ from biolm_ray.config.schema import Config
 from biolm_ray.data.filesystems import locate
 from biolm_ray.data.store import Folder
 from biolm_ray.demo.data import write_demo_data
-from biolm_ray.errors import DataError
+from biolm_ray.errors import DataError, ResourceError
 from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.vocabulary import fit_tokenizer
@@ -100,3 +100,9 @@ def test_a_model_is_trained_from_s3_by_the_command_line(bucket, data, tmp_path):
     table = pd.read_csv(output / "fine-tune" / "out_of_fold.csv")
     assert len(table) == 30
     assert not (output / "prepared").exists()
+
+
+def test_a_bucket_that_is_not_there_is_told_before_anything_is_read(bucket, data, tmp_path):
+    config = make_config(data, tmp_path / "out", "s3://nowhere/prepared")
+    with pytest.raises(ResourceError, match=r"s3://nowhere/prepared/"):
+        prepare(config, fit_tokenizer(config), "s3://nowhere/prepared", label_kind="number")

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from biolm_ray.data.store import Folder
-from biolm_ray.errors import DataError
+from biolm_ray.errors import ResourceError
 
 
 @pytest.fixture(params=["path", "uri"])
@@ -36,7 +36,7 @@ def test_a_file_that_could_not_be_filled_does_not_appear(folder):
 
     folder.write("kept.bin", lambda file: file.write(b"old"))
     for name in ("new.bin", "kept.bin"):
-        with pytest.raises(DataError, match=f"{name} cannot be written: no space left"):
+        with pytest.raises(ResourceError, match=f"{name} cannot be written: no space left"):
             folder.write(name, fail)
     assert folder.names() == {"kept.bin"}
     assert folder.read("kept.bin") == b"old"
