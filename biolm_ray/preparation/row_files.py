@@ -90,8 +90,10 @@ def write_rows(file: BinaryIO, table: pa.Table) -> list[Group]:
         field.name: "none" if field.type == pa.large_binary() else "zstd" for field in table.schema
     }
     repeating = [name for name in ("split",) if name in table.schema.names]
+    # By way of memory: where a file cannot be written, the writer raises an error of its own.
+    content = pa.BufferOutputStream()
     with pq.ParquetWriter(
-        file,
+        content,
         table.schema,
         compression=compression,  # pyright: ignore[reportArgumentType]
         use_dictionary=repeating or False,  # pyright: ignore[reportArgumentType]
@@ -100,6 +102,7 @@ def write_rows(file: BinaryIO, table: pa.Table) -> list[Group]:
         metadata_collector=footer,
     ) as writer:
         writer.write_table(table, row_group_size=GROUP_ROWS)
+    file.write(content.getvalue())
     return _groups(footer[0], table)
 
 

@@ -116,7 +116,7 @@ def _quiet_context(read_ahead_bytes: int | None) -> Any:
     """Settings under which a dataset keeps its order and prints nothing."""
     from ray.data import DataContext
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # we tell of errors ourselves
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     options = context.execution_options
