@@ -17,7 +17,7 @@ help:
 	@echo "make demo       cross-validate and interpret a model on synthetic transcripts, into demo/"
 	@echo "make test       run the tests (ARGS='tests/unit -k splits' chooses some)"
 	@echo "make check      style, types and import direction"
-	@echo "make bench-data measure how fast data are prepared and fed (five minutes, 15 GB of disk)"
+	@echo "make bench-data measure how fast data are prepared and fed (three minutes, 15 GB of disk)"
 	@echo "make format     put the code into the house's format"
 	@echo "make clean      remove demo/ and what tools leave behind"
 	@echo "make distclean  remove $(VENV) as well"

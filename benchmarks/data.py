@@ -1,7 +1,7 @@
 """How fast data are prepared and fed, and how much memory that takes.
 
 Makes its own files from the demo's transcripts. Prints a table and, as its last line, one JSON
-object; draws the memory of the large run over time. About five minutes, 15 GB of disk.
+object; draws the memory of the large run over time. About three minutes, 15 GB of disk.
 
     make bench-data
     make bench-data ARGS="--large-gb 1 --folder /somewhere/with/room"

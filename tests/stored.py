@@ -59,7 +59,7 @@ def store(
     parts = []
     for start, stop in pairwise(np.cumsum([0, *part_rows]).tolist()):
         name = f"part-{len(parts)}.parquet"
-        with (folder / ROWS / name).open("wb") as file:
+        with (folder / ROWS / name).open("w+b") as file:
             groups = write_rows(file, table.slice(start, stop - start))
         groups = [list(asdict(group).values()) for group in groups]
         parts.append({"file": name, "rows": stop - start, "groups": groups})

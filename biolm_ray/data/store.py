@@ -52,14 +52,14 @@ class Folder:
         return f"{self.location.rstrip('/')}/{name}"
 
     def write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
-        """Let `write` fill a file; it appears under its name once it is whole.
+        """Let `write` fill a file, opened for writing and reading; it appears once it is whole.
 
         Raises:
             ResourceError: It cannot be written.
         """
         try:
             if self.is_local:
-                with atomic_path(Path(self.address(name))) as path, path.open("wb") as file:
+                with atomic_path(Path(self.address(name))) as path, path.open("w+b") as file:
                     write(file)
                 return
             # A remote stream that is closed after a failure would leave a file cut short.

@@ -82,28 +82,24 @@ def write_rows(file: BinaryIO, table: pa.Table) -> list[Group]:
     """Write a part of a prepared data set and tell where its tokens lie.
 
     Args:
-        file: Opened for writing.
+        file: Opened for writing and reading.
         table: At least one row, in the schema of the data set.
     """
-    footer: list[pq.FileMetaData] = []
     compression = {
         field.name: "none" if field.type == pa.large_binary() else "zstd" for field in table.schema
     }
     repeating = [name for name in ("split",) if name in table.schema.names]
-    # By way of memory: where a file cannot be written, the writer raises an error of its own.
-    content = pa.BufferOutputStream()
     with pq.ParquetWriter(
-        content,
+        file,
         table.schema,
         compression=compression,  # pyright: ignore[reportArgumentType]
         use_dictionary=repeating or False,  # pyright: ignore[reportArgumentType]
         write_statistics=False,
         data_page_size=(1 << 31) - 1,
-        metadata_collector=footer,
     ) as writer:
         writer.write_table(table, row_group_size=GROUP_ROWS)
-    file.write(content.getvalue())
-    return _groups(footer[0], table)
+    file.seek(0)
+    return _groups(pq.read_metadata(file), table)
 
 
 def _groups(footer: Any, table: pa.Table) -> list[Group]:

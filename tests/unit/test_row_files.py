@@ -74,7 +74,7 @@ def test_a_file_cut_short_is_refused_not_read(tmp_path):
     table, _ = make_rows("uint8", [5, 6, 7])
     path = tmp_path / "rows" / "part.parquet"
     path.parent.mkdir()
-    with path.open("wb") as file:
+    with path.open("w+b") as file:
         groups = write_file(file, table)
     manifest = {
         "name": "n",
