@@ -190,11 +190,13 @@ def without_rows(
     parts = []
     for part in state.parts:
         with (target / ROWS).open(part["file"]) as file:
-            rows = pq.read_table(file)
-        is_dropped = np.isin(rows["row"].to_numpy(), dropped)
+            numbers = pq.read_table(file, columns=["row"])["row"].to_numpy()
+        is_dropped = np.isin(numbers, dropped)
         if not is_dropped.any():
             parts.append(part)
             continue
+        with (target / ROWS).open(part["file"]) as file:
+            rows = pq.read_table(file)
         gone = rows.filter(pa.array(is_dropped))
         lengths = gone["length"].to_pylist()
         state = replace(
