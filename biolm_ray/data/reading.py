@@ -12,7 +12,6 @@ from biolm_ray.data.inputs import Input, block_schema, plan_input
 from biolm_ray.data.lines import find_lines, line_blocks
 from biolm_ray.data.pieces import (
     MARKS,
-    PIECE_BYTES,
     NumberedPiece,
     Piece,
     PieceScan,
@@ -21,21 +20,18 @@ from biolm_ray.data.pieces import (
     scan_piece,
     source_digest,
 )
-from biolm_ray.data.rows import PROBLEM_FIELDS, broken_block
-from biolm_ray.data.sources import REQUEST_BYTES, SourceFile
+from biolm_ray.data.rows import broken_block
+from biolm_ray.data.sources import REQUEST_BYTES
 from biolm_ray.data.table import read_lines
 from biolm_ray.errors import DataError
 
 _READERS = {"table": (find_lines, read_lines), "fasta": (find_records, read_records)}
 
 __all__ = [
-    "PIECE_BYTES",
-    "PROBLEM_FIELDS",
     "Input",
     "NumberedPiece",
     "Piece",
     "PieceScan",
-    "SourceFile",
     "block_schema",
     "divide",
     "number_pieces",

@@ -22,7 +22,7 @@ from biolm_ray.preparation.row_files import prepared_schema
 from biolm_ray.preparation.scanning import Progress, RowsDone, Scanned, scan_data
 from biolm_ray.preparation.spread import spread
 from biolm_ray.preparation.stored_pieces import read_rejected, read_state, stored_pieces
-from biolm_ray.tokenization.tokenizer import Tokenizer, narrowest_type
+from biolm_ray.tokenization.tokenizer import Tokenizer
 
 log = logging.getLogger("biolm_ray")
 
@@ -132,7 +132,7 @@ def _prepare(
             facts={
                 "name": target.name,
                 "digest": scanned.digest,
-                "id_type": str(narrowest_type(max(tokenizer.vocabulary.values()) + 1)),
+                "id_type": str(tokenizer.id_type),
                 "files": [file.name for file in plan.files],
             },
         )
