@@ -147,6 +147,9 @@ class TrainingConfig(Section):
     scaling: Literal["none", "log", "minmax", "standard"] = "standard"
     weighted: bool = False
     feed: Literal["indexed", "streaming"] = "indexed"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    checkpoint_minutes: PositiveFloat = 10
     resume: bool | PositiveInt | Literal["auto"] = False
     seed: NonNegativeInt = 0
 

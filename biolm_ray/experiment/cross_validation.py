@@ -18,12 +18,13 @@ from biolm_ray.experiment.running import TRAIN_STATE, Outcome, run_jobs
 from biolm_ray.files import write_json
 from biolm_ray.models.saved import is_model_folder
 from biolm_ray.training.fold import FoldJob, train_fold
-from biolm_ray.training.outcome import CHECKPOINT, DONE
+from biolm_ray.training.loop import CHECKPOINTS
+from biolm_ray.training.outcome import DONE, done_already
 
 log = logging.getLogger("biolm_ray")
 
 SETTINGS = "training_settings.json"
-FREE_TO_CHANGE = {"resume", "patience"}
+FREE_TO_CHANGE = {"resume", "patience", "checkpoint_minutes"}
 
 
 def fold_jobs(
@@ -119,8 +120,7 @@ def _keep_what_fits(job: Any, *, strict: bool) -> dict[str, float] | None:
                 f"{', '.join(differing)}. Set them back, or run without resume to train anew"
             )
         if not differing:
-            done = job.folder / DONE
-            return json.loads(done.read_text(encoding="utf-8")) if done.exists() else None
+            return done_already(job)
     _begin_anew(job)
     return None
 
@@ -144,7 +144,7 @@ def _begin_anew(job: Any) -> Any:
     """Forget how far an earlier run came; its results stay until new ones replace them."""
     for path in (job.folder / DONE, job.folder / SETTINGS):
         path.unlink(missing_ok=True)
-    for folder in ((job.folder / CHECKPOINT).parent, job.folder / TRAIN_STATE, job.board):
+    for folder in (job.folder / CHECKPOINTS, job.folder / TRAIN_STATE, job.board):
         shutil.rmtree(folder, ignore_errors=True)
     return job
 

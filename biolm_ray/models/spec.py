@@ -35,11 +35,21 @@ class Batch:
     specifiers: Float[Tensor, "batch length channels"] | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
-        specifiers = None if self.specifiers is None else self.specifiers.to(device)
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """Copy into memory from which a GPU can fetch while it computes."""
+        return self._changed(lambda tensor: tensor.pin_memory())
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Give some of the sequences, padded as they are."""
+        return self._changed(lambda tensor: tensor[start:stop])
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return Batch(
-            token_ids=self.token_ids.to(device),
-            lengths=self.lengths.to(device),
-            specifiers=specifiers,
+            token_ids=change(self.token_ids),
+            lengths=change(self.lengths),
+            specifiers=None if self.specifiers is None else change(self.specifiers),
         )
 
 

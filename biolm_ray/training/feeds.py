@@ -1,14 +1,17 @@
 """How rows get from a prepared data set to the model: by number, or streamed along its files."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from biolm_ray.config.schema import TrainingConfig
 from biolm_ray.models.batches import Batches, RowBatches, StreamedBatches
+from biolm_ray.training.accumulation import Loaded
+from biolm_ray.training.ahead import ahead
 from biolm_ray.training.batching import (
     SHUFFLE_ROWS,
     Rows,
@@ -20,11 +23,12 @@ from biolm_ray.training.batching import (
     streamed_order,
 )
 from biolm_ray.training.evaluate import ROWS_AT_ONCE
-from biolm_ray.training.loop import Epochs, Loaded, LoopSettings, Step
+from biolm_ray.training.loop import Epochs, LoopSettings, Step
 from biolm_ray.training.seeding import derive_seed
 from biolm_ray.training.workers import Workers
 
 FIXED_EPOCH = -1
+NUM_SAMPLES = 2
 
 
 class Feed(Protocol):
@@ -78,20 +82,37 @@ class IndexedFeed:
     ) -> Epochs:
         sizes = {"batch_size": settings.batch_size, "accumulation": settings.accumulation}
         lengths = self.batches.lengths if by_length else None
+        on_gpu = torch.device(self.workers.device).type == "cuda"
 
-        def steps(epoch: int) -> Iterator[Step]:
-            for micro_batches in epoch_steps(
+        def chosen_steps(epoch: int, first: int) -> Iterator[Step]:
+            micro_batches_of_steps = epoch_steps(
                 rows,
                 **sizes,
                 seed=settings.seed,
                 fold=settings.fold,
                 epoch=epoch,
                 lengths=lengths,
-            ):
-                weight = weigh(np.concatenate(micro_batches))
-                yield Step(weight, _loaded(self.batches, self.workers.share_of(micro_batches)))
+            )
+            for micro_batches in islice(micro_batches_of_steps, first, None):
+                chosen = np.concatenate(micro_batches)
+                mine = _loaded(self.batches, self.workers.share_of(micro_batches))
+                yield Step(weigh(chosen), len(chosen), mine)
 
-        return Epochs(count_steps(len(rows), **sizes), steps)
+        def steps(epoch: int, first: int) -> Iterator[Step]:
+            chosen = chosen_steps(epoch, first)
+            return ahead(map(_pinned, chosen)) if on_gpu else chosen
+
+        def samples() -> list[Loaded]:
+            longest = np.argsort(self.batches.lengths[rows], kind="stable")[-settings.batch_size :]
+            typical = self.fixed_batches(rows, NUM_SAMPLES, settings)
+            return list(_loaded(self.batches, [rows[longest], *typical]))
+
+        return Epochs(
+            num_steps=count_steps(len(rows), **sizes),
+            num_rows=len(rows),
+            steps=steps,
+            samples=samples,
+        )
 
     def fixed_batches(self, rows: Rows, count: int, settings: LoopSettings) -> list[Rows]:
         steps = epoch_steps(
@@ -136,16 +157,20 @@ class StreamedFeed:
         lengths = self.batches.lengths if by_length else None
         rank, size = self.workers.rank, self.workers.size
 
-        def steps(epoch: int) -> Iterator[Step]:
+        def steps(epoch: int, first: int) -> Iterator[Step]:
             order = self._order(rows, settings, epoch, rank, size)
-            batches = self.open(order)
             seed = derive_seed(settings.seed, "micro-batches", settings.fold, epoch, rank)
             draw = np.random.default_rng(seed)
-            for micro_batches in cut_steps(order, num_steps, settings.batch_size, draw, lengths):
-                weights = self.workers.gather(sum(weigh(part) for part in micro_batches))
-                yield Step(sum(weights), _loaded(batches, micro_batches))
+            all_steps = cut_steps(order, num_steps, settings.batch_size, draw, lengths)
+            skipped = [part for step in islice(all_steps, first) for part in step]
+            batches = self.open(_without(order, skipped))
+            for micro_batches in all_steps:
+                chosen = np.concatenate([order[:0], *micro_batches])
+                sums = self.workers.gather((weigh(chosen), len(chosen)))
+                weight, num_rows = sum(part[0] for part in sums), sum(part[1] for part in sums)
+                yield Step(weight, num_rows, _loaded(batches, micro_batches))
 
-        return Epochs(num_steps, steps)
+        return Epochs(num_steps=num_steps, num_rows=len(rows), steps=steps, samples=lambda: [])
 
     def fixed_batches(self, rows: Rows, count: int, settings: LoopSettings) -> list[Rows]:
         """As for any feed; drawn from a few files, those of some SHUFFLE_ROWS rows."""
@@ -182,6 +207,16 @@ class StreamedFeed:
             fold=settings.fold,
             epoch=epoch,
         )
+
+
+def _without(order: Rows, skipped: list[Rows]) -> Rows:
+    return order[~np.isin(order, np.concatenate([order[:0], *skipped]))] if skipped else order
+
+
+def _pinned(step: Step) -> Step:
+    """Load a step's micro-batches now, ready for the GPU to fetch."""
+    loaded = [Loaded(part.rows, part.batch.pinned()) for part in step.micro_batches]
+    return replace(step, micro_batches=loaded)
 
 
 def _loaded(batches: Batches, micro_batches: list[Rows]) -> Iterator[Loaded]:

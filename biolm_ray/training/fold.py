@@ -22,7 +22,7 @@ from biolm_ray.training.evaluate import Outputs
 from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
 from biolm_ray.training.fold_tables import write_predictions
 from biolm_ray.training.loop import LoopSettings, Report, fit, loop_settings
-from biolm_ray.training.outcome import CHECKPOINT, mark_done, save_rows, save_training
+from biolm_ray.training.outcome import done_already, mark_done, save_rows, save_training
 from biolm_ray.training.seeding import derive_seed
 from biolm_ray.training.workers import Workers
 
@@ -69,6 +69,8 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
         The metrics at the best epoch with the prefixes `train_`, `eval_` (validation rows) and
         `test_`, and the sizes of the three sets.
     """
+    if (finished := done_already(job)) is not None:
+        return finished
     started = time.monotonic()
     fold, config = job.fold, job.config
     spec, options = find_model(config)
@@ -90,7 +92,8 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
         make_objective(data, settings, workers),
         settings,
         workers,
-        checkpoint=job.folder / CHECKPOINT,
+        folder=job.folder,
+        board=job.board,
         report=report,
     )
     metrics, test_outputs = _final_metrics(module, data, progress, workers)

@@ -14,10 +14,11 @@ from biolm_ray.data.targets import class_weights, fit_targets
 from biolm_ray.models.batches import Framing, RowBatches
 from biolm_ray.models.spec import Batch
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.batching import Rows
 from biolm_ray.training.evaluate import model_outputs, to_predictions
 from biolm_ray.training.feeds import Feed, make_feed
-from biolm_ray.training.loop import Loaded, LoopSettings, Objective
+from biolm_ray.training.loop import LoopSettings, Objective
 from biolm_ray.training.metrics import classification_metrics, regression_metrics
 from biolm_ray.training.normalization import refit_batch_statistics
 from biolm_ray.training.workers import Workers
@@ -75,7 +76,12 @@ def make_objective(data: FoldData, settings: LoopSettings, workers: Workers) -> 
             return {}
         return evaluate(module, data, data.fold.validation, workers)[0]
 
-    return Objective(loss=_supervised_loss(data, workers.device), validate=validate)
+    num_refit = min(len(data.fold.train), REFIT_BATCHES * settings.batch_size)
+    return Objective(
+        loss=_supervised_loss(data, workers.device),
+        validate=validate,
+        num_judged=len(data.fold.validation) + num_refit * workers.size,
+    )
 
 
 def _supervised_loss(
@@ -88,11 +94,12 @@ def _supervised_loss(
     def loss(module: nn.Module, loaded: Loaded) -> Tensor:
         rows, batch = loaded.rows, loaded.batch.to(device)
         outputs = module(batch.token_ids, batch.lengths, batch.specifiers)
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         wanted = labels[rows].to(device)
         if data.targets.task == "classification":
             losses = functional.cross_entropy(outputs, wanted, reduction="none")
         else:
-            losses = (outputs - wanted.to(outputs.dtype)).square().mean(dim=1)
+            losses = (outputs - wanted).square().mean(dim=1)
         return (losses * weights[rows].to(device)).sum()
 
     return loss

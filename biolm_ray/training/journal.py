@@ -1,15 +1,90 @@
-"""The record of a training: TensorBoard events and the state file users' scripts read."""
+"""The record of a training as it goes: steps as CSV, curves for TensorBoard, epochs as JSON."""
 
+import csv
+import shutil
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from biolm_ray.files import write_json
+from biolm_ray.files import told_when_full, write_json, write_text
 from biolm_ray.training.checkpoint import Progress
 
+STEPS = "steps.csv"
+COLUMNS = ("epoch", "step", "loss", "learning_rate", "gradient_norm", "rows", "seconds")
+CURVES = ("loss", "learning_rate", "gradient_norm")
 
-def write_journal(folder: Path, board: Path, progress: Progress, stop_metric: str) -> None:
-    """Write `trainer_state.json` into the fold's folder and its curves as TensorBoard events."""
+
+class Journal:
+    """Writes down what the first worker of a training does.
+
+    A training that goes on from a checkpoint forgets the steps after it, since they come again.
+
+    Args:
+        folder: Of the results; `steps.csv` has a row per step, epochs and steps counted from 1.
+        board: Of the TensorBoard events: `train_loss`, `eval_loss` and so on by epoch, `step/loss`
+            and so on by step.
+        progress: What the checkpoint holds.
+        num_steps: Steps of an epoch.
+    """
+
+    def __init__(self, folder: Path, board: Path, progress: Progress, num_steps: int) -> None:
+        self._path, self._num_steps = folder / STEPS, num_steps
+        kept = self._read_back(progress.epochs * num_steps + progress.steps)
+        write_text(self._path, "".join(",".join(line) + "\n" for line in (COLUMNS, *kept)))
+        self._file = self._path.open("a", encoding="utf-8", newline="")
+        self._lines = csv.writer(self._file, lineterminator="\n")
+        shutil.rmtree(board, ignore_errors=True)
+        self._board = SummaryWriter(str(board))
+        for line in kept:
+            self._draw_step({name: float(value) for name, value in zip(COLUMNS, line, strict=True)})
+        for number, values in enumerate(progress.history, 1):
+            self._draw_epoch(number, values)
+
+    def step(self, **values: float) -> None:
+        """Write down a step; `values` are the columns of the file."""
+        self._lines.writerow([_short(values[name]) for name in COLUMNS])
+        self._draw_step(values)
+
+    def epoch(self, number: int, values: dict[str, float]) -> None:
+        """Write down an epoch, counted from 1."""
+        self._draw_epoch(number, values)
+        self.flush()
+
+    def flush(self) -> None:
+        """Put everything on the disk; called before a checkpoint that counts on it.
+
+        Raises:
+            ResourceError: The disk is full.
+        """
+        with told_when_full(self._path):
+            self._file.flush()
+
+    def close(self) -> None:
+        self.flush()
+        self._file.close()
+        self._board.close()
+
+    def _read_back(self, num_lines: int) -> list[list[str]]:
+        if not num_lines or not self._path.exists():
+            return []
+        with self._path.open(encoding="utf-8", newline="") as file:
+            lines = islice(csv.reader(file), 1, num_lines + 1)
+            return [line for line in lines if len(line) == len(COLUMNS)]
+
+    def _draw_step(self, values: dict[str, Any]) -> None:
+        number = int((values["epoch"] - 1) * self._num_steps + values["step"])
+        for name in CURVES:
+            self._board.add_scalar(f"step/{name}", values[name], number)
+
+    def _draw_epoch(self, number: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._board.add_scalar(name, value, number)
+
+
+def write_state(folder: Path, progress: Progress, stop_metric: str) -> None:
+    """Write `trainer_state.json`, which users' scripts read."""
     write_json(
         folder / "trainer_state.json",
         {
@@ -22,7 +97,7 @@ def write_journal(folder: Path, board: Path, progress: Progress, stop_metric: st
             ],
         },
     )
-    with SummaryWriter(str(board)) as writer:
-        for epoch, values in enumerate(progress.history, 1):
-            for name, value in values.items():
-                writer.add_scalar(name, value, epoch)
+
+
+def _short(value: float) -> str:
+    return f"{value:.8g}"

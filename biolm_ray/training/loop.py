@@ -7,20 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from biolm_ray.config.schema import TrainingConfig
 from biolm_ray.errors import TrainingError
-from biolm_ray.models.spec import Batch, Recipe
-from biolm_ray.training.batching import Rows
-from biolm_ray.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from biolm_ray.models.spec import Recipe
+from biolm_ray.training.accumulation import Accumulator, Loaded, Loss
+from biolm_ray.training.checkpoint import Checkpoints, Progress
+from biolm_ray.training.estimate import estimate
+from biolm_ray.training.journal import Journal
 from biolm_ray.training.metrics import is_better
+from biolm_ray.training.precision import Precision
 from biolm_ray.training.schedule import rate_factor
 from biolm_ray.training.seeding import derive_seed
 from biolm_ray.training.workers import Workers
 
-Report = Callable[[dict[str, float]], None]
+Event = dict[str, float | str]
+Report = Callable[[Event], None]
 
+CHECKPOINTS = "checkpoint"
 REPORT_SECONDS = 1.0
 
 
@@ -39,16 +44,11 @@ class LoopSettings:
     schedule: str
     warmup_share: float
     stop_metric: str
+    precision: Precision
+    compiled: bool
+    checkpoint_minutes: float
     seed: int
     fold: int
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A micro-batch: the numbers of its rows and their sequences."""
-
-    rows: Rows
-    batch: Batch
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,12 @@ class Step:
 
     Attributes:
         weight: Total weight of the rows of all workers; the loss of the step is divided by it.
+        num_rows: Rows of all workers.
         micro_batches: Those of this worker, loaded as they are asked for; there may be none.
     """
 
     weight: float
+    num_rows: int
     micro_batches: Iterable[Loaded]
 
 
@@ -70,11 +72,16 @@ class Epochs:
 
     Attributes:
         num_steps: Of every epoch, on every worker.
-        steps: Gets the number of the epoch, from 0.
+        num_rows: Rows that all workers train on in an epoch.
+        steps: Gets the number of the epoch, from 0, and of the first step that is wanted.
+        samples: Some micro-batches to estimate time and memory with, the longest rows first; empty
+            where they are not at hand.
     """
 
     num_steps: int
-    steps: Callable[[int], Iterator[Step]]
+    num_rows: int
+    steps: Callable[[int, int], Iterator[Step]]
+    samples: Callable[[], list[Loaded]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +89,14 @@ class Objective:
     """What is minimized, and how a model is judged after each epoch.
 
     Attributes:
-        loss: Weighted sum of the losses of some rows; gets the module and the rows.
+        loss: Of some rows.
         validate: Metrics of the module, the same on every worker; empty without validation rows.
+        num_judged: Rows that all workers together validate with.
     """
 
-    loss: Callable[[nn.Module, Loaded], Tensor]
+    loss: Loss
     validate: Callable[[nn.Module], dict[str, float]]
+    num_judged: int = 0
 
 
 def loop_settings(
@@ -114,6 +123,9 @@ def loop_settings(
         schedule=chosen("schedule"),
         warmup_share=chosen("warmup_share"),
         stop_metric=training.stop_metric or default_metric,
+        precision=training.precision,
+        compiled=training.compile,
+        checkpoint_minutes=training.checkpoint_minutes,
         seed=training.seed,
         fold=fold,
     )
@@ -136,103 +148,210 @@ def fit(
     settings: LoopSettings,
     workers: Workers,
     *,
-    checkpoint: Path,
+    folder: Path,
+    board: Path,
     report: Report,
+    should_save: Callable[[], bool] = lambda: False,
 ) -> Progress:
     """Train until the epochs or the patience run out; the module ends with its best weights.
 
-    An existing checkpoint is continued from.
+    A training that was broken off goes on where its newest checkpoint was written, and ends with
+    the weights it would have had. The weights do not depend on the number of workers, but for
+    rounding.
+
+    Args:
+        module: Is on the worker's device; the same on every worker.
+        epochs: This worker's share of the steps.
+        objective: What is minimized.
+        settings: How.
+        workers: Those that train the model together.
+        folder: Where checkpoints and `steps.csv` go; all workers see it.
+        board: Where TensorBoard events go.
+        report: Takes what is worth showing, on the first worker.
+        should_save: Whether a checkpoint should be written at once; asked about every second.
 
     Raises:
-        TrainingError: The loss is no longer a number.
+        TrainingError: The loss is no longer a number, or no checkpoint is whole.
+        ResourceError: The disk is full.
     """
     assert settings.accumulation % workers.size == 0, "the configuration is checked for this"
-    optimizer = make_optimizer(module, settings)
-    progress = load_checkpoint(checkpoint, module, optimizer)
-    while progress.epochs < settings.num_epochs:
-        if settings.patience and progress.epochs_without_gain >= settings.patience:
-            break
-        loss = _train_epoch(
-            module, epochs, objective, settings, workers, optimizer, progress.epochs, report
+    training = _Training(
+        module, epochs, objective, settings, workers, folder, board, report, should_save
+    )
+    return training.run()
+
+
+class _Training:
+    """One worker's part in a training, from its checkpoint to its end."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        epochs: Epochs,
+        objective: Objective,
+        settings: LoopSettings,
+        workers: Workers,
+        folder: Path,
+        board: Path,
+        report: Report,
+        should_save: Callable[[], bool],
+    ) -> None:
+        self.module, self.epochs, self.objective = module, epochs, objective
+        self.settings, self.workers = settings, workers
+        self.report = report if workers.is_first else _not_reported
+        self.should_save = should_save
+        self.optimizer = make_optimizer(module, settings)
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS, self._note)
+        self.progress = self.checkpoints.restore(module, self.optimizer, workers.device)
+        self.accumulator = Accumulator(
+            module,
+            objective.loss,
+            seed=derive_seed(settings.seed, settings.fold),
+            device=workers.device,
+            precision=settings.precision,
+            compiled=settings.compiled,
+            note=self._note,
         )
-        scores = objective.validate(module)
-        _record(progress, module, scores, loss, settings)
-        if workers.is_first:
-            save_checkpoint(checkpoint, progress, module, optimizer)
-        done = {"epoch": float(progress.epochs), "progress": float(progress.epochs)}
-        report({**done, **progress.history[-1]})
-    if progress.best_weights:
-        module.load_state_dict(progress.best_weights)
-    return progress
+        self.accumulator.num_parts = self.progress.num_parts
+        self.journal = (
+            Journal(folder, board, self.progress, epochs.num_steps) if workers.is_first else None
+        )
+        self.asked = self.reported = self.saved = time.monotonic()
 
+    def run(self) -> Progress:
+        try:
+            if not self.progress.epochs and not self.progress.steps:
+                self.report(self._estimate())
+            while not self._is_over():
+                self._train_epoch()
+                self._end_epoch(self.objective.validate(self.module))
+        finally:
+            if self.journal is not None:
+                self.journal.close()
+        if self.progress.best_weights:
+            self.module.load_state_dict(self.progress.best_weights)
+        return self.progress
 
-def _train_epoch(
-    module: nn.Module,
-    epochs: Epochs,
-    objective: Objective,
-    settings: LoopSettings,
-    workers: Workers,
-    optimizer: torch.optim.Optimizer,
-    epoch: int,
-    report: Report,
-) -> float:
-    torch.manual_seed(derive_seed(settings.seed, "dropout", settings.fold, epoch, workers.rank))
-    module.train()
-    total, weight, reported = 0.0, 0.0, time.monotonic()
-    num_steps = epochs.num_steps
-    for index, step in enumerate(epochs.steps(epoch)):
-        _set_rate(optimizer, settings, epoch * num_steps + index, num_steps)
-        loss = _step(module, step, objective, workers)
+    def _estimate(self) -> Event:
+        epochs, num_judged = self.epochs, self.objective.num_judged
+        return estimate(
+            self.accumulator, epochs.samples(), epochs.num_rows, num_judged, self.workers
+        )
+
+    def _is_over(self) -> bool:
+        patience = self.settings.patience
+        out_of_patience = patience and self.progress.epochs_without_gain >= patience
+        return bool(out_of_patience) or self.progress.epochs >= self.settings.num_epochs
+
+    def _train_epoch(self) -> None:
+        progress = self.progress
+        self.module.train()
+        for step in self.epochs.steps(progress.epochs, progress.steps):
+            started = time.monotonic()
+            rate = self._set_rate()
+            loss, norm = self._take_step(step)
+            progress.steps += 1
+            progress.loss_sum += loss * step.weight
+            progress.weight_sum += step.weight
+            if self.journal is not None:
+                self.journal.step(
+                    epoch=progress.epochs + 1,
+                    step=progress.steps,
+                    loss=loss,
+                    learning_rate=rate,
+                    gradient_norm=norm,
+                    rows=step.num_rows,
+                    seconds=time.monotonic() - started,
+                )
+            self._tell_and_save_in_time()
+
+    def _take_step(self, step: Step) -> tuple[float, float]:
+        """Update the weights; give the step's loss and the norm of its gradient."""
+        progress, workers = self.progress, self.workers
+        micro_batches = [
+            (workers.rank + index * workers.size, loaded)
+            for index, loaded in enumerate(step.micro_batches)
+        ]
+        share = self.accumulator.add_gradients(
+            micro_batches, step.weight, progress.epochs, progress.steps
+        )
+        workers.sum_gradients(self.module)
+        loss = sum(workers.gather(share))
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the training loss became {loss} in epoch {epoch + 1}, step {index + 1}; "
+                f"the training loss became {loss} in epoch {progress.epochs + 1}, "
+                f"step {progress.steps + 1}; "
                 "try a smaller learning rate (training.learning_rate)"
             )
-        if settings.gradient_clip:
-            nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
-        optimizer.step()
-        total, weight = total + loss * step.weight, weight + step.weight
-        if time.monotonic() - reported > REPORT_SECONDS:
-            reported = time.monotonic()
-            report({"progress": epoch + (index + 1) / num_steps, "train_loss": total / weight})
-    return total / weight
+        norm = nn.utils.clip_grad_norm_(
+            self.module.parameters(), self.settings.gradient_clip or math.inf
+        )
+        self.optimizer.step()
+        return loss, float(norm)
+
+    def _set_rate(self) -> float:
+        settings, num_steps = self.settings, self.epochs.num_steps
+        rate = settings.learning_rate * rate_factor(
+            self.progress.epochs * num_steps + self.progress.steps,
+            num_steps * settings.num_epochs,
+            settings.schedule,
+            settings.warmup_share,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _end_epoch(self, scores: dict[str, float]) -> None:
+        progress, metric = self.progress, self.settings.stop_metric
+        train_loss = progress.loss_sum / progress.weight_sum
+        values = {"train_loss": train_loss} | {f"eval_{name}": scores[name] for name in scores}
+        progress.epochs, progress.steps = progress.epochs + 1, 0
+        progress.loss_sum = progress.weight_sum = 0.0
+        progress.history.append(values)
+        value = scores.get(metric)
+        if value is None or is_better(metric, value, progress.best):
+            progress.best, progress.best_epoch = value, progress.epochs
+            progress.best_weights = {
+                name: tensor.detach().cpu().clone()
+                for name, tensor in self.module.state_dict().items()
+            }
+        if self.journal is not None:
+            self.journal.epoch(progress.epochs, values)
+        self._save()
+        done = {"epoch": float(progress.epochs), "progress": float(progress.epochs)}
+        self.report({**done, **values})
+
+    def _tell_and_save_in_time(self) -> None:
+        if self.journal is None:
+            return
+        progress, now = self.progress, time.monotonic()
+        if now - self.reported > REPORT_SECONDS:
+            self.reported = now
+            self.report(
+                {
+                    "progress": progress.epochs + progress.steps / self.epochs.num_steps,
+                    "train_loss": progress.loss_sum / progress.weight_sum,
+                }
+            )
+        if now - self.saved > self.settings.checkpoint_minutes * 60 or self._asked_to_save(now):
+            self._save()
+
+    def _asked_to_save(self, now: float) -> bool:
+        if now - self.asked < REPORT_SECONDS:
+            return False
+        self.asked = now
+        return self.should_save()
+
+    def _save(self) -> None:
+        self.saved = time.monotonic()
+        if self.journal is not None:
+            self.journal.flush()
+            self.progress.num_parts = self.accumulator.num_parts
+            self.checkpoints.save(self.progress, self.module, self.optimizer)
+
+    def _note(self, text: str) -> None:
+        self.report({"note": text})
 
 
-def _step(module: nn.Module, step: Step, objective: Objective, workers: Workers) -> float:
-    module.zero_grad(set_to_none=True)
-    loss_sum = 0.0
-    for loaded in step.micro_batches:
-        loss = objective.loss(module, loaded) / step.weight
-        loss.backward()
-        loss_sum += loss.item()
-    workers.sum_gradients(module)
-    return sum(workers.gather(loss_sum))
-
-
-def _set_rate(
-    optimizer: torch.optim.Optimizer, settings: LoopSettings, step: int, steps_per_epoch: int
-) -> None:
-    factor = rate_factor(
-        step, steps_per_epoch * settings.num_epochs, settings.schedule, settings.warmup_share
-    )
-    for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * factor
-
-
-def _record(
-    progress: Progress,
-    module: nn.Module,
-    scores: dict[str, float],
-    train_loss: float,
-    settings: LoopSettings,
-) -> None:
-    progress.epochs += 1
-    progress.history.append(
-        {"train_loss": train_loss} | {f"eval_{name}": value for name, value in scores.items()}
-    )
-    value = scores.get(settings.stop_metric)
-    if value is None or is_better(settings.stop_metric, value, progress.best):
-        progress.best, progress.best_epoch = value, progress.epochs
-        progress.best_weights = {
-            name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()
-        }
+def _not_reported(event: Event) -> None:
+    """Only the first worker tells how far the training is."""

@@ -1,5 +1,6 @@
 """What a training leaves in its folder: the model, its record, its rows and the mark of its end."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Protocol
@@ -13,11 +14,11 @@ from biolm_ray.models.saved import ModelCard, save_model
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.checkpoint import Progress
 from biolm_ray.training.fold_tables import write_results
-from biolm_ray.training.journal import write_journal
+from biolm_ray.training.journal import write_state
+from biolm_ray.training.loop import CHECKPOINTS
 
 DONE = "done.json"
 ROWS = "rows.npz"
-CHECKPOINT = "checkpoint/last.pt"
 
 
 class TrainingFolders(Protocol):
@@ -39,16 +40,22 @@ def save_training(
     metrics: dict[str, float],
     stop_metric: str,
 ) -> None:
-    """Write the model folder, the curves and the metrics."""
+    """Write the model folder, its epochs and the metrics."""
     save_model(job.folder, module, card, tokenizer)
-    write_journal(job.folder, job.board, progress, stop_metric)
+    write_state(job.folder, progress, stop_metric)
     write_results(job.folder, metrics)
 
 
 def mark_done(job: TrainingFolders, metrics: dict[str, float]) -> None:
-    """Say that everything is written; the checkpoint is no longer needed."""
+    """Say that everything is written; the checkpoints are no longer needed."""
     write_json(job.folder / DONE, metrics)
-    shutil.rmtree((job.folder / CHECKPOINT).parent, ignore_errors=True)
+    shutil.rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
+
+
+def done_already(job: TrainingFolders) -> dict[str, float] | None:
+    """Give the metrics of a training that is finished; None for any other."""
+    path = job.folder / DONE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def save_rows(folder: Path, prepared: str, fold: Fold) -> None:

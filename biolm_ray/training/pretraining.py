@@ -17,11 +17,12 @@ from biolm_ray.models.saved import ModelCard
 from biolm_ray.models.spec import ModelInputs, ModelSpec, Pretraining
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
+from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.batching import Rows
 from biolm_ray.training.feeds import Feed, make_feed
 from biolm_ray.training.fold import build_model, find_model, model_inputs
-from biolm_ray.training.loop import Loaded, Objective, Report, fit, loop_settings
-from biolm_ray.training.outcome import CHECKPOINT, mark_done, save_training
+from biolm_ray.training.loop import Objective, Report, fit, loop_settings
+from biolm_ray.training.outcome import done_already, mark_done, save_training
 from biolm_ray.training.seeding import derive_seed
 from biolm_ray.training.workers import Workers
 
@@ -77,6 +78,8 @@ def pretrain(job: PretrainJob, workers: Workers, report: Report) -> dict[str, fl
     Returns:
         Training loss per token, and loss and perplexity on the held-out rows, at the best epoch.
     """
+    if (finished := done_already(job)) is not None:
+        return finished
     started = time.monotonic()
     config = job.config
     spec, options = find_model(config)
@@ -102,10 +105,12 @@ def pretrain(job: PretrainJob, workers: Workers, report: Report) -> dict[str, fl
         Objective(
             loss=_token_loss(pretraining, inputs, settings.seed, workers),
             validate=_perplexity(pretraining, feed, inputs, held_out, settings.batch_size, workers),
+            num_judged=len(held_out),
         ),
         settings,
         workers,
-        checkpoint=job.folder / CHECKPOINT,
+        folder=job.folder,
+        board=job.board,
         report=report,
     )
     metrics = {

@@ -1,32 +1,37 @@
+import errno
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from biolm_ray.config.schema import TrainingConfig
-from biolm_ray.errors import TrainingError
-from biolm_ray.models.spec import Recipe
+from biolm_ray.errors import ResourceError, TrainingError
+from biolm_ray.models.spec import Batch, Recipe
+from biolm_ray.training import loop
+from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.feeds import IndexedFeed
-from biolm_ray.training.loop import Loaded, LoopSettings, Objective, fit, loop_settings
+from biolm_ray.training.loop import Objective, fit, loop_settings
 from biolm_ray.training.workers import Workers
 
-SETTINGS = LoopSettings(
-    batch_size=4,
-    accumulation=2,
-    num_epochs=6,
-    patience=6,
+RECIPE = Recipe(
     learning_rate=0.05,
     weight_decay=0.01,
     betas=(0.9, 0.99),
     gradient_clip=1.0,
     schedule="cosine",
     warmup_share=0.1,
-    stop_metric="loss",
-    seed=5,
+    patience=6,
+)
+SETTINGS = loop_settings(
+    TrainingConfig(batch_size=4, gradient_accumulation=2, num_epochs=6, seed=5),
+    RECIPE,
     fold=0,
+    default_metric="loss",
 )
 INPUTS = torch.linspace(-1, 1, 24)[:, None]
 LABELS = 3 * INPUTS - 1
@@ -42,32 +47,48 @@ def make_module() -> nn.Module:
 
 
 def objective(losses: list[float] | None = None, breaks_at: int | None = None) -> Objective:
-    """Squared errors; validation gives the listed losses in turn, or raises at one of them."""
-    calls = []
+    """Squared errors; validation gives the listed losses in turn; training breaks at a batch."""
+    validations, batches = [], []
 
     def validate(module: nn.Module) -> dict[str, float]:
-        calls.append(None)
-        if len(calls) == breaks_at:
-            raise Broken
+        validations.append(None)
         if losses is not None:
-            return {"loss": losses[len(calls) - 1]}
+            return {"loss": losses[len(validations) - 1]}
         module.eval()
         with torch.no_grad():
             return {"loss": float((module(INPUTS) - LABELS).square().mean())}
 
     def loss(module: nn.Module, loaded: Loaded) -> torch.Tensor:
+        batches.append(None)
+        if len(batches) == breaks_at:
+            raise Broken
         return (module(INPUTS[loaded.rows]) - LABELS[loaded.rows]).square().sum()
 
     return Objective(loss=loss, validate=validate)
 
 
-def train(tmp_path, module, what, settings=SETTINGS, report=lambda event: None, lengths=None):
-    path = tmp_path / "checkpoint" / "last.pt"
-    batches = SimpleNamespace(lengths=lengths, load=lambda rows: None)
+def batch_of(rows: np.ndarray) -> Batch:
+    return Batch(token_ids=torch.from_numpy(rows)[:, None], lengths=torch.ones(len(rows)).long())
+
+
+def train(folder: Path, module, what, settings=SETTINGS, report=lambda event: None, **more):
+    """Train on 24 rows, 3 steps of 2 micro-batches an epoch, without an estimate before."""
+    lengths = more.pop("lengths", None)
+    batches = SimpleNamespace(lengths=lengths, load=batch_of)
     epochs = IndexedFeed(batches, Workers()).epochs(
         np.arange(24), lambda rows: float(len(rows)), settings, by_length=lengths is not None
     )
-    return fit(module, epochs, what, settings, Workers(), checkpoint=path, report=report)
+    return fit(
+        module,
+        replace(epochs, samples=lambda: []),
+        what,
+        settings,
+        Workers(),
+        folder=folder,
+        board=folder / "tboard",
+        report=report,
+        **more,
+    )
 
 
 def same_weights(first: nn.Module, second: nn.Module) -> bool:
@@ -83,15 +104,49 @@ def test_training_lowers_the_loss_and_reports_every_epoch(tmp_path):
     assert [event["epoch"] for event in events if "epoch" in event] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("epoch", [1, 3, 6])
-def test_a_run_broken_off_and_continued_equals_an_undisturbed_one(tmp_path, epoch):
-    calm, continued = make_module(), make_module()
-    train(tmp_path / "calm", calm, objective())
+@pytest.mark.parametrize("minutes", [1e-9, 10])
+@pytest.mark.parametrize("batch", [1, 5, 6, 13, 36])
+def test_a_run_broken_off_anywhere_and_continued_equals_an_undisturbed_one(
+    tmp_path, batch, minutes
+):
+    calm, broken, continued = make_module(), make_module(), make_module()
+    settings = replace(SETTINGS, checkpoint_minutes=minutes)
+    expected = train(tmp_path / "calm", calm, objective(), settings)
     with pytest.raises(Broken):
-        train(tmp_path / "broken", continued, objective(breaks_at=epoch))
-    fresh = make_module()
-    train(tmp_path / "broken", fresh, objective())
-    assert same_weights(calm, fresh)
+        train(tmp_path / "broken", broken, objective(breaks_at=batch), settings)
+    found = train(tmp_path / "broken", continued, objective(), settings)
+    assert same_weights(calm, continued)
+    assert found.history == expected.history
+    steps = [
+        pd.read_csv(tmp_path / run / "steps.csv").drop(columns="seconds")
+        for run in ("calm", "broken")
+    ]
+    pd.testing.assert_frame_equal(*steps)
+
+
+def test_only_steps_after_the_checkpoint_are_done_again(tmp_path):
+    settings = replace(SETTINGS, checkpoint_minutes=1e-9)
+    with pytest.raises(Broken):
+        train(tmp_path, make_module(), objective(breaks_at=23), settings)
+    done = []
+    plain = objective()
+
+    def loss(module: nn.Module, loaded: Loaded) -> torch.Tensor:
+        done.append(loaded.rows)
+        return plain.loss(module, loaded)
+
+    train(tmp_path, make_module(), replace(plain, loss=loss), settings)
+    assert len(done) == 36 - 22
+
+
+def test_a_checkpoint_is_written_when_one_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "REPORT_SECONDS", -1.0)
+    with pytest.raises(Broken):
+        train(tmp_path, make_module(), objective(breaks_at=5), should_save=lambda: True)
+    assert sorted(path.name[:16] for path in (tmp_path / "checkpoint").iterdir()) == [
+        "000000-000000001",
+        "000000-000000002",
+    ]
 
 
 def test_an_epoch_of_batches_of_similar_length_trains_on_every_row_once(tmp_path):
@@ -122,13 +177,59 @@ def test_the_module_ends_with_the_weights_of_the_best_epoch(tmp_path):
     assert all(torch.equal(state[name], value) for name, value in progress.best_weights.items())
 
 
-def test_a_damaged_checkpoint_is_told(tmp_path):
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
+    calm, continued = make_module(), make_module()
+    train(tmp_path / "calm", calm, objective())
     with pytest.raises(Broken):
-        train(tmp_path, make_module(), objective(breaks_at=3))
-    path = tmp_path / "checkpoint" / "last.pt"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=r"last\.pt: this checkpoint is damaged"):
+        train(tmp_path / "broken", make_module(), objective(breaks_at=25))
+    older, newest = sorted((tmp_path / "broken" / "checkpoint").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+    events = []
+    train(tmp_path / "broken", continued, objective(), report=events.append)
+    assert older.name.startswith("000003-")
+    notes = [event["note"] for event in events if "note" in event]
+    assert notes == [f"{newest} is damaged; training goes on from the checkpoint before it"]
+    assert same_weights(calm, continued)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_stops(tmp_path):
+    with pytest.raises(Broken):
+        train(tmp_path, make_module(), objective(breaks_at=25))
+    for path in (tmp_path / "checkpoint").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="every checkpoint is damaged"):
         train(tmp_path, make_module(), objective())
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    with pytest.raises(Broken):
+        train(tmp_path, make_module(), objective(breaks_at=25))
+    other = nn.Sequential(nn.Linear(1, 9), nn.Linear(9, 1))
+    with pytest.raises(TrainingError, match="is of another model"):
+        train(tmp_path, other, objective())
+
+
+def test_a_full_disk_is_told_and_what_was_written_before_is_used(tmp_path, monkeypatch):
+    """The disk is full from the 4th checkpoint on; with room again, training goes on."""
+    calm, continued = make_module(), make_module()
+    train(tmp_path / "calm", calm, objective())
+    save, calls = torch.save, []
+
+    def fails_in_the_end(state, file):
+        calls.append(None)
+        if len(calls) == 4:
+            file.write(b"half")
+            raise RuntimeError("unexpected pos") from OSError(errno.ENOSPC, "No space left")
+        save(state, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", fails_in_the_end)
+        with pytest.raises(ResourceError, match="the disk is full; make room"):
+            train(tmp_path / "full", make_module(), objective())
+    names = sorted(path.name[:6] for path in (tmp_path / "full" / "checkpoint").iterdir())
+    assert names == ["000002", "000003"]
+    train(tmp_path / "full", continued, objective())
+    assert same_weights(calm, continued)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):

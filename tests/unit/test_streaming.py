@@ -14,32 +14,25 @@ from biolm_ray.config.schema import Column, Config, DataConfig, TrainingConfig
 from biolm_ray.data.splits import Fold
 from biolm_ray.errors import DataError
 from biolm_ray.models.batches import Framing, RowBatches, StreamedBatches
+from biolm_ray.models.spec import Recipe
 from biolm_ray.preparation import prepared as prepared_data
 from biolm_ray.preparation import row_files, streaming
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.streaming import stream_rows
 from biolm_ray.training import batching
+from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.feeds import Feed, StreamedFeed, make_feed
 from biolm_ray.training.fold_data import FoldData, evaluate
-from biolm_ray.training.loop import Loaded, LoopSettings, Objective, fit
+from biolm_ray.training.loop import LoopSettings, Objective, fit, loop_settings
 from biolm_ray.training.workers import Workers
 
 PART_ROWS = [13, 1, 20]
 FRAMING = Framing(prefix_ids=(2,), suffix_ids=(3,), pad_id=1, block_size=20)
-SETTINGS = LoopSettings(
-    batch_size=4,
-    accumulation=2,
-    num_epochs=6,
-    patience=None,
-    learning_rate=0.02,
-    weight_decay=0.0,
-    betas=(0.9, 0.99),
-    gradient_clip=1.0,
-    schedule="constant",
-    warmup_share=0.0,
-    stop_metric="loss",
-    seed=5,
+SETTINGS = loop_settings(
+    TrainingConfig(batch_size=4, gradient_accumulation=2, num_epochs=6, seed=5),
+    Recipe(learning_rate=0.02, patience=None),
     fold=0,
+    default_metric="loss",
 )
 
 
@@ -128,15 +121,12 @@ def train(
     seen: list[list[int]] = []
 
     def loss(module: nn.Module, loaded: Loaded) -> torch.Tensor:
+        if len(seen) == stop_at:
+            raise InterruptedError
         seen.append(loaded.rows.tolist())
         batch = loaded.batch
         sums = (batch.token_ids * (batch.token_ids > 3)).sum(dim=1, keepdim=True)
         return (module(batch.token_ids, batch.lengths) - sums.float() / 500).square().sum()
-
-    def validate(module: nn.Module) -> dict[str, float]:
-        if stop_at is not None and len(seen) >= stop_at:
-            raise InterruptedError
-        return {}
 
     torch.manual_seed(0)
     module = Sums()
@@ -145,11 +135,12 @@ def train(
     )
     progress = fit(
         module,
-        epochs,
-        Objective(loss=loss, validate=validate),
+        replace(epochs, samples=lambda: []),
+        Objective(loss=loss, validate=lambda module: {}),
         settings,
         Workers(),
-        checkpoint=folder / "last.pt",
+        folder=folder,
+        board=folder / "tboard",
         report=lambda event: None,
     )
     return module, [entry["train_loss"] for entry in progress.history], seen
@@ -175,9 +166,11 @@ def test_both_feeds_learn_about_the_same(tmp_path, prepared):
 
 def test_a_streamed_run_broken_off_and_continued_equals_an_undisturbed_one(tmp_path, prepared):
     calm, _, _ = train(tmp_path / "calm", prepared, "streaming")
+    often = replace(SETTINGS, checkpoint_minutes=1e-9)
     with pytest.raises(InterruptedError):
-        train(tmp_path / "broken", prepared, "streaming", stop_at=24)
-    continued, _, _ = train(tmp_path / "broken", prepared, "streaming")
+        train(tmp_path / "broken", prepared, "streaming", often, stop_at=19)
+    continued, _, seen = train(tmp_path / "broken", prepared, "streaming")
+    assert len(seen) == 6 * 8 - 18  # the step that was broken off comes again as a whole
     for name, value in calm.state_dict().items():
         assert torch.equal(continued.state_dict()[name], value)
 
@@ -190,11 +183,11 @@ def test_workers_share_an_epoch_and_know_the_weight_of_its_steps(prepared, size,
     def work(worker: ThreadWorker):
         feed = StreamedFeed(RowBatches(prepared, FRAMING), worker)
         epochs = feed.epochs(
-            np.arange(num_rows), lambda rows: float(rows.sum() + 1), settings, by_length=True
+            np.arange(num_rows), lambda rows: float(rows.sum()), settings, by_length=True
         )
         steps = [
             (step.weight, [loaded.rows.tolist() for loaded in step.micro_batches])
-            for step in epochs.steps(0)
+            for step in epochs.steps(0, 0)
         ]
         assert len(steps) == epochs.num_steps == 1
         return steps
@@ -202,7 +195,7 @@ def test_workers_share_an_epoch_and_know_the_weight_of_its_steps(prepared, size,
     found = work_together(size, work)
     batches = [batch for steps in found for _, micro_batches in steps for batch in micro_batches]
     assert sorted(np.concatenate(batches)) == list(range(num_rows))
-    expected = num_rows * (num_rows - 1) / 2 + len(batches)
+    expected = num_rows * (num_rows - 1) / 2
     assert {weight for steps in found for weight, _ in steps} == {expected}
 
 
