@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from biolm_ray.errors import TrainingError
 from biolm_ray.models.spec import Batch
 from biolm_ray.training.batching import Rows, even_bounds
+from biolm_ray.training.normalization import LEAST_ROWS, normalizes_over_batch
 from biolm_ray.training.precision import Precision, computing_in, uses_bf16
 from biolm_ray.training.seeding import derive_seed
 
@@ -22,9 +22,9 @@ class Loaded:
     rows: Rows
     batch: Batch
 
-    def parts(self, number: int) -> list["Loaded"]:
-        """Cut into at most so many parts of nearly the same size, none of them empty."""
-        bounds = even_bounds(len(self.rows), min(number, len(self.rows)))
+    def parts(self, number: int, least_rows: int = 1) -> list["Loaded"]:
+        """Cut into at most so many parts of nearly the same size, with at least so many rows."""
+        bounds = even_bounds(len(self.rows), max(1, min(number, len(self.rows) // least_rows)))
         return [
             Loaded(self.rows[start:stop], self.batch.part(start, stop))
             for start, stop in pairwise(bounds)
@@ -64,6 +64,7 @@ class Accumulator:
         note: Callable[[str], None],
     ) -> None:
         self.num_parts = 1
+        self._least_rows = LEAST_ROWS if normalizes_over_batch(module) else 1
         self.module, self._loss, self._seed = module, loss, seed
         self._device, self._bf16 = device, uses_bf16(precision, device)
         self._note = note
@@ -104,7 +105,7 @@ class Accumulator:
         self.module.zero_grad(set_to_none=True)
         total = 0.0
         for place, whole in micro_batches:
-            for number, loaded in enumerate(whole.parts(self.num_parts)):
+            for number, loaded in enumerate(whole.parts(self.num_parts, self._least_rows)):
                 torch.manual_seed(derive_seed(self._seed, "dropout", *step, place, number))
                 with computing_in(self._bf16, self._device):
                     loss = self._loss(self._forward, loaded) / weight
@@ -116,13 +117,14 @@ class Accumulator:
         self.module.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if self.num_parts >= most_rows:
+        if self.num_parts >= most_rows // self._least_rows:
+            few = "two sequences" if self._least_rows > 1 else "a single sequence"
             raise TrainingError(
-                "not even a single sequence fits into the GPU's memory; choose a smaller blocksize "
+                f"not even {few} fit into the GPU's memory; choose a smaller blocksize "
                 "or model, or training.precision bf16"
             )
         self.num_parts *= 2
-        rows = int(np.ceil(most_rows / self.num_parts))
+        rows = max(self._least_rows, -(-most_rows // self.num_parts))
         self._note(
             f"the GPU's memory is too small for {most_rows} rows at once: {rows} at a time from "
             "here on, with the same number of rows in a step"

@@ -22,6 +22,7 @@ from biolm_ray.training.evaluate import Outputs
 from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
 from biolm_ray.training.fold_tables import write_predictions
 from biolm_ray.training.loop import LoopSettings, Report, fit, loop_settings
+from biolm_ray.training.normalization import check_batch_size
 from biolm_ray.training.outcome import done_already, mark_done, save_rows, save_training
 from biolm_ray.training.seeding import derive_seed
 from biolm_ray.training.workers import Workers
@@ -81,6 +82,7 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
     inputs = inputs.model_copy(update={"num_outputs": data.targets.num_outputs})
     settings = fold_settings(config, spec, options, fold.index)
     module = build_model(spec, options, inputs, settings, job.weights).to(workers.device)
+    check_batch_size(module, settings.batch_size)
     progress = fit(
         module,
         data.feed(workers).epochs(

@@ -7,6 +7,30 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from biolm_ray.errors import ConfigError
+
+LEAST_ROWS = 2
+"""Rows of which there are statistics."""
+
+
+def normalizes_over_batch(module: nn.Module) -> bool:
+    """Tell whether a module has batch normalization."""
+    return any(isinstance(layer, _BatchNorm) for layer in module.modules())
+
+
+def check_batch_size(module: nn.Module, batch_size: int) -> None:
+    """Refuse batches so small that one of an epoch might have a single row.
+
+    Raises:
+        ConfigError: The module normalizes over the batch, and batches are that small.
+    """
+    if normalizes_over_batch(module) and batch_size <= LEAST_ROWS:
+        raise ConfigError(
+            f"batchsize {batch_size} is too small for a model with batch normalization, which "
+            f"needs {LEAST_ROWS} rows in every batch; set it to {LEAST_ROWS + 1} or more (gradacc "
+            "makes steps of several batches)"
+        )
+
 
 def refit_batch_statistics(module: nn.Module, batches: Iterable[Any], device: Any) -> None:
     """Replace the running means and variances by plain averages over the given batches.

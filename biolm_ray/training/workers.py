@@ -53,12 +53,3 @@ class Workers:
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
-
-    def average_buffers(self, module: nn.Module) -> None:
-        """Make the floating-point buffers (running statistics) the same on all workers."""
-        if self.size == 1:
-            return
-        for buffer in module.buffers():
-            if buffer.is_floating_point():
-                dist.all_reduce(buffer)
-                buffer /= self.size

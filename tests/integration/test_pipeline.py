@@ -107,23 +107,18 @@ def test_the_resolved_configuration_runs_again_to_the_same_weights(experiment: P
 
 
 def test_two_workers_learn_what_one_learns(data: Path, tmp_path):
-    """Batches, order and loss are the same; only batch statistics and dropout masks differ."""
     histories = []
     for workers in (0, 2):
         output = tmp_path / str(workers)
-        plugin = Path(__file__).parents[2] / "examples" / "mean_pool_plugin.py"
         settings = settings_for(
             data,
             output,
             gradacc=2,
             batchsize=4,
             ngpus=workers,
-            **{"model.name": "mean_pool", "model.plugin": plugin},
             splitratio="60,20,20",
             splitpos=None,
         )
-        for name in SMALL_SALUKI:
-            settings.pop(name)
         biolm_ray.finetune(load_config(None, "fine-tune", settings))
         state = json.loads((output / "fine-tune" / "trainer_state.json").read_text())
         histories.append([entry["train_loss"] for entry in state["log_history"]])

@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from biolm_ray.errors import ConfigError
 from biolm_ray.models.spec import Batch
-from biolm_ray.training.normalization import refit_batch_statistics
+from biolm_ray.training.normalization import check_batch_size, refit_batch_statistics
 
 
 class Tiny(nn.Module):
@@ -39,3 +41,10 @@ def test_a_module_without_batch_normalization_reads_no_batch():
         yield
 
     refit_batch_statistics(nn.Linear(1, 1), unread(), "cpu")
+
+
+def test_batches_that_may_have_a_single_row_are_refused_with_batch_normalization():
+    check_batch_size(nn.Linear(1, 1), 1)
+    check_batch_size(Tiny(), 3)
+    with pytest.raises(ConfigError, match="batchsize 2 is too small for a model with batch norm"):
+        check_batch_size(Tiny(), 2)
