@@ -96,7 +96,7 @@ def _forward(module: nn.Module, batch: Batch, device: torch.device | str) -> Ten
     except torch.OutOfMemoryError:
         if num_rows == 1:
             raise ResourceError(
-                f"a sequence of {int(batch.lengths)} tokens does not fit into the GPU's memory; "
+                f"a sequence of {batch.token_ids.shape[1]} tokens does not fit into the GPU's memory; "
                 "choose a smaller blocksize, or ngpus: 0 to use the CPU"
             ) from None
     # The error has held on to the memory until here.
