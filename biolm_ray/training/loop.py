@@ -138,7 +138,10 @@ def make_optimizer(module: nn.Module, settings: LoopSettings) -> torch.optim.Opt
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+    on_gpu = any(parameter.is_cuda for parameter in trained)
+    return torch.optim.AdamW(
+        groups, lr=settings.learning_rate, betas=settings.betas, fused=on_gpu or None
+    )
 
 
 def fit(
