@@ -154,7 +154,6 @@ def fit(
     folder: Path,
     board: Path,
     report: Report,
-    should_save: Callable[[], bool] = lambda: False,
 ) -> Progress:
     """Train until the epochs or the patience run out; the module ends with its best weights.
 
@@ -171,16 +170,13 @@ def fit(
         folder: Where checkpoints and `steps.csv` go; all workers see it.
         board: Where TensorBoard events go.
         report: Takes what is worth showing, on the first worker.
-        should_save: Whether a checkpoint should be written at once; asked about every second.
 
     Raises:
         TrainingError: The loss is no longer a number, or no checkpoint is whole.
         ResourceError: The disk is full.
     """
     assert settings.accumulation % workers.size == 0, "the configuration is checked for this"
-    training = _Training(
-        module, epochs, objective, settings, workers, folder, board, report, should_save
-    )
+    training = _Training(module, epochs, objective, settings, workers, folder, board, report)
     return training.run()
 
 
@@ -197,12 +193,10 @@ class _Training:
         folder: Path,
         board: Path,
         report: Report,
-        should_save: Callable[[], bool],
     ) -> None:
         self.module, self.epochs, self.objective = module, epochs, objective
         self.settings, self.workers = settings, workers
         self.report = report if workers.is_first else _not_reported
-        self.should_save = should_save
         self.optimizer = make_optimizer(module, settings)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, self._note)
         self.progress = self.checkpoints.restore(module, self.optimizer, workers.device)
@@ -343,7 +337,7 @@ class _Training:
         if now - self.asked < REPORT_SECONDS:
             return False
         self.asked = now
-        return self.should_save()
+        return self.workers.must_leave()
 
     def _save(self) -> None:
         self.saved = time.monotonic()

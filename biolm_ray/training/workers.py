@@ -1,5 +1,6 @@
 """The workers that train one model together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,16 @@ class Workers:
     """This worker's place among those that train the same model.
 
     With one worker nothing is communicated and no process group is needed.
+
+    Attributes:
+        must_leave: Tells whether a machine of theirs will be taken away soon, so that a checkpoint
+            should be written now.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device | str = "cpu"
+    must_leave: Callable[[], bool] = lambda: False
 
     @property
     def is_first(self) -> bool:

@@ -71,9 +71,10 @@ def batch_of(rows: np.ndarray) -> Batch:
     return Batch(token_ids=torch.from_numpy(rows)[:, None], lengths=torch.ones(len(rows)).long())
 
 
-def train(folder: Path, module, what, settings=SETTINGS, report=lambda event: None, **more):
+def train(
+    folder: Path, module, what, settings=SETTINGS, report=lambda event: None, lengths=None, **more
+):
     """Train on 24 rows, 3 steps of 2 micro-batches an epoch, without an estimate before."""
-    lengths = more.pop("lengths", None)
     batches = SimpleNamespace(lengths=lengths, load=batch_of)
     epochs = IndexedFeed(batches, Workers()).epochs(
         np.arange(24), lambda rows: float(len(rows)), settings, by_length=lengths is not None
@@ -83,11 +84,10 @@ def train(folder: Path, module, what, settings=SETTINGS, report=lambda event: No
         replace(epochs, samples=lambda: []),
         what,
         settings,
-        Workers(),
+        Workers(**more),
         folder=folder,
         board=folder / "tboard",
         report=report,
-        **more,
     )
 
 
@@ -139,10 +139,10 @@ def test_only_steps_after_the_checkpoint_are_done_again(tmp_path):
     assert len(done) == 36 - 22
 
 
-def test_a_checkpoint_is_written_when_one_is_asked_for(tmp_path, monkeypatch):
+def test_a_checkpoint_is_written_when_the_machine_will_be_taken_away(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT_SECONDS", -1.0)
     with pytest.raises(Broken):
-        train(tmp_path, make_module(), objective(breaks_at=5), should_save=lambda: True)
+        train(tmp_path, make_module(), objective(breaks_at=5), must_leave=lambda: True)
     assert sorted(path.name[:16] for path in (tmp_path / "checkpoint").iterdir()) == [
         "000000-000000001",
         "000000-000000002",
