@@ -96,8 +96,8 @@ def _forward(module: nn.Module, batch: Batch, device: torch.device | str) -> Ten
     except torch.OutOfMemoryError:
         if num_rows == 1:
             raise ResourceError(
-                f"a sequence of {batch.token_ids.shape[1]} tokens does not fit into the GPU's memory; "
-                "choose a smaller blocksize, or ngpus: 0 to use the CPU"
+                f"a sequence of {batch.token_ids.shape[1]} tokens does not fit into the GPU's "
+                "memory; choose a smaller blocksize, or ngpus: 0 to use the CPU"
             ) from None
     # The error has held on to the memory until here.
     halves = (batch.part(0, num_rows // 2), batch.part(num_rows // 2, num_rows))
