@@ -164,7 +164,7 @@ def read_old_model(folder: Path, weights: dict[str, Tensor], num_columns: int) -
     sizes = {"channels": channels, "num_layers": len(layers), "kernel": kernel}
     return OldModel(
         name="saluki",
-        options={"variant": "reference", **sizes},
+        options={"variant": "reference", "padding": "blocksize", **sizes},
         num_specifiers=num_inputs - num_columns,
         targets=_old_targets(folder, len(weights["model.dense_block.l2.bias"])),
     )

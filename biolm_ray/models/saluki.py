@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from biolm_ray.config.schema import Section
 from biolm_ray.errors import ConfigError
+from biolm_ray.models.recurrence import full_precision, read_backwards, states_after_padding
 from biolm_ray.models.saluki_reference import ReferenceSaluki, shortest_block
 from biolm_ray.models.spec import ModelInputs, ModelSpec, Recipe
-from biolm_ray.models.strip import RowConvolution, Strip, lay_end_to_end
+from biolm_ray.models.strip import Strip, convolve_rows, lay_end_to_end
 
 WIDEST_ONE_HOT = 32
 
@@ -26,11 +27,15 @@ class SalukiOptions(Section):
     """Saluki's size. The reference variant also drops out in the tower.
 
     Attributes:
+        padding: Where the recurrence starts: "none", at the end of the sequence; "blocksize", at
+            the end of a block that is filled up with zero rows. Unset, none for the default
+            variant and blocksize for the reference.
         shift: Most tokens by which training shifts a sequence against the grid of the pooling
             layers (default variant only); unset, by up to one less than 2**num_layers.
     """
 
     variant: Literal["default", "reference"] = "default"
+    padding: Literal["none", "blocksize"] | None = None
     channels: PositiveInt = 64
     num_layers: PositiveInt = 6
     kernel: PositiveInt = 5
@@ -43,6 +48,11 @@ class SalukiOptions(Section):
         if kernel % 2 == 0:
             raise ValueError("kernel must be odd")
         return kernel
+
+    @property
+    def reads_padding(self) -> bool:
+        """Whether the recurrence runs over the padding of the block first."""
+        return self.padding == "blocksize" or (self.padding is None and self.variant == "reference")
 
 
 def one_hot_columns(inputs: ModelInputs) -> Int[Tensor, " vocabulary"]:
@@ -115,7 +125,7 @@ class TowerBlock(Taps):
     def forward(
         self, rows: Float[Tensor, "rows channels"], inside: Bool[Tensor, " half"]
     ) -> Float[Tensor, "half channels"]:
-        normed = self.norm(RowConvolution.apply(rows, self.weight, self.bias))
+        normed = self.norm(convolve_rows(rows, self.weight, self.bias))
         image = normed[None, None].permute(0, 3, 1, 2)
         pooled = F.max_pool2d(image, (1, 2)).permute(0, 2, 3, 1)[0, 0]
         return F.relu(pooled) * inside[:, None]
@@ -134,6 +144,7 @@ class Saluki(nn.Module):
         self.register_buffer("columns", columns, persistent=False)
         self.stride = 2**options.num_layers
         self.shift = self.stride - 1 if options.shift is None else options.shift
+        self.block_rows = -(-inputs.block_size // self.stride) if options.reads_padding else None
         reach = kernel // 2 * self.stride // 2
         self.gap = -(-reach // self.stride) * self.stride
         self.entry = EntryBlock(self.num_columns, inputs.num_specifiers, channels, kernel)
@@ -167,7 +178,9 @@ class Saluki(nn.Module):
         for block in self.tower:
             inside = inside.view(-1, 2).any(dim=1)
             rows = block(rows, inside)
-        return self.head(self._last_states(rows, strip.starts // self.stride, shifts + lengths))
+        last = (shifts + lengths - 1) // self.stride
+        with full_precision(rows.device):
+            return self.head(self._last_states(rows, strip.starts // self.stride, last))
 
     def _draw_shifts(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """In training, move each sequence at random against the grid of the pooling layers."""
@@ -179,14 +192,14 @@ class Saluki(nn.Module):
         self,
         rows: Float[Tensor, "rows channels"],
         starts: Int[Tensor, " batch"],
-        lengths: Int[Tensor, " batch"],
+        last: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch channels"]:
-        """Run the GRU from the last row of each sequence to its first."""
-        last = (lengths - 1) // self.stride
-        steps = torch.arange(int(last.max()) + 1, device=rows.device)
-        chosen = starts[:, None] + (last[:, None] - steps).clamp(min=0)
-        states, _ = self.gru(rows[chosen])
-        return states[torch.arange(len(last), device=rows.device), last]
+        """Run the GRU from the last row of each sequence, or of its block, to the first."""
+        initial = None
+        if self.block_rows is not None:
+            padding = (self.block_rows - 1 - last).clamp(min=0)
+            initial = states_after_padding(self.gru, rows.new_zeros(rows.shape[1]), padding)
+        return read_backwards(self.gru, rows, starts, last, initial)
 
 
 def _build(options: SalukiOptions, inputs: ModelInputs) -> nn.Module:
@@ -204,6 +217,7 @@ def _build(options: SalukiOptions, inputs: ModelInputs) -> nn.Module:
         num_layers=options.num_layers,
         kernel=options.kernel,
         dropout=options.dropout,
+        reads_padding=options.reads_padding,
     )
 
 

@@ -5,15 +5,23 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from biolm_ray.models.recurrence import full_precision, read_backwards, states_after_padding
 from biolm_ray.models.spec import ModelInputs
 
 
-def shortest_block(num_layers: int, kernel: int) -> int:
-    """Count the rows that valid convolutions and pooling need to leave one row."""
-    rows = 1
+def shortest_block(num_layers: int, kernel: int, rows: int = 1) -> int:
+    """Count the rows that valid convolutions and pooling need to leave so many rows."""
     for _ in range(num_layers):
         rows = 2 * rows + kernel - 1
     return rows + kernel - 1
+
+
+def count_reduced(rows: int, num_layers: int, kernel: int) -> int:
+    """Count the rows that valid convolutions and pooling leave of so many."""
+    rows -= kernel - 1
+    for _ in range(num_layers):
+        rows = (rows - kernel + 1) // 2
+    return rows
 
 
 def one_hot(
@@ -39,9 +47,15 @@ class _GruBlock(nn.Module):
         self.gru = nn.GRU(channels, channels, batch_first=True)
         self.batch_norm = nn.BatchNorm1d(channels)
 
-    def forward(self, rows: Float[Tensor, "batch length channels"]) -> Tensor:
-        states, _ = self.gru(rows.flip(1))
-        return F.relu(self.batch_norm(states[:, -1]))
+    def forward(
+        self,
+        rows: Float[Tensor, "batch length channels"],
+        last: Int[Tensor, " batch"],
+        initial: Float[Tensor, "batch channels"] | None,
+    ) -> Float[Tensor, "batch channels"]:
+        starts = torch.arange(len(rows), device=rows.device) * rows.shape[1]
+        states = read_backwards(self.gru, rows.flatten(0, 1), starts, last, initial)
+        return F.relu(self.batch_norm(states))
 
 
 class _DenseBlock(nn.Module):
@@ -73,12 +87,15 @@ class ReferenceSaluki(nn.Module):
         num_layers: int,
         kernel: int,
         dropout: float,
+        reads_padding: bool,
     ) -> None:
         super().__init__()
         self.register_buffer("columns", columns, persistent=False)
         self.num_columns = int(columns.max())
         self.block_size = inputs.block_size
         self.kernel = kernel
+        self.num_reduced = count_reduced(inputs.block_size, num_layers, kernel)
+        self.reads_padding = reads_padding
         num_inputs = self.num_columns + inputs.num_specifiers
         self.entry_block = _NormedConvolution(num_inputs, channels, kernel)
         self.mid_blocks = nn.ModuleList(
@@ -94,33 +111,54 @@ class ReferenceSaluki(nn.Module):
         lengths: Int[Tensor, " batch"],
         specifiers: Float[Tensor, "batch length channels"] | None = None,
     ) -> Float[Tensor, "batch outputs"]:
-        num_rows = self._rows_to_compute(token_ids.shape[1])
-        dtype = self.dense_block.l2.weight.dtype
+        last = ((lengths - 1) // 2 ** len(self.mid_blocks)).clamp(max=self.num_reduced - 1)
+        if self.reads_padding and self.training and self.dropout.p:
+            # Dropout makes the rows of the padding differ, so every sequence needs its own.
+            last, num_rows = torch.full_like(last, self.num_reduced - 1), self.block_size
+        else:
+            num_rows = self._rows_before(int(last.max()) + 1)
+        rows = self._tower(self._input_rows(token_ids, lengths, specifiers, num_rows))
+        initial = self._states_after_padding(last)
+        with full_precision(rows.device):
+            return self.dense_block(self.gru_block(rows, last, initial))
+
+    def _input_rows(
+        self,
+        token_ids: Int[Tensor, "batch length"],
+        lengths: Int[Tensor, " batch"],
+        specifiers: Float[Tensor, "batch length channels"] | None,
+        num_rows: int,
+    ) -> Float[Tensor, "batch columns rows"]:
+        """Write out the one-hot rows and the specifiers of sequences, zeros beyond their ends."""
         present = torch.arange(token_ids.shape[1], device=token_ids.device) < lengths[:, None]
         columns = self.columns[token_ids].masked_fill(~present, self.num_columns)
+        dtype = self.dense_block.l2.weight.dtype
         rows = one_hot(columns, self.num_columns, dtype)
         if specifiers is not None:
             rows = torch.cat([rows, specifiers.to(dtype) * present[..., None]], dim=2)
-        rows = F.pad(rows, (0, 0, 0, num_rows - rows.shape[1])).transpose(1, 2)
+        return F.pad(rows, (0, 0, 0, num_rows - rows.shape[1])).transpose(1, 2)
+
+    def _tower(
+        self, rows: Float[Tensor, "batch columns rows"]
+    ) -> Float[Tensor, "batch reduced channels"]:
         rows = F.relu(self.entry_block(rows))
         for block in self.mid_blocks:
             rows = F.relu(F.max_pool1d(self.dropout(block(rows)), 2))
-        rows = rows.transpose(1, 2)
-        missing = self._num_reduced(self.block_size) - rows.shape[1]
-        if missing:
-            rows = torch.cat([rows, rows[:, -1:].expand(-1, missing, -1)], dim=1)
-        return self.dense_block(self.gru_block(rows))
+        return rows.transpose(1, 2)
 
-    def _rows_to_compute(self, length: int) -> int:
-        """Leave out padding whose reduced rows are all alike; dropout makes them differ."""
-        if self.training:
-            return self.block_size
-        stride = 2 ** len(self.mid_blocks)
-        reach = stride + shortest_block(len(self.mid_blocks), self.kernel)
-        return min(self.block_size, -(-length // stride) * stride + reach)
+    def _states_after_padding(
+        self, last: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch channels"] | None:
+        """Run the GRU once over rows that see only padding, which are all alike."""
+        num_padded = self.num_reduced - 1 - last
+        if not self.reads_padding or not num_padded.any():
+            return None
+        nothing = self.dense_block.l2.weight.new_zeros(
+            1, self.entry_block.conv.in_channels, self._rows_before(1)
+        )
+        row = self._tower(nothing)[0, 0]
+        with full_precision(row.device):
+            return states_after_padding(self.gru_block.gru, row, num_padded)
 
-    def _num_reduced(self, num_rows: int) -> int:
-        rows = num_rows - self.kernel + 1
-        for _ in self.mid_blocks:
-            rows = (rows - self.kernel + 1) // 2
-        return rows
+    def _rows_before(self, num_reduced: int) -> int:
+        return shortest_block(len(self.mid_blocks), self.kernel, num_reduced)

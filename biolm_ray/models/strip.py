@@ -62,8 +62,23 @@ def lay_end_to_end(
     return Strip(strip, strip_specifiers, inside, starts)
 
 
+def convolve_rows(
+    rows: Float[Tensor, "rows channels"],
+    weight: Float[Tensor, "taps channels outputs"],
+    bias: Float[Tensor, " outputs"],
+) -> Float[Tensor, "rows outputs"]:
+    """Convolve rows with zeros beyond both ends, in the type of autocast where that is on."""
+    device = rows.device.type
+    if not torch.is_autocast_enabled(device):
+        return RowConvolution.apply(rows, weight, bias)
+    # Sums in place must have the type of what they add, so nothing may be cast on the way.
+    dtype = torch.get_autocast_dtype(device)
+    with torch.autocast(device, enabled=False):
+        return RowConvolution.apply(rows.to(dtype), weight.to(dtype), bias.to(dtype))
+
+
 class RowConvolution(torch.autograd.Function):
-    """Same-padded convolution over rows, one matrix product per tap.
+    """Same-padded convolution over rows, one matrix product per tap; all of one type.
 
     On one CPU core the weight gradient of `conv2d` takes 5 times as long as these products.
     """

@@ -1,4 +1,4 @@
-"""The result for a sequence does not depend on what it is batched with."""
+"""The result for a sequence does not depend on what it is batched with, or by how many workers."""
 
 from pathlib import Path
 
@@ -7,11 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored import store
 
 from biolm_ray.config.schema import PreprocessingConfig
-from biolm_ray.models.batches import collate, frame
-from biolm_ray.models.registry import find_spec, read_options
+from biolm_ray.models.batches import RowBatches, collate, frame
+from biolm_ray.models.registry import find_spec, model_names, read_options
 from biolm_ray.models.spec import ModelInputs
+from biolm_ray.training.evaluate import model_outputs
 
 PLUGIN = str(Path(__file__).parents[2] / "examples/mean_pool_plugin.py")
 SPECIALS = {"[UNK]": 0, "[PAD]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "[BOS]": 5, "[EOS]": 6}
@@ -24,7 +26,17 @@ SIZES = {
 MODELS = {
     "saluki": ("saluki", {"channels": 8, "num_layers": 3}, 0),
     "saluki with specifiers": ("saluki", {"channels": 8, "num_layers": 3}, 2),
+    "saluki after padding": (
+        "saluki",
+        {"padding": "blocksize", "channels": 8, "num_layers": 3},
+        1,
+    ),
     "saluki reference": ("saluki", {"variant": "reference", "channels": 8, "num_layers": 2}, 1),
+    "saluki reference without padding": (
+        "saluki",
+        {"variant": "reference", "padding": "none", "channels": 8, "num_layers": 2},
+        0,
+    ),
     "xlnet": ("xlnet", {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32}, 0),
     "bert": ("huggingface", {"architecture": "bert", "config": SIZES}, 0),
     "esm": ("huggingface", {"architecture": "esm", "config": SIZES}, 0),
@@ -70,6 +82,10 @@ def _outputs(module, framing, rows):
         return module(batch.token_ids, batch.lengths, batch.specifiers).numpy()
 
 
+def test_every_model_is_among_those_tested_here():
+    assert set(model_names()) <= {model for model, _, _ in MODELS.values()}
+
+
 @pytest.mark.parametrize("name", list(MODELS))
 @settings(max_examples=12, deadline=None)
 @given(lengths=st.lists(st.integers(1, 46), min_size=1, max_size=6), seed=st.integers(0, 2**32 - 1))
@@ -109,3 +125,23 @@ def test_different_sequences_give_different_results(built, name):
     rng = np.random.default_rng(0)
     outputs = _outputs(module, framing, [_row(30, num_specifiers, rng) for _ in range(4)])
     assert outputs.std(axis=0).min() > 1e-4
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_neither_the_size_of_batches_nor_the_number_of_workers_counts(built, name, tmp_path):
+    module, framing, num_specifiers = built[name]
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 60, 30)
+    token_ids = rng.integers(7, 12, lengths.sum()).astype(np.uint8)
+    specifiers = rng.normal(size=(lengths.sum(), num_specifiers)).astype(np.float32)
+    prepared = store(tmp_path / "rows", [17, 13], token_ids, lengths, None, specifiers)
+    batches, rows = RowBatches(prepared, framing), np.arange(30)
+    alone = model_outputs(module, batches, rows, num_outputs=2, batch_tokens=1)
+    for batch_tokens, num_workers in ((100, 1), (400, 3), (10_000, 1), (10_000, 2)):
+        found = np.empty_like(alone)
+        for rank in range(num_workers):
+            share = slice(rank, None, num_workers)
+            found[share] = model_outputs(
+                module, batches, rows[share], num_outputs=2, batch_tokens=batch_tokens
+            )
+        np.testing.assert_allclose(found, alone, rtol=0, atol=1e-5)

@@ -30,8 +30,11 @@ def _batch(lengths, inputs):
     return token_ids, torch.tensor(lengths), specifiers if inputs.num_specifiers else None
 
 
-def _plain_saluki(module, token_ids, specifiers):
-    """The definition for one sequence, written with the library's layers and no strip."""
+def _plain_saluki(module, token_ids, specifiers, num_padded=0):
+    """The definition for one sequence, written with the library's layers and no strip.
+
+    So many zero rows follow the sequence where the recurrence reads padding.
+    """
     stored = module.state_dict()
     width = module.num_columns
     rows = torch.eye(width + 1, width, dtype=torch.float64)[module.columns[token_ids]]
@@ -50,8 +53,37 @@ def _plain_saluki(module, token_ids, specifiers):
         padded = F.pad(rows, (0, 0, 0, len(rows) % 2))
         normed = convolved(padded, f"tower.{layer}")
         rows = F.relu(F.max_pool1d(normed.T[None], 2)[0].T)
-    states, _ = module.gru(rows.flip(0)[None])
+    states, _ = module.gru(F.pad(rows, (0, 0, 0, num_padded)).flip(0)[None])
     return module.head(states[:, -1])[0]
+
+
+def _plain_reference(module, token_ids, lengths, specifiers):
+    """The reference as it is defined: every row of the whole block, for every sequence."""
+    width, block = module.num_columns, module.block_size
+    dtype = module.dense_block.l2.weight.dtype
+    rows = torch.eye(width + 1, width, dtype=dtype)[module.columns[token_ids]]
+    if specifiers is not None:
+        rows = torch.cat([rows, specifiers.to(dtype)], dim=2)
+    present = torch.arange(rows.shape[1]) < lengths[:, None]
+    rows = F.pad(rows * present[..., None], (0, 0, 0, block - rows.shape[1])).transpose(1, 2)
+    rows = F.relu(module.entry_block(rows))
+    for layer in module.mid_blocks:
+        rows = F.relu(F.max_pool1d(module.dropout(layer(rows)), 2))
+    rows = rows.transpose(1, 2)
+    if module.reads_padding:
+        states = module.gru_block.gru(rows.flip(1))[0][:, -1]
+    else:
+        last = ((lengths - 1) // 2 ** len(module.mid_blocks)).clamp(max=rows.shape[1] - 1)
+        own = [row[: end + 1].flip(0)[None] for row, end in zip(rows, last.tolist(), strict=True)]
+        states = torch.cat([module.gru_block.gru(row)[0][:, -1] for row in own])
+    return module.dense_block(F.relu(module.gru_block.batch_norm(states)))
+
+
+def _reference(block_size=600, **options):
+    torch.manual_seed(0)
+    inputs = _inputs(block_size=block_size, num_specifiers=1, num_outputs=2)
+    sizes = {"variant": "reference", "channels": 6, "num_layers": 4}
+    return SPEC.build(SalukiOptions(**sizes, **options), inputs), inputs
 
 
 def test_special_tokens_have_no_one_hot_column():
@@ -77,20 +109,24 @@ def test_sequences_lie_end_to_end_with_gaps_between():
     assert strip.starts.tolist() == [0, 8]
 
 
+@pytest.mark.parametrize("padding", ["none", "blocksize"])
 @pytest.mark.parametrize("vocabulary_size", [11, 60])
 @pytest.mark.parametrize("num_specifiers", [0, 2])
 def test_the_strip_gives_what_each_sequence_gives_alone_by_definition(
-    vocabulary_size, num_specifiers
+    vocabulary_size, num_specifiers, padding
 ):
     torch.manual_seed(0)
-    inputs = _inputs(vocabulary_size, num_specifiers, num_outputs=2)
-    module = Saluki(SalukiOptions(channels=6, num_layers=3), inputs).double().eval()
+    inputs = _inputs(vocabulary_size, num_specifiers, num_outputs=2, block_size=67)
+    options = SalukiOptions(channels=6, num_layers=3, padding=padding)
+    module = Saluki(options, inputs).double().eval()
     lengths = [1, 2, 7, 8, 9, 40, 63, 64, 65]
     token_ids, sizes, specifiers = _batch(lengths, inputs)
     outputs = module(token_ids, sizes, specifiers)
     for row, length in enumerate(lengths):
         own = None if specifiers is None else specifiers[row, :length]
-        expected = _plain_saluki(module, token_ids[row, :length], own)
+        # 9 reduced rows of 8 tokens hold the block, the last one only in part.
+        num_padded = 9 - (length + 7) // 8 if padding == "blocksize" else 0
+        expected = _plain_saluki(module, token_ids[row, :length], own, num_padded)
         torch.testing.assert_close(outputs[row], expected, rtol=0, atol=1e-12)
 
 
@@ -107,11 +143,13 @@ def test_neighbours_never_meet_whatever_the_kernel(kernel):
         torch.testing.assert_close(together[row], alone[0], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("padding", ["none", "blocksize"])
 @pytest.mark.parametrize("variant", ["default", "reference"])
-def test_every_parameter_gets_a_gradient(variant):
+def test_every_parameter_gets_a_gradient(variant, padding):
     torch.manual_seed(0)
     inputs = _inputs(num_specifiers=1, block_size=40)
-    module = SPEC.build(SalukiOptions(variant=variant, channels=8, num_layers=2), inputs)
+    options = SalukiOptions(variant=variant, padding=padding, channels=8, num_layers=2)
+    module = SPEC.build(options, inputs)
     module(*_batch([30, 17, 5], inputs)).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
 
@@ -166,17 +204,112 @@ def test_the_reference_refuses_blocks_shorter_than_its_convolutions():
         SPEC.build(options, _inputs(block_size=319))
 
 
-@pytest.mark.parametrize("block_size", [320, 384, 777])
-@pytest.mark.parametrize("length", [1, 64, 65, 320])
-def test_the_reference_leaves_out_padding_without_changing_the_result(block_size, length):
-    torch.manual_seed(0)
-    inputs = _inputs(block_size=block_size)
-    module = SPEC.build(SalukiOptions(variant="reference", channels=4), inputs).double().eval()
-    token_ids, lengths, _ = _batch([length], inputs)
-    whole = F.pad(token_ids, (0, block_size - length), value=1)
+@pytest.mark.parametrize("variant", ["default", "reference"])
+def test_padding_is_read_by_the_reference_and_by_no_other_unless_told(variant):
+    found = [
+        SalukiOptions(variant=variant, padding=padding).reads_padding
+        for padding in (None, "none", "blocksize")
+    ]
+    assert found == [variant == "reference", False, True]
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("padding", ["none", "blocksize"])
+@pytest.mark.parametrize("block_size", [92, 96, 333])
+def test_the_reference_gives_what_the_whole_block_gives(block_size, padding, dtype, close):
+    module, inputs = _reference(block_size, padding=padding)
+    module = module.to(dtype).eval()
+    draw = torch.Generator().manual_seed(block_size)
+    for num_rows in (1, 2, 7, 7):
+        lengths = torch.randint(1, block_size + 1, (num_rows,), generator=draw).tolist()
+        batch = _batch(lengths, inputs)
+        torch.testing.assert_close(
+            module(*batch), _plain_reference(module, *batch), rtol=0, atol=close
+        )
+
+
+def test_the_reference_takes_a_batch_that_is_filled_up_to_the_block():
+    module, inputs = _reference()
+    token_ids, lengths, _ = _batch([40], inputs)
+    whole = F.pad(token_ids, (0, 560), value=1)
+    specifiers = torch.randn(1, 600, 1)
     torch.testing.assert_close(
-        module(token_ids, lengths), module(whole, lengths), rtol=0, atol=1e-13
+        module.eval()(whole, lengths, specifiers),
+        module(token_ids, lengths, specifiers[:, :40]),
+        rtol=0,
+        atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("padding", ["none", "blocksize"])
+def test_without_dropout_the_gradient_of_the_reference_is_that_of_the_whole_block(padding):
+    module, inputs = _reference(padding=padding, dropout=0.0)
+    batch = _batch([300, 17, 64, 5], inputs)
+    gradients = []
+    for forward in (module.double(), lambda *batch: _plain_reference(module, *batch)):
+        module.zero_grad()
+        forward(*batch).square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in module.parameters()])
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-11)
+
+
+def test_with_dropout_the_reference_trains_on_the_whole_block():
+    module, inputs = _reference()
+    batch = _batch([300, 17], inputs)
+    outputs = []
+    for forward in (module, lambda *batch: _plain_reference(module, *batch)):
+        torch.manual_seed(3)
+        outputs.append(forward(*batch))
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["default", "reference"])
+def test_padding_is_read_once_and_not_by_every_sequence(variant):
+    inputs = _inputs(block_size=600)
+    options = SalukiOptions(variant=variant, padding="blocksize", channels=4, num_layers=4)
+    module = SPEC.build(options, inputs).eval()
+    shapes = []
+    gru = next(part for part in module.modules() if isinstance(part, nn.GRU))
+    gru.register_forward_hook(lambda *call: shapes.append(tuple(call[1][0].shape[:2])))
+    module(*_batch([40, 90, 17], inputs))
+    # 16 tokens to a row: 3, 6 and 2 of the block's 38 rows; valid convolutions lose 5 of them.
+    assert shapes == [(1, {"default": 36, "reference": 31}[variant]), (3, 6)]
+
+
+def test_the_block_size_counts_only_where_padding_is_read():
+    for padding in ("none", "blocksize"):
+        outputs = []
+        for block_size in (400, 800):
+            torch.manual_seed(0)
+            inputs = _inputs(block_size=block_size)
+            module = SPEC.build(SalukiOptions(padding=padding, channels=8), inputs).eval()
+            outputs.append(module(*_batch([90, 30], inputs)))
+        assert torch.equal(*outputs) == (padding == "none")
+
+
+@pytest.mark.parametrize("padding", ["none", "blocksize"])
+@pytest.mark.parametrize("variant", ["default", "reference"])
+def test_a_step_in_half_precision_is_close_to_one_in_single(variant, padding):
+    inputs = _inputs(num_specifiers=1, block_size=600)
+    sizes = {"channels": 16, "num_layers": 2, "dropout": 0.0, "shift": 0}
+    options = SalukiOptions(variant=variant, padding=padding, **sizes)
+    torch.manual_seed(0)
+    module = SPEC.build(options, inputs)
+    batch = _batch([600, 90, 333, 17, 250, 480], inputs)
+    wanted = torch.linspace(-1, 1, 6)[:, None]
+    losses, gradients = [], []
+    for half in (False, True):
+        module.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            outputs = module(*batch)
+            loss = F.mse_loss(outputs.float(), wanted)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(torch.cat([p.grad.flatten() for p in module.parameters()]))
+    assert losses[1] == pytest.approx(losses[0], abs=0.05)
+    assert gradients[1].isfinite().all()
+    assert not torch.equal(*gradients)
+    assert F.cosine_similarity(*gradients, dim=0) > 0.95
 
 
 def test_recipes_differ_by_variant():
