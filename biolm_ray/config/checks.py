@@ -142,10 +142,20 @@ def _target_problems(config: Config) -> Iterator[Problem]:
     if training.weighted and is_classes:
         yield (
             ("training.weighted", "task"),
-            "weights of rows (weightedregression) are for regression; classes are always balanced",
+            "weights of rows (weightedregression) are for regression; classes have class_weights",
         )
     elif training.weighted and config.data.weight_column is None:
         yield ("training.weighted",), "weighted regression needs the column of weights (weightpos)"
+    if training.loss != "mse" and is_classes:
+        yield (
+            ("training.loss", "task"),
+            f"the loss {training.loss} is for regression; classes are learnt by cross entropy",
+        )
+    if training.class_weights == "none" and not is_classes:
+        yield (
+            ("training.class_weights", "task"),
+            "regression has no classes to weigh; leave class_weights out",
+        )
     foreign = ("pearson", "spearman") if is_classes else ("auroc", "f1")
     for name, metric in (
         ("training.stop_metric", training.stop_metric),

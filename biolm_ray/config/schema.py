@@ -143,9 +143,11 @@ class TrainingConfig(Section):
     gradient_clip: PositiveFloat | None = None
     schedule: Literal["constant", "linear", "cosine"] | None = None
     warmup_share: float | None = Field(default=None, ge=0, lt=1)
+    loss: Literal["mse", "huber", "mae"] = "mse"
     stop_metric: Literal["loss", "pearson", "spearman", "auroc", "f1"] | None = None
     scaling: Literal["none", "log", "minmax", "standard"] = "standard"
     weighted: bool = False
+    class_weights: Literal["balanced", "none"] = "balanced"
     feed: Literal["indexed", "streaming"] = "indexed"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
@@ -19,6 +18,7 @@ from biolm_ray.training.batching import Rows
 from biolm_ray.training.evaluate import model_outputs, to_predictions
 from biolm_ray.training.feeds import Feed, make_feed
 from biolm_ray.training.loop import LoopSettings, Objective
+from biolm_ray.training.losses import LossKind, class_losses, regression_losses
 from biolm_ray.training.metrics import classification_metrics, regression_metrics
 from biolm_ray.training.normalization import refit_batch_statistics
 from biolm_ray.training.workers import Workers
@@ -34,6 +34,7 @@ class FoldData:
         targets: Fitted on the training rows alone.
         encoded: Scaled labels (rows, 1) or class numbers (rows,).
         weights: What each row counts in the training loss.
+        loss_kind: The loss of regression.
     """
 
     def __init__(self, config: Config, fold: Fold, prepared: PreparedData, framing: Framing):
@@ -45,18 +46,21 @@ class FoldData:
         labels = np.asarray(prepared.labels, dtype=kind)
         self.targets = fit_targets(config.task, config.training.scaling, labels, fold.train)
         self.encoded = self._encode(labels)
-        if config.task == "classification":
-            self.weights = class_weights(self.encoded, fold.train)[self.encoded]
-        elif config.training.weighted:
-            assert prepared.weights is not None
-            self.weights = np.asarray(prepared.weights, dtype=np.float64)
-        else:
-            self.weights = np.ones(prepared.num_rows)
+        self.loss_kind: LossKind = config.training.loss
         self._training = config.training
+        self.weights = self._row_weights(prepared)
 
     def feed(self, workers: Workers) -> Feed:
         """How one of the workers gets at the rows."""
         return make_feed(self._training, self.batches, workers)
+
+    def _row_weights(self, prepared: PreparedData) -> Float[np.ndarray, " rows"]:
+        if self.targets.task == "classification" and self._training.class_weights == "balanced":
+            return class_weights(self.encoded, self.fold.train)[self.encoded]
+        if self._training.weighted:
+            assert prepared.weights is not None
+            return np.asarray(prepared.weights, dtype=np.float64)
+        return np.ones(prepared.num_rows)
 
     def _encode(self, labels: np.ndarray) -> np.ndarray:
         """Encode the labels of the fold's rows; rows of no set may hold what it cannot take."""
@@ -87,7 +91,7 @@ def make_objective(data: FoldData, settings: LoopSettings, workers: Workers) -> 
 def _supervised_loss(
     data: FoldData, device: torch.device | str
 ) -> Callable[[nn.Module, Loaded], Tensor]:
-    """Squared errors (regression) or cross entropies of some rows, weighted and summed."""
+    """The losses of some rows, weighted and summed."""
     weights = torch.as_tensor(data.weights, dtype=torch.float32)
     labels = torch.as_tensor(data.encoded)
 
@@ -97,9 +101,9 @@ def _supervised_loss(
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         wanted = labels[rows].to(device)
         if data.targets.task == "classification":
-            losses = functional.cross_entropy(outputs, wanted, reduction="none")
+            losses = class_losses(outputs, wanted)
         else:
-            losses = (outputs - wanted).square().mean(dim=1)
+            losses = regression_losses(data.loss_kind, outputs, wanted)
         return (losses * weights[rows].to(device)).sum()
 
     return loss
@@ -119,8 +123,8 @@ def evaluate(
 ) -> tuple[dict[str, float], Float[np.ndarray, "rows outputs"]]:
     """Give metrics and model outputs of some rows, the same on every worker.
 
-    The loss is in model units and unweighted; the other metrics are in original units. Rows that
-    are streamed should ascend.
+    The loss is the kind that is trained, in model units and unweighted; the other metrics are in
+    original units. Rows that are streamed should ascend.
     """
     num_outputs, feed = data.targets.num_outputs, data.feed(workers)
     share = feed.share(len(rows))
@@ -140,6 +144,7 @@ def evaluate(
         likelihood = predictions[np.arange(len(rows)), labels]
         loss = -float(np.log(np.clip(likelihood, 1e-12, None)).mean())
         return {"loss": loss, **classification_metrics(labels, predictions)}, outputs
-    loss = float(np.square(outputs - labels).mean())
+    losses = regression_losses(data.loss_kind, torch.from_numpy(outputs), torch.from_numpy(labels))
+    loss = float(losses.numpy().mean())
     original = data.targets.decode(labels)
     return {"loss": loss, **regression_metrics(original, predictions)}, outputs

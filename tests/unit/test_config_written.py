@@ -68,6 +68,7 @@ CHANGES = st.fixed_dictionaries(
         "model.options": st.dictionaries(st.text(letters, max_size=8), options, max_size=4),
         "training.learning_rate": shares,
         "training.weight_decay": shares,
+        "training.loss": st.sampled_from(["mse", "huber", "mae"]),
         "training.scaling": st.sampled_from(["none", "log", "minmax", "standard"]),
         "training.resume": st.sampled_from([True, False, "auto", 1, 7]),
         "resources.num_gpus": st.sampled_from([0, 1, 2, 4]),

@@ -1,0 +1,75 @@
+"""What of a fold the training sees: its loss, its weights, its validation."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from biolm_ray.config.schema import Column, Config, DataConfig, TrainingConfig
+from biolm_ray.data.splits import Fold
+from biolm_ray.models.batches import Framing
+from biolm_ray.tokenization.tokenizer import Encoded
+from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
+from biolm_ray.training.loop import Loaded
+from biolm_ray.training.workers import Workers
+
+
+class Constant(nn.Module):
+    """Gives every row the same outputs."""
+
+    def __init__(self, *outputs: float) -> None:
+        super().__init__()
+        self.outputs = torch.tensor(outputs)
+
+    def forward(self, token_ids, lengths, specifiers=None):
+        return self.outputs.expand(len(token_ids), -1)
+
+
+def fold_data(labels: Any, task: str, weights: Any = None, **training: Any) -> FoldData:
+    """Rows of one token each, all of them for training."""
+    prepared: Any = SimpleNamespace(
+        num_rows=len(labels),
+        labels=labels,
+        weights=weights,
+        num_specifiers=0,
+        lengths=np.ones(len(labels), np.int64),
+        encoded=lambda row: Encoded(np.array([7], np.uint8)),
+    )
+    rows = np.arange(len(labels))
+    fold = Fold(index=0, name="", train=rows, validation=rows[:0], test=rows[:0])
+    columns = DataConfig(path="rows.tsv", sequence_column=Column(index=1))
+    settings = TrainingConfig(**{"scaling": "none", **training})
+    config = Config(mode="fine-tune", task=task, output_path="o", data=columns, training=settings)
+    return FoldData(config, fold, prepared, Framing(pad_id=1, block_size=4))
+
+
+def training_loss(data: FoldData, module: nn.Module, rows: np.ndarray) -> float:
+    objective = make_objective(data, settings=None, workers=Workers())
+    loss = objective.loss(module, Loaded(rows, data.batches.load(rows)))
+    return float(loss / data.weights[rows].sum())
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("mse", 10 / 3), ("mae", 4 / 3), ("huber", 1.0)])
+def test_training_and_validation_look_at_the_loss_that_is_asked_for(kind, expected):
+    data = fold_data(np.array([0.0, 1.0, -3.0]), "regression", loss=kind)
+    rows, module = np.arange(3), Constant(0.0)
+    assert training_loss(data, module, rows) == pytest.approx(expected)
+    assert evaluate(module, data, rows, Workers())[0]["loss"] == pytest.approx(expected)
+
+
+def test_weights_count_in_training_and_not_in_validation():
+    labels, weights = np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.25, 0.75])
+    data = fold_data(labels, "regression", weights, weighted=True, loss="mae")
+    rows, module = np.arange(3), Constant(0.0)
+    assert training_loss(data, module, rows) == pytest.approx((0.25 + 1.5) / 2)
+    assert evaluate(module, data, rows, Workers())[0]["loss"] == pytest.approx(1.0)
+
+
+def test_classes_are_balanced_unless_that_is_switched_off():
+    labels = ["a", "a", "a", "b"]
+    assert fold_data(labels, "classification").weights.tolist() == [2 / 3] * 3 + [2.0]
+    plain = fold_data(labels, "classification", class_weights="none")
+    assert plain.weights.tolist() == [1.0] * 4
