@@ -147,6 +147,9 @@ class TrainingConfig(Section):
     scaling: Literal["none", "log", "minmax", "standard"] = "standard"
     weighted: bool = False
     feed: Literal["indexed", "streaming"] = "indexed"
+    freeze: Literal["none", "encoder", "gradual"] = "none"
+    lora_rank: PositiveInt | None = None
+    lora_alpha: PositiveInt | None = None
     resume: bool | PositiveInt | Literal["auto"] = False
     seed: NonNegativeInt = 0
 

@@ -84,10 +84,12 @@ class Objective:
     Attributes:
         loss: Weighted sum of the losses of some rows; gets the module and the rows.
         validate: Metrics of the module, the same on every worker; empty without validation rows.
+        prepare: Called before each epoch with the module and the epoch's number, from 0.
     """
 
     loss: Callable[[nn.Module, Loaded], Tensor]
     validate: Callable[[nn.Module], dict[str, float]]
+    prepare: Callable[[nn.Module, int], None] = lambda module, epoch: None
 
 
 def loop_settings(
@@ -120,11 +122,14 @@ def loop_settings(
 
 
 def make_optimizer(module: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
-    """AdamW with weight decay on matrices only, not on biases and normalization weights."""
-    trained = [p for p in module.parameters() if p.requires_grad]
+    """AdamW with weight decay on matrices only, not on biases and normalization weights.
+
+    It holds all parameters; those without a gradient in a step stay as they are.
+    """
+    held = list(module.parameters())
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in held if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in held if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
 
@@ -177,6 +182,7 @@ def _train_epoch(
     report: Report,
 ) -> float:
     torch.manual_seed(derive_seed(settings.seed, "dropout", settings.fold, epoch, workers.rank))
+    objective.prepare(module, epoch)
     module.train()
     total, weight, reported = 0.0, 0.0, time.monotonic()
     num_steps = epochs.num_steps
