@@ -66,6 +66,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
     if config.mode in TRAINING_MODES:
         yield from _split_problems(config)
         yield from _target_problems(config)
+        yield from _adaptation_problems(config)
     edit, replacements = config.interpret.edit, config.interpret.replacements
     if config.mode == "interpret" and edit == "replace" and not replacements:
         yield (
@@ -135,6 +136,17 @@ def _named_split_problems(config: Config) -> Iterator[Problem]:
         shared = sorted(set(ours) & set(theirs))
         if shared:
             yield names, f"split '{shared[0]}' both validates and tests in the same fold"
+
+
+def _adaptation_problems(config: Config) -> Iterator[Problem]:
+    training = config.training
+    if training.lora_rank is not None and training.freeze != "none":
+        yield (
+            ("training.lora_rank", "training.freeze"),
+            "adapters stand beside an encoder that is frozen as a whole; leave freeze out",
+        )
+    if training.lora_alpha is not None and training.lora_rank is None:
+        yield ("training.lora_alpha",), "the strength of adapters needs their lora_rank, such as 8"
 
 
 def _target_problems(config: Config) -> Iterator[Problem]:

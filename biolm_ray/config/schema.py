@@ -152,6 +152,9 @@ class TrainingConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     checkpoint_minutes: PositiveFloat = 10
+    freeze: Literal["none", "encoder", "gradual"] = "none"
+    lora_rank: PositiveInt | None = None
+    lora_alpha: PositiveInt | None = None
     resume: bool | PositiveInt | Literal["auto"] = False
     seed: NonNegativeInt = 0
 

@@ -20,6 +20,7 @@ from biolm_ray.preparation.scanning import Progress
 from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
+from biolm_ray.training.adaptation import check_adaptation
 from biolm_ray.training.loop import loop_settings
 
 log = logging.getLogger("biolm_ray")
@@ -31,8 +32,8 @@ def choose_model(config: Config, weights: Path | None) -> Config:
     A plain Hugging Face checkpoint becomes an option of the model that reads such.
 
     Raises:
-        ConfigError: No such model or option, the block size is too short for it, or the workers
-            do not divide the micro-batches of a step.
+        ConfigError: No such model or option, the block size is too short for it, its encoder
+            cannot be kept as it is, or the workers do not divide the micro-batches of a step.
     """
     _check_accumulation(config)
     model = config.model
@@ -62,6 +63,8 @@ def choose_model(config: Config, weights: Path | None) -> Config:
             f"blocksize {block_size} is too short for model {spec.name}; "
             f"it needs at least {spec.min_length(options)}"
         )
+    if config.mode != "pre-train":
+        check_adaptation(config.training, spec, options, has_weights=weights is not None)
     return config.model_copy(update={"model": model.model_copy(update={"name": spec.name})})
 
 

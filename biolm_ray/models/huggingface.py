@@ -19,6 +19,7 @@ from biolm_ray.models.wrapping import (
     refuse_specifiers,
     special_mask,
     take_wrapped,
+    transformer_groups,
 )
 
 NAMES_OF_IDS = {
@@ -270,4 +271,7 @@ SPEC = ModelSpec(
     load_pretrained=take_wrapped,
     saved_options=_saved_options,
     tokenizer_folder=_tokenizer_folder,
+    encoder_groups=transformer_groups,
+    takes_adapters=True,
+    starts_trained=lambda options: options.uses_checkpoint_tokenizer,
 )

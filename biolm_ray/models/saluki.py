@@ -227,6 +227,16 @@ def _min_length(options: SalukiOptions) -> int:
     return shortest_block(options.num_layers, options.kernel)
 
 
+def _encoder_groups(module: nn.Module) -> list[list[nn.Parameter]]:
+    """The entry, each block of the tower, the GRU."""
+    if isinstance(module, ReferenceSaluki):
+        parts = [module.entry_block, *module.mid_blocks, module.gru_block]
+    else:
+        assert isinstance(module, Saluki)
+        parts = [module.entry, *module.tower, module.gru]
+    return [list(part.parameters()) for part in parts]
+
+
 def _recipe(options: SalukiOptions) -> Recipe:
     if options.variant == "reference":
         return Recipe(learning_rate=1e-3, weight_decay=1e-3, gradient_clip=0.4)
@@ -252,4 +262,5 @@ SPEC = ModelSpec(
     recipe=_recipe,
     length_buckets=False,
     min_length=_min_length,
+    encoder_groups=_encoder_groups,
 )

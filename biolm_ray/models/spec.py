@@ -117,6 +117,11 @@ class ModelSpec:
             without any other file.
         tokenizer_folder: Folder or hub id of a tokenizer that belongs to a checkpoint, or None
             when the experiment's own tokenizer is used.
+        encoder_groups: Lists the parameters of the encoder in groups, from the input to the
+            output, so that parts of it can be kept as they are; what is in no group is the head.
+            None when a model can only be trained as a whole.
+        takes_adapters: Whether the encoder has `nn.Linear` layers for low-rank adapters.
+        starts_trained: Whether `build` fills the encoder with trained weights, for given options.
     """
 
     name: str
@@ -137,3 +142,6 @@ class ModelSpec:
         options.model_dump(mode="json")
     )
     tokenizer_folder: Callable[[Any], str | None] = lambda options: None
+    encoder_groups: Callable[[nn.Module], list[list[nn.Parameter]]] | None = None
+    takes_adapters: bool = False
+    starts_trained: Callable[[Any], bool] = lambda options: False

@@ -51,6 +51,34 @@ def take_wrapped(module: nn.Module, weights: dict[str, Tensor]) -> list[str]:
     return take_encoder(module.network, base, weights)
 
 
+def transformer_groups(module: nn.Module) -> list[list[nn.Parameter]]:
+    """Group the encoder of a wrapped network: its embeddings, then each of its layers.
+
+    What stands between the layers or after them, such as a last normalization, goes with the
+    layer before it. A pooler counts to the head: pre-training on tokens leaves it fresh.
+    """
+    assert isinstance(module, WrappedNetwork)
+    network: Any = module.network
+    encoder: nn.Module = network.base_model
+    layer_names = _layer_names(encoder)
+    groups: dict[str, list[nn.Parameter]] = {"": []}
+    for name, parameter in encoder.named_parameters():
+        if name.startswith("pooler."):
+            continue
+        layer = next((found for found in layer_names if name.startswith(f"{found}.")), None)
+        groups.setdefault(layer or next(reversed(groups)), []).append(parameter)
+    return [group for group in groups.values() if group]
+
+
+def _layer_names(encoder: nn.Module) -> list[str]:
+    """Name the members of the outermost lists of modules, such as "encoder.layer.0"."""
+    names: list[str] = []
+    for name, part in encoder.named_modules():
+        if isinstance(part, nn.ModuleList) and not name.startswith(tuple(f"{n}." for n in names)):
+            names += [f"{name}.{index}" for index in range(len(part))]
+    return names
+
+
 def refuse_specifiers(name: str, inputs: ModelInputs) -> None:
     """Stop where tokens carry numbers that a model has no input for.
 

@@ -15,6 +15,7 @@ from biolm_ray.models.wrapping import (
     refuse_specifiers,
     special_mask,
     take_wrapped,
+    transformer_groups,
 )
 
 
@@ -108,4 +109,6 @@ SPEC = ModelSpec(
     length_multiple=8,
     pretraining=Pretraining(build=_build_language_model, loss=_language_model_loss),
     load_pretrained=take_wrapped,
+    encoder_groups=transformer_groups,
+    takes_adapters=True,
 )

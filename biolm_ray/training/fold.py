@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from biolm_ray.models.saved import ModelCard, load_weights
 from biolm_ray.models.spec import ModelInputs, ModelSpec
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
+from biolm_ray.training.adaptation import adapt, check_adaptation
 from biolm_ray.training.checkpoint import Progress
 from biolm_ray.training.evaluate import Outputs
 from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
@@ -75,14 +76,18 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
     started = time.monotonic()
     fold, config = job.fold, job.config
     spec, options = find_model(config)
+    check_adaptation(config.training, spec, options, has_weights=job.weights is not None)
     tokenizer = Tokenizer.load(job.tokenizer)
     prepared = PreparedData.open(job.prepared)
     inputs = model_inputs(config, tokenizer, prepared.num_specifiers)
     data = FoldData(config, fold, prepared, frame(spec, inputs, config.preprocessing))
     inputs = inputs.model_copy(update={"num_outputs": data.targets.num_outputs})
     settings = fold_settings(config, spec, options, fold.index)
-    module = build_model(spec, options, inputs, settings, job.weights).to(workers.device)
+    module = build_model(spec, options, inputs, settings, job.weights)
+    seed = derive_seed(settings.seed, "adapters", settings.fold)
+    adaptation = adapt(module, spec, config.training, seed)
     check_batch_size(module, settings.batch_size)
+    module.to(workers.device)
     progress = fit(
         module,
         data.feed(workers).epochs(
@@ -91,13 +96,14 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
             settings,
             by_length=spec.length_buckets,
         ),
-        make_objective(data, settings, workers),
+        replace(make_objective(data, settings, workers), prepare=adaptation.prepare),
         settings,
         workers,
         folder=job.folder,
         board=job.board,
         report=report,
     )
+    adaptation.finish()
     metrics, test_outputs = _final_metrics(module, data, progress, workers)
     metrics["train_runtime"] = time.monotonic() - started
     if workers.is_first:

@@ -92,11 +92,13 @@ class Objective:
         loss: Of some rows.
         validate: Metrics of the module, the same on every worker; empty without validation rows.
         num_judged: Rows that all workers together validate with.
+        prepare: Called before each epoch with the module and the epoch's number, from 0.
     """
 
     loss: Loss
     validate: Callable[[nn.Module], dict[str, float]]
     num_judged: int = 0
+    prepare: Callable[[nn.Module, int], None] = lambda module, epoch: None
 
 
 def loop_settings(
@@ -132,13 +134,16 @@ def loop_settings(
 
 
 def make_optimizer(module: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
-    """AdamW with weight decay on matrices only, not on biases and normalization weights."""
-    trained = [p for p in module.parameters() if p.requires_grad]
+    """AdamW with weight decay on matrices only, not on biases and normalization weights.
+
+    It holds all parameters; those without a gradient in a step stay as they are.
+    """
+    held = list(module.parameters())
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in held if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in held if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    on_gpu = any(parameter.is_cuda for parameter in trained)
+    on_gpu = any(parameter.is_cuda for parameter in held)
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, betas=settings.betas, fused=on_gpu or None
     )
@@ -231,6 +236,7 @@ class _Training:
 
     def _estimate(self) -> Event:
         epochs, num_judged = self.epochs, self.objective.num_judged
+        self.objective.prepare(self.module, 0)
         return estimate(
             self.accumulator, epochs.samples(), epochs.num_rows, num_judged, self.workers
         )
@@ -242,6 +248,7 @@ class _Training:
 
     def _train_epoch(self) -> None:
         progress = self.progress
+        self.objective.prepare(self.module, progress.epochs)
         self.module.train()
         for step in self.epochs.steps(progress.epochs, progress.steps):
             started = time.monotonic()

@@ -245,6 +245,8 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"training.loss": "mae", "task": "classification"}, "the loss mae is for regression"),
     ({"training.class_weights": "none"}, "regression has no classes to weigh"),
     ({"training.stop_metric": "auroc"}, "auroc is no metric of regression"),
+    ({"training.lora_rank": 4, "training.freeze": "gradual"}, "leave freeze out"),
+    ({"training.lora_alpha": 4}, "the strength of adapters needs their lora_rank"),
     ({"training.stop_metric": "f1"}, "f1 is no metric of regression"),
     ({"training.stop_metric": "pearson", "task": "classification"}, "no metric of classification"),
     ({"training.stop_metric": "spearman", "task": "classification"}, "no metric of classification"),
