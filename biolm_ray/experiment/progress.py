@@ -12,17 +12,39 @@ BAR_WIDTH = 24
 Events = dict[str, dict[str, float]]
 
 
+@dataclass(frozen=True)
+class Start:
+    """That a model has found its place in the cluster.
+
+    Attributes:
+        attempt: Which attempt it is, counted from 1.
+        nodes: Hexadecimal ids of the nodes of its workers.
+    """
+
+    attempt: int
+    nodes: frozenset[str]
+
+
 class Board:
     """The newest report of every model; runs as a Ray actor that takes no CPU."""
 
     def __init__(self) -> None:
         self._events: Events = {}
+        self._starts: dict[str, Start] = {}
+
+    def start(self, name: str, attempt: int, node: str) -> None:
+        """Take in that a worker of a model runs on a node."""
+        before = self._starts.get(name, Start(attempt, frozenset()))
+        if attempt > before.attempt:
+            before = Start(attempt, frozenset())
+        if attempt == before.attempt:
+            self._starts[name] = Start(attempt, before.nodes | {node})
 
     def report(self, name: str, event: dict[str, float]) -> None:
         self._events[name] = {**self._events.get(name, {}), **event}
 
-    def events(self) -> Events:
-        return self._events
+    def news(self) -> tuple[Events, dict[str, Start]]:
+        return self._events, self._starts
 
 
 def describe(
@@ -166,6 +188,10 @@ class Display:
             self._redraw(list(lines.values()))
         else:
             self._append(lines, events)
+
+    def interrupt(self) -> None:
+        """Leave what is drawn as it is; something else is about to be written below."""
+        self._drawn = 0
 
     def _seconds_left(self, name: str, epoch: float) -> float | None:
         now = self.clock()

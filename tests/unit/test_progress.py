@@ -20,7 +20,7 @@ def test_a_board_keeps_the_newest_value_of_everything():
     board = Board()
     board.report("fold 0", {"progress": 0.5, "train_loss": 2.0})
     board.report("fold 0", {"progress": 1.0, "eval_loss": 1.0})
-    assert board.events() == {"fold 0": {"progress": 1.0, "train_loss": 2.0, "eval_loss": 1.0}}
+    assert board.news()[0] == {"fold 0": {"progress": 1.0, "train_loss": 2.0, "eval_loss": 1.0}}
 
 
 def test_a_line_names_epoch_losses_and_time_left():
