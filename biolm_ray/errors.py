@@ -44,6 +44,15 @@ def root_cause(error: BaseException) -> Exception:
         if isinstance(seen, BiolmError) and wrapped is None:
             break
         failures = getattr(seen, "worker_failures", None)
-        seen = next(iter(failures.values())) if failures else wrapped or seen.__cause__
+        if failures:
+            seen = _most_telling(list(failures.values()))
+        else:
+            seen = wrapped or getattr(seen, "controller_failure", None) or seen.__cause__
     assert isinstance(found, Exception)
     return found
+
+
+def _most_telling(failures: list[BaseException]) -> BaseException:
+    """Choose what a user can mend before what the other workers say of the lost connection."""
+    causes = [root_cause(failure) for failure in failures]
+    return next((cause for cause in causes if isinstance(cause, BiolmError)), causes[0])

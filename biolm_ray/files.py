@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from biolm_ray.errors import ResourceError
+from biolm_ray.errors import BiolmError, ResourceError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -33,31 +33,38 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def told_when_full(path: Path) -> Iterator[None]:
-    """Turn whatever a full disk makes of writing a file into an error that says so.
+    """Turn whatever a full disk makes of writing files into an error that says so.
 
     Raises:
-        ResourceError: The disk is full.
+        ResourceError: No space is left, or a quota or the limit on the size of files is reached.
     """
     try:
         yield
+    except BiolmError:
+        raise
     except Exception as error:
-        if not _comes_of_a_full_disk(error):
+        cause = full_disk_error(error)
+        if cause is None:
             raise
         raise ResourceError(
-            f"{path}: cannot be written, the disk is full; make room and run the same command "
-            "again (--resume keeps what a training has finished)"
+            f"{path} cannot be written: no space is left ({cause}); what was written before is "
+            "kept. Make room and run the same command again (with --resume, if it trains)"
         ) from error
 
 
-def _comes_of_a_full_disk(error: BaseException | None) -> bool:
-    """Look through an error and what led to it; libraries hide the system's own error."""
+def full_disk_error(error: BaseException | None) -> BaseException | None:
+    """Find an error that a full disk has made in an error and what led to it, or None.
+
+    Libraries hide the system's own error behind theirs, or tell it in words only.
+    """
     while error is not None:
+        words = [text for number in FULL for text in (f"os error {number})", f"[errno {number}]")]
         if isinstance(error, OSError) and error.errno in FULL:
-            return True
-        if f"os error {errno.ENOSPC}" in str(error):  # as safetensors writes it
-            return True
+            return error
+        if any(text in str(error).lower() for text in words):
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,10 +12,10 @@ from biolm_ray.config.load import write_config
 from biolm_ray.config.paths import with_absolute_paths
 from biolm_ray.config.schema import Config
 from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
+from biolm_ray.experiment.failures import raise_failures
 from biolm_ray.experiment.placement import place, place_inference
 from biolm_ray.experiment.pretraining import pretrain_model
 from biolm_ray.experiment.progress import DataProgress, Display, ScoringProgress
-from biolm_ray.experiment.running import raise_failures
 from biolm_ray.experiment.runtime import Cluster, connected
 from biolm_ray.experiment.search import SearchResult, search
 from biolm_ray.experiment.setup import (
@@ -27,7 +27,9 @@ from biolm_ray.experiment.setup import (
     plan_run,
     tokenize_data,
 )
+from biolm_ray.experiment.storage import check_shared
 from biolm_ray.experiment.trial import Trial
+from biolm_ray.files import told_when_full
 from biolm_ray.inference.distribute import LooSummary
 from biolm_ray.inference.explanation import plan_scoring, score_plans
 from biolm_ray.inference.inputs import chosen_rows, model_folders, model_to_read_with
@@ -89,13 +91,18 @@ class InterpretResult:
 
 @contextmanager
 def running(config: Config) -> Iterator[tuple[Config, Cluster, Path]]:
-    """Set a run up: absolute paths, log file, its configuration beside the results, Ray."""
+    """Set a run up: absolute paths, log file, its configuration beside the results, Ray.
+
+    On a cluster of several nodes it is refused where they do not share the results' folder.
+    """
     config = with_absolute_paths(config)
     folder = Path(config.output_path) / config.mode
-    with logged(folder / "logs", quiet=config.run.quiet):
+    with logged(folder / "logs", quiet=config.run.quiet), told_when_full(folder):
         write_config(config, folder / "config.yaml")
         log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), folder)
         with connected(config.resources.address) as cluster:
+            if config.mode != "tokenize":
+                check_shared(folder)
             yield config, cluster, folder
 
 

@@ -74,6 +74,8 @@ MEANINGS: Mapping[str, str] = {
     "training.seed": "seed of everything random",
     "resources.num_gpus": "workers per fold, each with a GPU where there are any; 0: one CPU",
     "resources.parallel_folds": "folds trained at a time; unset: as many as fit",
+    "resources.max_failures": "how often a model is taken up again after a lost worker or node",
+    "resources.wait_minutes": "give up when no model finds a free place for so long",
     "resources.address": "address of a Ray cluster; unset: the one at hand, or this machine",
     "interpret.edit": "what is done to each token in turn",
     "interpret.replacements": "what replaces each token; needed to replace",

@@ -164,6 +164,8 @@ class ResourcesConfig(Section):
 
     num_gpus: Literal[0, 1, 2, 4] = 1
     parallel_folds: PositiveInt | None = None
+    max_failures: NonNegativeInt = 3
+    wait_minutes: PositiveFloat = 30
     address: str | None = None
 
 

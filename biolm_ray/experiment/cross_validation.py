@@ -1,30 +1,26 @@
 """Train every fold, skipping or continuing what an earlier run has left."""
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
-from biolm_ray.data.store import Folder
-from biolm_ray.errors import ConfigError
+from biolm_ray.experiment.failures import Outcome
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.progress import Display
-from biolm_ray.experiment.running import TRAIN_STATE, Outcome, run_jobs
+from biolm_ray.experiment.resuming import MORE_EPOCHS, Plan, plan_jobs
+from biolm_ray.experiment.running import run_jobs
+from biolm_ray.experiment.storage import SETTINGS
+from biolm_ray.experiment.trainer import TRAIN_STATE
 from biolm_ray.files import write_json
-from biolm_ray.models.saved import is_model_folder
 from biolm_ray.training.fold import FoldJob, train_fold
 from biolm_ray.training.loop import CHECKPOINTS
-from biolm_ray.training.outcome import DONE, done_already
+from biolm_ray.training.outcome import DONE
 
 log = logging.getLogger("biolm_ray")
-
-SETTINGS = "training_settings.json"
-FREE_TO_CHANGE = {"resume", "patience", "checkpoint_minutes"}
 
 
 def fold_jobs(
@@ -67,93 +63,33 @@ def train_jobs(
 ) -> list[Outcome]:
     """Train models side by side, after deciding what of an earlier run is kept.
 
-    Without `resume` every model starts anew. With True, finished ones are kept and interrupted
-    ones continued, and changed settings refused; "auto" trains anew where settings changed. A
-    number trains the finished models for that many more epochs.
-
     Raises:
         ConfigError: There is nothing to resume, or it was begun with other settings.
     """
-    finished: dict[str, dict[str, float]] = {}
-    missing = []
-    for job in jobs:
-        metrics = None
-        if resume is True or resume == "auto":
-            metrics = _keep_what_fits(job, strict=resume is True)
-        else:
-            job = _begin_anew(job) if resume is False else _continue_from_best(job)
-        if metrics is None:
-            write_json(job.folder / SETTINGS, job_settings(job))
-            missing.append(job)
-        else:
-            finished[job.name] = metrics
-    if finished:
-        log.info("%d of %d models are finished already", len(finished), len(jobs))
+    plans = plan_jobs(jobs, resume)
+    missing = [plan for plan in plans if plan.metrics is None]
+    if len(missing) < len(plans):
+        log.info("%d of %d models are finished already", len(plans) - len(missing), len(plans))
+    for plan in missing:
+        _begin(plan)
+        if more_epochs := plan.settings.get(MORE_EPOCHS):
+            display.num_epochs = more_epochs[-1]
     outcomes = {
-        outcome.job.name: outcome for outcome in run_jobs(missing, work, placement, display)
+        outcome.job.name: outcome
+        for outcome in run_jobs([plan.job for plan in missing], work, placement, display)
     }
-    return [outcomes.get(job.name) or Outcome(job, finished[job.name]) for job in jobs]
+    return [outcomes.get(plan.job.name) or Outcome(plan.job, plan.metrics) for plan in plans]
 
 
-def job_settings(job: Any) -> dict[str, Any]:
-    """Collect what the weights of a job depend on, to compare with a later run."""
-    config: Config = job.config
-    return {
-        "prepared": Folder(job.prepared).name,
-        "rows": job.rows_digest,
-        "task": config.task,
-        "model": config.model.model_dump(mode="json", exclude={"pretrained"}),
-        "preprocessing": config.preprocessing.model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
-    }
+def _begin(plan: Plan) -> None:
+    """Write down what a model is trained with, after forgetting an earlier run if need be.
 
-
-def _keep_what_fits(job: Any, *, strict: bool) -> dict[str, float] | None:
-    """Give the metrics of a finished job, None for one that is to be begun or continued."""
-    path = job.folder / SETTINGS
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        differing = differing_settings(before, job_settings(job))
-        if differing and strict:
-            raise ConfigError(
-                f"{job.folder} was begun with other settings and cannot be resumed; differing: "
-                f"{', '.join(differing)}. Set them back, or run without resume to train anew"
-            )
-        if not differing:
-            return done_already(job)
-    _begin_anew(job)
-    return None
-
-
-def differing_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Name the settings in which two runs differ, by their dotted names."""
-    return sorted(_differences(before, now))
-
-
-def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            name
-            for key in before.keys() | now.keys()
-            for name in _differences(before.get(key), now.get(key), f"{prefix}{key}.")
-        ]
-    return [] if before == now else [prefix.rstrip(".")]
-
-
-def _begin_anew(job: Any) -> Any:
-    """Forget how far an earlier run came; its results stay until new ones replace them."""
-    for path in (job.folder / DONE, job.folder / SETTINGS):
-        path.unlink(missing_ok=True)
-    for folder in (job.folder / CHECKPOINTS, job.folder / TRAIN_STATE, job.board):
-        shutil.rmtree(folder, ignore_errors=True)
-    return job
-
-
-def _continue_from_best(job: Any) -> Any:
-    """Start from the job's own best weights instead of fresh ones."""
-    if not is_model_folder(job.folder):
-        raise ConfigError(
-            f"resume asks for more epochs, but {job.folder} holds no trained model; "
-            "train it first, or use resume without a number"
-        )
-    return replace(_begin_anew(job), weights=job.folder)
+    Its results stay until new ones replace them. In this order: broken off at any point, what is
+    left is either the earlier run or the new one.
+    """
+    job = plan.job
+    if plan.anew:
+        for folder in (job.folder / CHECKPOINTS, job.folder / TRAIN_STATE, job.board):
+            shutil.rmtree(folder, ignore_errors=True)
+        (job.folder / DONE).unlink(missing_ok=True)
+    write_json(job.folder / SETTINGS, plan.settings)

@@ -16,6 +16,8 @@ class Placement:
         use_gpu: Whether each has a GPU.
         cpus_per_worker: CPUs reserved for each; a fraction where workers outnumber CPUs.
         parallel: Models that train at once.
+        joined: Whether the cluster was there before, and may grow.
+        resources: What the run may take.
         note: One sentence for the user.
     """
 
@@ -23,6 +25,8 @@ class Placement:
     use_gpu: bool
     cpus_per_worker: float
     parallel: int
+    joined: bool
+    resources: ResourcesConfig
     note: str
 
 
@@ -54,8 +58,25 @@ def place(cluster: Cluster, resources: ResourcesConfig, num_models: int) -> Plac
         use_gpu=use_gpu,
         cpus_per_worker=1.0 if use_gpu else _cpu_share(cluster, parallel * num_workers),
         parallel=parallel,
+        joined=cluster.joined,
+        resources=resources,
         note=note,
     )
+
+
+def parallel_now(placement: Placement, cluster: Cluster) -> int:
+    """Say how many models may be sent off at a time, the cluster being as it is now.
+
+    Of a cluster that was joined, one more is asked for than fits, so that an autoscaler sees that
+    something waits.
+    """
+    if placement.resources.parallel_folds or not placement.joined:
+        return placement.parallel
+    if placement.use_gpu:
+        fit = cluster.num_gpus // placement.num_workers
+    else:
+        fit = round(cluster.num_cpus / placement.cpus_per_worker) // placement.num_workers
+    return max(placement.parallel, fit + 1)
 
 
 def _cpu_share(cluster: Cluster, num_workers: int) -> float:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from biolm_ray.config.schema import Config
 from biolm_ray.experiment.cross_validation import train_jobs
+from biolm_ray.experiment.failures import raise_failures
 from biolm_ray.experiment.placement import place
 from biolm_ray.experiment.progress import Display
-from biolm_ray.experiment.running import raise_failures
 from biolm_ray.experiment.runtime import Cluster
 from biolm_ray.training.pretraining import PretrainJob, pretrain
 

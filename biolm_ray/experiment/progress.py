@@ -4,12 +4,26 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
 
 BAR_WIDTH = 24
 Events = dict[str, dict[str, float]]
+Notes = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """That a model has found its place in the cluster.
+
+    Attributes:
+        attempt: Which attempt it is, counted from 1.
+        nodes: Hexadecimal ids of the nodes of its workers.
+    """
+
+    attempt: int
+    nodes: frozenset[str]
 
 
 class Board:
@@ -17,12 +31,27 @@ class Board:
 
     def __init__(self) -> None:
         self._events: Events = {}
+        self._starts: dict[str, Start] = {}
+        self._notes: Notes = []
 
-    def report(self, name: str, event: dict[str, float]) -> None:
-        self._events[name] = {**self._events.get(name, {}), **event}
+    def start(self, name: str, attempt: int, node: str) -> None:
+        """Take in that a worker of a model runs on a node."""
+        before = self._starts.get(name, Start(attempt, frozenset()))
+        if attempt > before.attempt:
+            before = Start(attempt, frozenset())
+        if attempt == before.attempt:
+            self._starts[name] = Start(attempt, before.nodes | {node})
 
-    def events(self) -> Events:
-        return self._events
+    def report(self, name: str, event: Mapping[str, float | str]) -> None:
+        """Take in how far a model is, or a sentence ("note") that is to be told."""
+        figures = {key: value for key, value in event.items() if not isinstance(value, str)}
+        self._events[name] = {**self._events.get(name, {}), **figures}
+        self._notes += [(name, text) for text in event.values() if isinstance(text, str)]
+
+    def news(self) -> tuple[Events, dict[str, Start], Notes]:
+        """Give the newest reports, and the notes since the last call."""
+        notes, self._notes = self._notes, []
+        return self._events, self._starts, notes
 
 
 def describe(
@@ -38,6 +67,23 @@ def describe(
     if seconds_left:
         parts.append(f"at most {readable_time(seconds_left)} left")
     return "  ".join(parts)
+
+
+def describe_estimate(
+    event: Mapping[str, float], num_epochs: int, num_models: int, parallel: int
+) -> str:
+    """Say what training will take, from the few batches that a model has tried.
+
+    Early stopping may end it sooner.
+    """
+    seconds = event["seconds_per_epoch"]
+    rounds = -(-num_models // parallel)
+    whole = readable_time(seconds * num_epochs * rounds)
+    models = "the model" if num_models == 1 else f"all {num_models} models, {parallel} at a time"
+    return (
+        f"estimate: {readable_time(seconds)} an epoch, {event['memory_gb']:.1f} GB per worker; "
+        f"at most {whole} for {models}"
+    )
 
 
 class ScoringProgress:
@@ -166,6 +212,10 @@ class Display:
             self._redraw(list(lines.values()))
         else:
             self._append(lines, events)
+
+    def interrupt(self) -> None:
+        """Leave what is drawn as it is; something else is about to be written below."""
+        self._drawn = 0
 
     def _seconds_left(self, name: str, epoch: float) -> float | None:
         now = self.clock()

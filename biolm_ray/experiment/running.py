@@ -1,23 +1,27 @@
 """Train several models side by side on Ray, each with its own workers."""
 
-import shutil
-from collections import deque
+import logging
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from biolm_ray.errors import BiolmError, TrainingError, root_cause
-from biolm_ray.experiment.placement import Placement
-from biolm_ray.experiment.progress import Board, Display
+from biolm_ray.errors import root_cause
+from biolm_ray.experiment.failures import Outcome, final_error, is_loss
+from biolm_ray.experiment.notices import were_taken_away
+from biolm_ray.experiment.placement import Placement, parallel_now
+from biolm_ray.experiment.progress import Board, Display, Events, Start, describe_estimate
+from biolm_ray.experiment.runtime import look_at_cluster, look_at_supply
+from biolm_ray.experiment.trainer import train_with_ray
+from biolm_ray.experiment.waiting import Patience, describe_waiting, gave_up
 
-MAX_RETRIES = 2
-TRAIN_STATE = "ray"
+log = logging.getLogger("biolm_ray")
+
 # A trial of Ray Tune holds a placement group, and would have the tasks it starts fit into it.
 OUTSIDE_ANY_GROUP = PlacementGroupSchedulingStrategy(PlacementGroup.empty())
 
@@ -32,126 +36,165 @@ class Job(Protocol):
     def folder(self) -> Path: ...
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one job: its metrics, or the error that ended it."""
-
-    job: Any
-    metrics: dict[str, float] | None = None
-    error: Exception | None = None
-
-
 def run_jobs(
     jobs: list[Any], work: Callable[..., dict[str, float]], placement: Placement, display: Display
 ) -> list[Outcome]:
     """Run `work(job, workers, report)` for every job, as many at a time as the placement says.
 
-    A failed job does not stop the others. Jobs whose workers cannot be placed yet wait, so a
-    cluster may start from nothing.
+    A failed job does not stop the others. One that loses its worker, node or controller is taken
+    up again, `max_failures` times; the work goes on from its own checkpoint. Jobs whose workers
+    cannot be placed yet wait, so a cluster may start from nothing.
     """
-    board: Any = ray.remote(num_cpus=0)(Board).remote()
-    waiting, running, outcomes = deque(jobs), {}, {}
-    while waiting or running:
-        while waiting and len(running) < placement.parallel:
-            job = waiting.popleft()
-            running[_submit(job, work, placement, board)] = job
-        done, _ = ray.wait(list(running), timeout=1)
-        for reference in done:
-            job = running.pop(reference)
-            outcomes[job.name] = _outcome(job, reference)
-        display.update(ray.get(board.events.remote()))
-    ray.kill(board)
-    return [outcomes[job.name] for job in jobs]
-
-
-def _submit(job: Any, work: Callable, placement: Placement, board: Any) -> ray.ObjectRef:
-    """Send off a job: inside one task with a single worker, else with workers of its own."""
-    if placement.num_workers == 1:
-        options: dict[str, Any] = {
-            "num_cpus": placement.cpus_per_worker,
-            "num_gpus": int(placement.use_gpu),
-            "scheduling_strategy": OUTSIDE_ANY_GROUP,
-        }
-    else:
-        here = ray.get_runtime_context().get_node_id()
-        options = {"num_cpus": 0, "label_selector": {"ray.io/node-id": here}}
-    task = ray.remote(max_retries=MAX_RETRIES, **options)(train_with_ray)
-    return task.remote(job, work, placement, board)
-
-
-def _outcome(job: Any, reference: ray.ObjectRef) -> Outcome:
+    models = SideBySide(jobs, work, placement, display)
     try:
-        return Outcome(job, metrics=ray.get(reference))
-    except RayTaskError as error:
-        cause = root_cause(error)
-        return Outcome(job, error=cause)
-    except RayError as error:
-        return Outcome(job, error=error)
+        while models.waiting or models.running:
+            models.send()
+            models.collect()
+            models.show()
+    finally:
+        models.end()
+    return [models.outcomes[job.name] for job in jobs]
 
 
-def train_with_ray(job: Any, work: Callable, placement: Placement, board: Any) -> dict[str, float]:
-    """Run one job through a TorchTrainer; with one worker it runs in this very process."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+class SideBySide:
+    """The models of a run: those that wait to be sent off, those sent off, and what became of them.
 
-    alone = placement.num_workers == 1
-    resources = {"CPU": placement.cpus_per_worker} | ({"GPU": 1} if placement.use_gpu else {})
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"job": job, "work": work, "board": board},
-        scaling_config=ScalingConfig(
-            num_workers=0 if alone else placement.num_workers,
-            use_gpu=placement.use_gpu,
-            resources_per_worker=None if alone else resources,
-        ),
-        run_config=RunConfig(
-            name=TRAIN_STATE,
-            storage_path=str(job.folder),
-            failure_config=FailureConfig(max_failures=0 if alone else MAX_RETRIES),
-        ),
-    )
-    metrics = trainer.fit().return_value
-    assert metrics is not None
-    shutil.rmtree(job.folder / TRAIN_STATE, ignore_errors=True)
-    return metrics
-
-
-def train_worker(settings: dict[str, Any]) -> dict[str, float]:
-    """What every worker runs: find its place among the workers and do the work."""
-    import ray.train
-    import torch
-    from ray.train.torch import get_device
-
-    from biolm_ray.training.workers import Workers
-
-    context = ray.train.get_context()
-    device = get_device()
-    assert isinstance(device, torch.device)
-    workers = Workers(context.get_world_rank(), context.get_world_size(), device)
-    job, board = settings["job"], settings["board"]
-
-    def report(event: dict[str, float]) -> None:
-        if workers.is_first:
-            board.report.remote(job.name, event)
-
-    return settings["work"](job, workers, report)
-
-
-def raise_failures(outcomes: list[Outcome]) -> None:
-    """Name the jobs that failed, each with its cause.
-
-    Raises:
-        BiolmError: The shared class of all causes where users can mend them, else TrainingError.
+    Attributes:
+        waiting: Jobs to be sent off, the next one first.
+        running: Jobs sent off, by the task that carries them; some may have no place yet.
+        outcomes: What became of the others, by name.
     """
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    if not failed:
-        return
-    classes = {type(outcome.error) for outcome in failed}
-    shared = classes.pop() if len(classes) == 1 else TrainingError
-    kind = shared if issubclass(shared, BiolmError) else TrainingError
-    lines = [f"{outcome.job.name}: {str(outcome.error).strip()[-500:]}" for outcome in failed]
-    finished = len(outcomes) - len(failed)
-    raise kind(
-        f"{len(failed)} of {len(outcomes)} models failed; {finished} finished and kept "
-        "(--resume trains only the missing ones)\n  " + "\n  ".join(lines)
-    )
+
+    def __init__(
+        self, jobs: list[Any], work: Callable, placement: Placement, display: Display
+    ) -> None:
+        self.waiting = deque(jobs)
+        self.running: dict[ray.ObjectRef, Any] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self._work, self._placement, self._display = work, placement, display
+        self._attempts: Counter[str] = Counter()
+        self._losses: Counter[str] = Counter()
+        self._events: Events = {}
+        self._starts: dict[str, Start] = {}
+        self._num_models, self._has_estimated = len(jobs), False
+        self._patience = Patience(placement.resources.wait_minutes)
+        self._board: Any = ray.remote(num_cpus=0, max_restarts=-1, **_here())(Board).remote()
+
+    def send(self) -> None:
+        """Send off as many as the cluster, as it is now, may be asked for."""
+        if not self.waiting:
+            return
+        parallel = parallel_now(self._placement, look_at_cluster(joined=self._placement.joined))
+        while self.waiting and len(self.running) < parallel:
+            job = self.waiting.popleft()
+            self._attempts[job.name] += 1
+            self.running[self._submit(job)] = job
+
+    def _submit(self, job: Any) -> ray.ObjectRef:
+        """Send off a job: inside one task with a single worker, else with workers of its own."""
+        if self._placement.num_workers == 1:
+            options: dict[str, Any] = {
+                "num_cpus": self._placement.cpus_per_worker,
+                "num_gpus": int(self._placement.use_gpu),
+                "scheduling_strategy": OUTSIDE_ANY_GROUP,
+            }
+        else:
+            options = {"num_cpus": 0, **_here()}
+        task = ray.remote(max_retries=0, **options)(train_with_ray)
+        attempt = self._attempts[job.name]
+        return task.remote(job, self._work, self._placement, self._board, attempt)
+
+    def collect(self) -> None:
+        """Wait a second for models to end; those that lost their worker wait again."""
+        done, _ = ray.wait(list(self.running), timeout=1)
+        self._hear()
+        for reference in done:
+            job = self.running.pop(reference)
+            try:
+                self.outcomes[job.name] = Outcome(job, metrics=ray.get(reference))
+            except RayError as error:
+                self._take_up_or_fail(job, error)
+
+    def _take_up_or_fail(self, job: Any, error: RayError) -> None:
+        lost = is_loss(error)
+        announced = lost and self._was_announced(job)
+        self._losses[job.name] += lost and not announced
+        losses, most = self._losses[job.name], self._placement.resources.max_failures
+        if not lost or losses > most:
+            self.outcomes[job.name] = Outcome(job, error=final_error(error, losses))
+            return
+        cause = str(root_cause(error)).partition("\n")[0][:200]
+        count = "its node was taken away" if announced else f"loss {losses} of {most} allowed"
+        self._say(logging.WARNING, f"{job.name} is taken up again; {count} ({cause})")
+        self.waiting.appendleft(job)
+
+    def _was_announced(self, job: Any) -> bool:
+        start = self._starts.get(job.name)
+        return start is not None and were_taken_away(start.nodes, ray.nodes())
+
+    def show(self) -> None:
+        """Show how far the models are, and which of them wait for a place."""
+        self._display.update(self._events)
+        num_queued = sum(not self._has_place(job) for job in self.running.values())
+        self._patience.look(num_queued, len(self.running) - num_queued)
+
+        def facts() -> str:
+            return describe_waiting(num_queued, self._placement, look_at_supply())
+
+        notice = self._patience.notice(facts)
+        if notice is not None:
+            self._say(logging.INFO, f"waiting: {notice}")
+        if self._patience.is_over:
+            error = gave_up(facts(), self._placement, self._placement.resources.wait_minutes)
+            self._give_up(error)
+
+    def _has_place(self, job: Any) -> bool:
+        start = self._starts.get(job.name)
+        return start is not None and start.attempt == self._attempts[job.name]
+
+    def _give_up(self, error: Exception) -> None:
+        for job in (*self.running.values(), *self.waiting):
+            self.outcomes[job.name] = Outcome(job, error=error)
+        self._cancel()
+        self.waiting.clear()
+
+    def _hear(self) -> None:
+        """Ask the board for news; what it said before is kept when it had to be restarted."""
+        try:
+            events, starts, notes = ray.get(self._board.news.remote())
+        except RayActorError:
+            return
+        self._events |= events
+        self._starts |= starts
+        for name, text in notes:
+            self._say(logging.WARNING, f"{name}: {text}")
+        self._tell_estimate()
+
+    def _tell_estimate(self) -> None:
+        """Say once what training will take, as soon as the first model has tried some batches."""
+        tried = next((e for e in self._events.values() if "seconds_per_epoch" in e), None)
+        if tried is None or self._has_estimated:
+            return
+        self._has_estimated = True
+        parallel = min(self._placement.parallel, self._num_models)
+        epochs = self._display.num_epochs
+        self._say(logging.INFO, describe_estimate(tried, epochs, self._num_models, parallel))
+
+    def _say(self, level: int, text: str) -> None:
+        self._display.interrupt()
+        log.log(level, text)
+
+    def _cancel(self) -> None:
+        for reference in self.running:
+            ray.cancel(reference, force=True)
+        self.running.clear()
+
+    def end(self) -> None:
+        """Leave nothing behind on the cluster, however the run ends."""
+        self._cancel()
+        ray.kill(self._board)
+
+
+def _here() -> dict[str, Any]:
+    """Options that keep a task or actor on the node of the driver."""
+    return {"label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}

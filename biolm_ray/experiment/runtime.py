@@ -32,6 +32,25 @@ class Cluster:
     most_gpus: int
 
 
+@dataclass(frozen=True)
+class Supply:
+    """What the cluster has at a moment.
+
+    Attributes:
+        free_cpus: CPUs that nothing has taken.
+        num_cpus: CPUs of all nodes.
+        free_gpus: GPUs that nothing has taken.
+        num_gpus: GPUs of all nodes.
+        num_nodes: Nodes that are up.
+    """
+
+    free_cpus: float
+    num_cpus: float
+    free_gpus: float
+    num_gpus: float
+    num_nodes: int
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[Cluster]:
     """Join the cluster at `address` or RAY_ADDRESS, else start a local one for the block.
@@ -84,4 +103,16 @@ def look_at_cluster(*, joined: bool) -> Cluster:
         most_cpus=max(num_cpus, int(later.get("CPU", 0))),
         num_gpus=num_gpus,
         most_gpus=max(num_gpus, int(later.get("GPU", 0))),
+    )
+
+
+def look_at_supply() -> Supply:
+    """Count what is there at this moment, and what of it nothing has taken."""
+    free, now = ray.available_resources(), ray.cluster_resources()
+    return Supply(
+        free_cpus=round(free.get("CPU", 0), 2),
+        num_cpus=now.get("CPU", 0),
+        free_gpus=round(free.get("GPU", 0), 2),
+        num_gpus=now.get("GPU", 0),
+        num_nodes=sum(node["Alive"] for node in ray.nodes()),
     )

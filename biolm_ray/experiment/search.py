@@ -18,7 +18,7 @@ from biolm_ray.config.load import with_settings, write_config
 from biolm_ray.config.schema import Config, Range
 from biolm_ray.data.store import Folder
 from biolm_ray.errors import ConfigError, TrainingError, root_cause
-from biolm_ray.experiment.cross_validation import differing_settings
+from biolm_ray.experiment.resuming import FREE_TO_CHANGE, differing_settings
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.files import write_json
 from biolm_ray.training.metrics import HIGHER_IS_BETTER
@@ -124,7 +124,7 @@ def _check_earlier(config: Config, trial: Trial, folder: Path) -> bool:
     now = {
         "prepared": Folder(trial.prepared).name,
         **config.model_dump(mode="json", include={"task", "model", "preprocessing", "splits"}),
-        "training": config.training.model_dump(mode="json", exclude={"resume"}),
+        "training": config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
         "tune": config.tune.model_dump(mode="json", include={"space", "metric", "num_samples"}),
     }
     if config.tune.resume and path.exists() and tune.Tuner.can_restore(str(folder / STATE)):

@@ -12,9 +12,9 @@ from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.errors import TrainingError
 from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
+from biolm_ray.experiment.failures import raise_failures
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.progress import Display
-from biolm_ray.experiment.running import raise_failures
 from biolm_ray.experiment.setup import find_tokenizer, plan_run, tokenize_data
 from biolm_ray.preparation.scanning import prepared_folder
 

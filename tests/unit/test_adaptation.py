@@ -97,7 +97,9 @@ def train(
         after_epoch(len(epochs))
         return {}
 
-    batches: Any = SimpleNamespace(lengths=9 + np.arange(12), load=lambda rows: batch_of(spec, rows))
+    batches: Any = SimpleNamespace(
+        lengths=9 + np.arange(12), load=lambda rows: batch_of(spec, rows)
+    )
     feed = IndexedFeed(batches, Workers())
     fit(
         module,

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from biolm_ray.config.schema import ResourcesConfig
 from biolm_ray.errors import ResourceError
-from biolm_ray.experiment.placement import place, place_inference
+from biolm_ray.experiment.placement import parallel_now, place, place_inference
 from biolm_ray.experiment.runtime import Cluster
 
 
@@ -62,6 +64,21 @@ def test_inference_takes_the_gpus_the_cluster_can_start_else_its_cores():
 
 def test_more_inference_workers_than_gpus_share_them():
     assert place_inference(cluster(8, gpus=2), ResourcesConfig(), 4) == (4, 0.5)
+
+
+def test_a_cluster_that_grew_is_used_and_asked_for_one_model_more_than_fits():
+    resources = ResourcesConfig(num_gpus=0)
+    placement = place(cluster(2), resources, num_models=10)
+    assert placement.parallel == 2
+    assert [parallel_now(placement, cluster(cpus)) for cpus in (0, 2, 6)] == [2, 3, 7]
+    wide = place(cluster(8, gpus=4), ResourcesConfig(num_gpus=2), num_models=10)
+    assert parallel_now(wide, cluster(8, gpus=9)) == 5
+
+
+def test_neither_a_local_cluster_nor_a_set_number_of_folds_is_exceeded():
+    local = place(replace(cluster(2), joined=False), ResourcesConfig(), num_models=10)
+    few = place(cluster(2), ResourcesConfig(parallel_folds=1), num_models=10)
+    assert [parallel_now(placement, cluster(64)) for placement in (local, few)] == [2, 1]
 
 
 def test_no_worker_asks_for_more_cores_than_a_node_has():

@@ -7,6 +7,7 @@ from biolm_ray.experiment.progress import (
     Display,
     ScoringProgress,
     describe,
+    describe_estimate,
     readable_time,
 )
 
@@ -20,7 +21,25 @@ def test_a_board_keeps_the_newest_value_of_everything():
     board = Board()
     board.report("fold 0", {"progress": 0.5, "train_loss": 2.0})
     board.report("fold 0", {"progress": 1.0, "eval_loss": 1.0})
-    assert board.events() == {"fold 0": {"progress": 1.0, "train_loss": 2.0, "eval_loss": 1.0}}
+    assert board.news()[0] == {"fold 0": {"progress": 1.0, "train_loss": 2.0, "eval_loss": 1.0}}
+
+
+def test_a_board_gives_each_note_once():
+    board = Board()
+    board.report("fold 0", {"note": "the first checkpoint is damaged"})
+    board.report("fold 1", {"progress": 0.5})
+    assert board.news()[2] == [("fold 0", "the first checkpoint is damaged")]
+    assert board.news()[2] == []
+    assert board.news()[0]["fold 1"] == {"progress": 0.5}
+
+
+def test_an_estimate_counts_the_folds_that_must_wait_for_others():
+    tried = {"seconds_per_epoch": 40.0, "memory_gb": 1.24}
+    assert describe_estimate(tried, 12, 10, 4) == (
+        "estimate: 40 s an epoch, 1.2 GB per worker; "
+        "at most 24 min 0 s for all 10 models, 4 at a time"
+    )
+    assert describe_estimate(tried, 3, 1, 1).endswith("at most 2 min 0 s for the model")
 
 
 def test_a_line_names_epoch_losses_and_time_left():

@@ -1,15 +1,27 @@
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    OutOfMemoryError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+from ray.train import ControllerError, WorkerGroupError
 
-from biolm_ray.errors import ConfigError, DataError, TrainingError, root_cause
-from biolm_ray.experiment.running import Outcome, raise_failures
+from biolm_ray.errors import ConfigError, DataError, ResourceError, TrainingError, root_cause
+from biolm_ray.experiment.failures import Outcome, final_error, is_loss, raise_failures
 
 
 def outcome(name: str, error: Exception | None = None) -> Outcome:
     metrics = None if error else {"test_mse": 1.0}
     return Outcome(SimpleNamespace(name=name), metrics=metrics, error=error)
+
+
+def told(cause: Exception) -> Exception:
+    """An error of a task as `ray.get` raises it."""
+    return RayTaskError("train", "traceback", cause).as_instanceof_cause()
 
 
 def test_finished_jobs_raise_nothing():
@@ -28,11 +40,59 @@ def test_different_causes_are_a_training_error():
         raise_failures(outcomes)
 
 
+def test_a_cause_that_several_jobs_share_is_told_once():
+    outcomes = [outcome(f"fold {fold}", ResourceError("no place")) for fold in range(2)]
+    with pytest.raises(ResourceError, match=r"\n  fold 0, fold 1: no place$"):
+        raise_failures(outcomes)
+
+
 def test_the_cause_is_found_behind_the_wrappers():
     cause = ConfigError("gradacc 3")
     wrapped = RayTaskError("train", "traceback", cause)
     assert root_cause(wrapped) is cause
     assert root_cause(wrapped.as_instanceof_cause()) is cause
-    by_worker = RuntimeError("worker group failed")
-    by_worker.worker_failures = {0: wrapped}  # type: ignore[attr-defined]
-    assert root_cause(by_worker) is cause
+    assert root_cause(told(ControllerError(cause))) is cause
+
+
+def test_what_can_be_mended_goes_before_what_the_other_workers_say_of_it():
+    cause = ConfigError("gradacc 3")
+    group = WorkerGroupError("", {0: RuntimeError("connection closed"), 1: told(cause)})
+    assert root_cause(told(group)) is cause
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        WorkerCrashedError(),
+        OutOfMemoryError("out of memory"),
+        told(ActorDiedError()),
+        told(WorkerGroupError("", {0: RuntimeError("Connection closed by peer")})),
+        told(ControllerError(ActorDiedError())),
+    ],
+)
+def test_a_lost_worker_node_or_controller_is_a_loss(error):
+    assert is_loss(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        told(DataError("bad row")),
+        told(RuntimeError("size mismatch")),
+        told(WorkerGroupError("", {0: RuntimeError("closed"), 1: told(DataError("bad row"))})),
+        told(WorkerGroupError("", {0: TypeError("no such argument")})),
+        TaskCancelledError(),
+    ],
+)
+def test_what_would_happen_again_is_no_loss(error):
+    assert not is_loss(error)
+
+
+def test_in_the_end_a_loss_tells_how_often_and_what_helps():
+    error = final_error(WorkerCrashedError(), 4)
+    assert isinstance(error, TrainingError)
+    assert str(error).startswith("its worker was lost 4 times; --resume goes on where it was")
+    error = final_error(OutOfMemoryError("task was killed"), 1)
+    assert isinstance(error, ResourceError)
+    assert "ended once because its node ran out of memory; train fewer models" in str(error)
+    assert final_error(told(DataError("bad row")), 0).args == ("bad row",)

@@ -1,0 +1,63 @@
+"""Files that are whole or absent, and the words for a disk that is full."""
+
+import errno
+
+import pytest
+from safetensors import SafetensorError
+
+from biolm_ray.errors import DataError, ResourceError
+from biolm_ray.files import atomic_path, told_when_full
+
+
+def hidden(error: Exception, cause: Exception) -> Exception:
+    error.__context__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError(errno.EFBIG, "File too large"),
+        OSError("Error writing bytes to file. Detail: [errno 28] No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+        hidden(RuntimeError("unexpected pos 640"), OSError(errno.ENOSPC, "No space left")),
+    ],
+    ids=repr,
+)
+def test_a_full_disk_is_told_in_one_sentence(tmp_path, error):
+    with (
+        pytest.raises(ResourceError, match=r"cannot be written: no space is left.*--resume"),
+        told_when_full(tmp_path),
+    ):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file"),
+        RuntimeError("size mismatch"),
+        hidden(DataError("line 3"), OSError(errno.ENOSPC, "No space left")),
+    ],
+    ids=repr,
+)
+def test_other_errors_pass(tmp_path, error):
+    with pytest.raises(type(error), match=str(error.args[-1])), told_when_full(tmp_path):
+        raise error
+
+
+def test_a_file_whose_writing_fails_leaves_the_earlier_one(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("whole")
+
+    def write_half() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ResourceError):
+        write_half()
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]

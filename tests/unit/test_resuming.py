@@ -1,0 +1,201 @@
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from biolm_ray.config.load import load_config
+from biolm_ray.config.schema import Config
+from biolm_ray.errors import ConfigError
+from biolm_ray.experiment.resuming import MORE_EPOCHS, differing_settings, plan_jobs
+from biolm_ray.experiment.storage import SETTINGS
+from biolm_ray.files import write_json
+from biolm_ray.models.saved import CARD_FILE, WEIGHTS_FILE
+from biolm_ray.training.outcome import DONE
+
+LEAST = {"filepath": "rows.tsv", "seqpos": 2, "labelpos": 3, "task": "regression"}
+
+
+@dataclass(frozen=True)
+class Job:
+    config: Config
+    folder: Path
+    prepared: str = "prepared/abc"
+    rows_digest: str = "rows"
+    weights: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return f"fold {self.folder.name}"
+
+
+def make_jobs(folder: Path, number: int = 2, **changes) -> list[Job]:
+    job = {name: changes.pop(name) for name in ("prepared", "weights") if name in changes}
+    config = load_config(None, "fine-tune", {**LEAST, **changes})
+    return [Job(config, folder / str(fold), **job) for fold in range(number)]
+
+
+def begin(plan) -> None:
+    if plan.anew:
+        (plan.job.folder / DONE).unlink(missing_ok=True)
+    write_json(plan.job.folder / SETTINGS, plan.settings)
+
+
+def finish(job: Job) -> None:
+    for name in (WEIGHTS_FILE, CARD_FILE, DONE):
+        write_json(job.folder / name, {})
+
+
+def run(jobs: list[Job], resume, finishing: int) -> list:
+    """Begin all that is missing and finish the first few; gives the plans of those begun."""
+    missing = [plan for plan in plan_jobs(jobs, resume) if plan.metrics is None]
+    for plan in missing:
+        begin(plan)
+    for plan in missing[:finishing]:
+        finish(plan.job)
+    return missing
+
+
+def names(plans) -> list[str]:
+    return [plan.job.name for plan in plans]
+
+
+@pytest.mark.parametrize("resume", [True, "auto"])
+def test_finished_models_are_kept_and_the_others_continued(tmp_path, resume):
+    jobs = make_jobs(tmp_path, 3)
+    run(jobs, False, finishing=1)
+    plans = plan_jobs(jobs, resume)
+    assert [plan.metrics for plan in plans] == [{}, None, None]
+    assert [plan.anew for plan in plans[1:]] == [False, False]
+    assert [plan.job.weights for plan in plans[1:]] == [None, None]
+
+
+@pytest.mark.parametrize("resume", [True, "auto"])
+def test_what_was_never_begun_is_begun(tmp_path, resume):
+    assert [plan.anew for plan in plan_jobs(make_jobs(tmp_path), resume)] == [True, True]
+
+
+def test_without_resume_everything_begins_anew(tmp_path):
+    jobs = make_jobs(tmp_path)
+    run(jobs, False, finishing=2)
+    assert [(plan.anew, plan.metrics) for plan in plan_jobs(jobs, False)] == [(True, None)] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"training.learning_rate": 0.5}, "training.learning_rate"),
+        ({"blocksize": 99}, "preprocessing.block_size"),
+        ({"prepared": "prepared/other"}, "data set"),
+    ],
+)
+@pytest.mark.parametrize("resume", [True, 3])
+def test_changed_settings_are_refused_by_name(tmp_path, changes, named, resume):
+    run(make_jobs(tmp_path), False, finishing=2)
+    with pytest.raises(ConfigError, match=rf"0 was begun.*differing: {named}\. Set them back"):
+        plan_jobs(make_jobs(tmp_path, **changes), resume)
+
+
+def test_other_earlier_weights_are_a_change_wherever_they_lie(tmp_path):
+    for place, content in {"one": "a", "moved": "a", "other": "b"}.items():
+        write_json(tmp_path / place / WEIGHTS_FILE, content)
+    run(make_jobs(tmp_path, weights=tmp_path / "one"), False, finishing=1)
+    plan_jobs(make_jobs(tmp_path, weights=tmp_path / "moved"), True)
+    with pytest.raises(ConfigError, match="differing: earlier weights"):
+        plan_jobs(make_jobs(tmp_path, weights=tmp_path / "other"), True)
+
+
+def test_auto_trains_anew_what_was_begun_with_other_settings(tmp_path):
+    run(make_jobs(tmp_path), False, finishing=2)
+    plans = plan_jobs(make_jobs(tmp_path, **{"training.learning_rate": 0.5}), "auto")
+    assert [(plan.anew, plan.metrics) for plan in plans] == [(True, None)] * 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"patience": 9},
+        {"resources.parallel_folds": 1},
+        {"resources.max_failures": 0},
+        {"resources.wait_minutes": 1},
+        {"ngpus": 0},
+        {"silent": True},
+    ],
+)
+def test_what_cannot_change_the_result_may_change(tmp_path, changes):
+    run(make_jobs(tmp_path), False, finishing=1)
+    plans = plan_jobs(make_jobs(tmp_path, **changes), True)
+    assert [plan.metrics for plan in plans] == [{}, None]
+
+
+def test_more_epochs_start_from_the_best_weights(tmp_path):
+    jobs = make_jobs(tmp_path)
+    run(jobs, False, finishing=2)
+    plans = run(jobs, 5, finishing=0)
+    assert [plan.job.weights for plan in plans] == [job.folder for job in jobs]
+    assert [plan.job.config.training.resume for plan in plans] == [5, 5]
+    assert json.loads((jobs[0].folder / SETTINGS).read_text())[MORE_EPOCHS] == [5]
+
+
+@pytest.mark.parametrize("resume", [5, True, "auto"])
+def test_more_epochs_that_were_broken_off_go_on_where_they_were(tmp_path, resume):
+    jobs = make_jobs(tmp_path)
+    run(jobs, False, finishing=2)
+    run(jobs, 5, finishing=1)
+    plans = run(jobs, resume, finishing=1)
+    assert names(plans) == ["fold 1"]
+    assert plans[0].anew is False
+    assert plans[0].job.config.training.resume == 5
+    assert plans[0].job.weights == jobs[1].folder
+    assert run(jobs, True, finishing=0) == []
+
+
+def test_when_all_are_finished_a_number_trains_on_once_more(tmp_path):
+    jobs = make_jobs(tmp_path)
+    run(jobs, False, finishing=2)
+    run(jobs, 5, finishing=2)
+    assert names(run(jobs, 5, finishing=2)) == ["fold 0", "fold 1"]
+    assert json.loads((jobs[0].folder / SETTINGS).read_text())[MORE_EPOCHS] == [5, 5]
+
+
+def test_a_run_killed_while_it_began_more_epochs_begins_the_others(tmp_path):
+    jobs = make_jobs(tmp_path)
+    run(jobs, False, finishing=2)
+    begin(plan_jobs(jobs, 5)[0])
+    plans = plan_jobs(jobs, 5)
+    assert [(plan.anew, plan.metrics) for plan in plans] == [(False, None), (True, None)]
+
+
+def test_another_number_waits_for_the_one_that_was_broken_off(tmp_path):
+    jobs = make_jobs(tmp_path)
+    run(jobs, False, finishing=2)
+    run(jobs, 5, finishing=1)
+    with pytest.raises(ConfigError, match="training for 5 more epochs was broken off; finish it"):
+        plan_jobs(jobs, 7)
+
+
+@pytest.mark.parametrize("finishing", [0, 1])
+def test_more_epochs_need_models_that_are_trained(tmp_path, finishing):
+    jobs = make_jobs(tmp_path)
+    run(jobs, False, finishing=finishing)
+    with pytest.raises(ConfigError, match=rf"{finishing} holds no trained model; train it first"):
+        plan_jobs(jobs, 5)
+
+
+def test_models_from_elsewhere_can_be_trained_on(tmp_path):
+    jobs = make_jobs(tmp_path, 1)
+    for name in (WEIGHTS_FILE, CARD_FILE):
+        write_json(jobs[0].folder / name, {})
+    (plan,) = plan_jobs(jobs, 5)
+    assert plan.job.weights == jobs[0].folder
+
+
+def test_more_epochs_may_be_trained_with_another_number_of_epochs_in_the_file(tmp_path):
+    run(make_jobs(tmp_path), False, finishing=2)
+    assert len(run(make_jobs(tmp_path, nepochs=99), 5, finishing=0)) == 2
+
+
+def test_settings_differ_by_their_dotted_names():
+    before = {"a": {"b": 1, "c": 2}, "rows": "x"}
+    now = {"a": {"b": 1, "c": 3, "d": 4}, "rows": "y"}
+    assert differing_settings(before, now) == ["a.c", "a.d", "rows of the fold"]
