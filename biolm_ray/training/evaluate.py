@@ -79,8 +79,6 @@ def model_outputs(
     return outputs
 
 
-def to_predictions(
-    outputs: Float[np.ndarray, "rows outputs"], targets: Targets
-) -> Float[np.ndarray, " rows"] | Float[np.ndarray, "rows classes"]:
+def to_predictions(outputs: Outputs, targets: Targets) -> Outputs:
     """Regression: values in the units of the labels. Classification: class probabilities."""
     return targets.decode(outputs)
