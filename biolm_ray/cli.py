@@ -160,8 +160,11 @@ def _overrides(values: dict[str, Any]) -> list[Written]:
 
 
 def _swallowed_mode(values: dict[str, Any]) -> str | None:
-    """Free a mode that stands behind a flag which needs no value, as in `--silent fine-tune`."""
+    """Free a mode behind a flag that needs no value or takes many, as in `--silent fine-tune`."""
     for key, old in KEYS.items():
+        given = values.get(f"--{key}")
+        if old.many and isinstance(given, list) and len(given) > 1 and given[-1] in MODES:
+            return given.pop()
         if old.alone and values.get(f"--{key}") in MODES:
             mode = values[f"--{key}"]
             values[f"--{key}"] = True

@@ -211,7 +211,8 @@ def interpret(config: Config) -> InterpretResult:
             progress=ScoringProgress(log),
         )
         for summary in summaries:
-            log.info("%s\nscores: %s", describe_scoring(summary), summary.path)
+            paths = ", ".join(map(str, summary.paths))
+            log.info("%s\nscores: %s", describe_scoring(summary), paths)
         return InterpretResult(tables=tuple(summaries))
 
 

@@ -78,9 +78,10 @@ def _needs_header(settings: Mapping[str, Setting]) -> bool:
     for setting in settings.values():
         if not (setting.name.startswith("data.") and setting.name.endswith("_column")):
             continue
-        column = setting.value
-        name = column.name if isinstance(column, Column) else column
-        if not isinstance(name, str):
+        columns = setting.value if isinstance(setting.value, tuple) else (setting.value,)
+        found = [item.name if isinstance(item, Column) else item for item in columns]
+        name = next((name for name in found if isinstance(name, str)), None)
+        if name is None:
             continue
         if header is not None and header.value is False:
             raise ConfigError(

@@ -168,6 +168,13 @@ def _target_problems(config: Config) -> Iterator[Problem]:
             ("training.class_weights", "task"),
             "regression has no classes to weigh; leave class_weights out",
         )
+    num_columns = len(config.data.label_columns)
+    if is_classes and num_columns > 1:
+        yield (
+            ("data.label_column", "task"),
+            f"classes stand in one column, found {num_columns} label columns; several targets "
+            "are for regression",
+        )
     foreign = ("pearson", "spearman") if is_classes else ("auroc", "f1")
     for name, metric in (
         ("training.stop_metric", training.stop_metric),

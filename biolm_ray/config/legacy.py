@@ -98,7 +98,7 @@ KEYS: Mapping[str, OldKey] = {
     "specifiersep": _key("data.specifier_separator"),
     "idpos": _key("data.id_column"),
     "seqpos": _key("data.sequence_column"),
-    "labelpos": _key("data.label_column"),
+    "labelpos": _key("data.label_column", many=True),
     "weightpos": _key("data.weight_column"),
     "splitpos": _key("data.split_column"),
     "inferenceonsplits": _key("data.splits_to_use", many=True),

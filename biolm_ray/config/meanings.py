@@ -16,7 +16,7 @@ MEANINGS: Mapping[str, str] = {
     "data.specifier_separator": "before each number that a token carries, as # in a#2.5",
     "data.id_column": "column of the identifiers",
     "data.sequence_column": "column of the sequences",
-    "data.label_column": "column of the labels",
+    "data.label_column": "column of the labels; of several targets, a list of columns",
     "data.weight_column": "column of the rows' weights: numbers, or STRONG, GOOD, WEAK, POOR",
     "data.split_column": "column of the split each row belongs to",
     "data.splits_to_use": "splits to which predict and interpret keep; unset: all",

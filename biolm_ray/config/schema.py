@@ -49,14 +49,41 @@ def _read_column(value: Any) -> Any:
     return Column(index=value - 1)
 
 
+def _read_columns(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return _read_column(value)
+    if not value:
+        raise ValueError("a list of columns needs at least one")
+    return _read_column(value[0]) if len(value) == 1 else tuple(map(_read_column, value))
+
+
 def _write_column(column: Column | None) -> int | str | None:
     if column is None:
         return None
     return column.name if column.index is None else column.index + 1
 
 
+def _write_columns(columns: Column | tuple[Column, ...]) -> Any:
+    """A list where there are several, or where a name alone would be read as a list."""
+    written = [_write_column(column) for column in _as_tuple(columns)]
+    is_plain = len(written) == 1 and not any(sign in str(written[0]) for sign in ",[(")
+    return written[0] if is_plain else written
+
+
+def _as_tuple(columns: Column | tuple[Column, ...] | None) -> tuple[Column, ...]:
+    if columns is None:
+        return ()
+    return columns if isinstance(columns, tuple) else (columns,)
+
+
 ColumnSetting = Annotated[
     Column, BeforeValidator(_read_column), PlainSerializer(_write_column, when_used="unless-none")
+]
+
+ColumnsSetting = Annotated[
+    Column | tuple[Column, ...],
+    BeforeValidator(_read_columns),
+    PlainSerializer(_write_columns, when_used="unless-none"),
 ]
 
 
@@ -71,7 +98,7 @@ class DataConfig(Section):
     specifier_separator: str | None = None
     id_column: ColumnSetting = Column(index=0)
     sequence_column: ColumnSetting | None = None
-    label_column: ColumnSetting | None = None
+    label_column: ColumnsSetting | None = None
     weight_column: ColumnSetting | None = None
     split_column: ColumnSetting | None = None
     splits_to_use: tuple[str, ...] | None = None
@@ -86,6 +113,11 @@ class DataConfig(Section):
     def paths(self) -> tuple[str, ...]:
         """The files, folders and patterns, also where there is just one."""
         return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def label_columns(self) -> tuple[Column, ...]:
+        """The columns of the labels, also where there is just one, or none."""
+        return _as_tuple(self.label_column)
 
 
 class PreprocessingConfig(Section):

@@ -13,6 +13,7 @@ from biolm_ray.config.values import SettingType
 
 _ALLOWED = {
     "data.path": "a file, folder or pattern such as data/*.tsv, local or a URI, or a list of them",
+    "data.label_column": "a column number from 1, a name in the header, or a list of them",
     "tokenization.encoding": "atomic, bpe, or k-mers such as 3mer and 5mer",
     "splits.ratio": "two or three shares such as 85,15 or 80,10,10",
     "splits.validation_splits": "a list of split names, or a list of such lists",

@@ -195,6 +195,17 @@ def _read_column(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
+def _read_columns(value: Any) -> Any:
+    """Read one column, or several; a comma in a quoted text is part of the column's name."""
+    if is_unset(value):
+        return UNSET
+    is_list = isinstance(value, str) and value.strip()[:1] in ("[", "(")
+    if isinstance(value, Quoted) and not is_list:
+        return _read_column(value)
+    columns = tuple(_read_column(item) for item in read_list(value))
+    return columns[0] if len(columns) == 1 else columns
+
+
 def _read_choice(value: Any, choices: tuple[Any, ...]) -> Any:
     for choice in choices:
         if str(value).strip() == str(choice):
@@ -261,6 +272,7 @@ def _read_paths(value: Any) -> Any:
 
 _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "data.path": _read_paths,
+    "data.label_column": _read_columns,
     "data.column_separator": _read_separator,
     "data.token_separator": _read_separator,
     "data.specifier_separator": _read_separator,

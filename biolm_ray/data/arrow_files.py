@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from biolm_ray.config.schema import DataConfig
-from biolm_ray.data.columns import LabelKind, Layout, Row, make_layout, read_fields
+from biolm_ray.data.columns import LabelKind, Layout, Row, kind_of, make_layout, read_fields
 from biolm_ray.data.filesystems import access_errors
 from biolm_ray.data.rows import make_block
 from biolm_ray.data.sources import SourceFile
@@ -45,7 +45,7 @@ def typed_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | N
             raise DataError(f"{file.name}: two columns are named '{names[position]}'")
         if position < len(schema) and not _is_readable(schema.field(position).type):
             raise DataError(
-                f"{file.name}: column '{names[position]}', asked for as {role}, holds "
+                f"{file.name}: column '{names[position]}', asked for as {kind_of(role)}, holds "
                 f"{schema.field(position).type}: it must hold text or numbers"
             )
     return layout
@@ -105,7 +105,8 @@ def _read_batch(
     }
     fields = {}
     for role, column in columns.items():
-        number_wanted = role == "weight" or (role == "label" and layout.label_kind == "number")
+        is_label = kind_of(role) == "label"
+        number_wanted = role == "weight" or (is_label and layout.label_kind == "number")
         is_number = _is_number(column.type)
         if number_wanted and is_number:
             fields[role] = column.cast(pa.float64(), safe=False)

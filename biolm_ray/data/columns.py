@@ -13,10 +13,27 @@ from biolm_ray.errors import ConfigError, DataError
 
 LabelKind = Literal["number", "class"]
 Format = Literal["table", "fasta", "parquet", "datasets"]
-ROLES = ("id", "sequence", "label", "weight", "split")
+KINDS = ("sequence", "id", "label", "weight", "split")
+"""What a column can hold, in the order in which the fields of a row are checked."""
 SHOWN_LETTERS = 40
 UNCLOSED_QUOTE = "a double quote opens a field and is not closed on the line"
+_AWKWARD = re.compile(r"[^\w.+-]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def label_roles(num_labels: int) -> tuple[str, ...]:
+    """Name the roles of label columns, and with them the columns of blocks and prepared data."""
+    return tuple("label" if place == 1 else f"label_{place}" for place in range(1, num_labels + 1))
+
+
+def kind_of(role: str) -> str:
+    """What the column of a role holds: "label" for the second label column too."""
+    return role.partition("_")[0]
+
+
+def name_for_files(name: str) -> str:
+    """A column's name without what is awkward in names of files; it may be empty."""
+    return _AWKWARD.sub("_", name).strip("_")[:SHOWN_LETTERS]
 
 
 class RowProblem(NamedTuple):
@@ -32,7 +49,12 @@ class RowProblem(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The fields of one line; where `problem` is set, the others may be incomplete."""
+    """The fields of one line; where `problem` is set, the others may be incomplete.
+
+    Attributes:
+        label: Of the first label column.
+        more_labels: Of the other ones.
+    """
 
     id: str = ""
     sequence: str = ""
@@ -40,6 +62,7 @@ class Row(NamedTuple):
     weight: float | None = None
     split: str | None = None
     problem: RowProblem | None = None
+    more_labels: tuple[float | str | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +74,7 @@ class Layout:
         separator: Between the columns of a table; empty for the other formats.
         names: Names of all columns, where the file has them; of FASTA the id, the sequence and
             the attributes of the first record.
+        label: Several positions where there are several targets.
     """
 
     format: Format = "table"
@@ -58,15 +82,43 @@ class Layout:
     names: tuple[str, ...] = ()
     id: int
     sequence: int
-    label: int | None = None
+    label: int | tuple[int, ...] | None = None
     weight: int | None = None
     split: int | None = None
     label_kind: LabelKind | None = None
 
     @property
+    def labels(self) -> tuple[int, ...]:
+        """The positions of the labels, also where there is just one, or none."""
+        if self.label is None:
+            return ()
+        return self.label if isinstance(self.label, tuple) else (self.label,)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """What several targets are called in tables and files; empty where there is just one."""
+        if len(self.labels) < 2:
+            return ()
+        named = [self.names[position] if self.names else "" for position in self.labels]
+        names = [name_for_files(name) for name in named]
+        places = [str(position + 1) for position in self.labels]
+        names = [name or f"column_{place}" for name, place in zip(names, places, strict=True)]
+        taken = [*names, *(f"std_{name}" for name in names)]  # prediction_std_<name>
+        if len(set(taken)) < len(taken):
+            names = [f"{name}_{place}" for name, place in zip(names, places, strict=True)]
+        return tuple(names)
+
+    @property
     def used(self) -> dict[str, int]:
         """The position of each column that is read, by its role."""
-        return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None}
+        positions = {
+            "id": self.id,
+            "sequence": self.sequence,
+            **dict(zip(label_roles(len(self.labels)), self.labels, strict=True)),
+            "weight": self.weight,
+            "split": self.split,
+        }
+        return {role: position for role, position in positions.items() if position is not None}
 
     def place(self, role: str) -> str:
         """Where the field of a role stands, as messages say it."""
@@ -139,17 +191,19 @@ def make_layout(
         format: A layout of FASTA finds attributes that the first record lacks beyond the others.
 
     Raises:
-        ConfigError: A column is given by name though the file has no header, or is not given.
+        ConfigError: A column is given by name though the file has no header, is not given, or
+            holds two targets.
         DataError: The file does not have a column.
     """
     if label_kind and config.label_column is None:
         raise ConfigError("data.label_column is not set: which column holds the labels?")
     if config.sequence_column is None and format != "fasta":
         raise ConfigError("data.sequence_column is not set: which column holds the sequences?")
+    labels = config.label_columns if label_kind else ()
     settings: dict[str, Column | None] = {
         "id": config.id_column,
         "sequence": config.sequence_column or Column(index=1),
-        "label": config.label_column if label_kind else None,
+        **dict(zip(label_roles(len(labels)), labels, strict=True)),
         "weight": config.weight_column if label_kind else None,
         "split": config.split_column,
     }
@@ -158,14 +212,19 @@ def make_layout(
         asked = [column.name for column in settings.values() if column and column.name]
         names += [name for name in dict.fromkeys(asked) if name not in names]
     positions = {
-        role: _find_column(column, role, names if header else None, num_columns, where)
+        role: _find_column(column, kind_of(role), names if header else None, num_columns, where)
         for role, column in settings.items()
         if column is not None
     }
+    found = tuple(positions.pop(role) for role in label_roles(len(labels)))
+    for place, position in enumerate(found):
+        if position in found[:place]:
+            raise ConfigError(f"data.label_column names {labels[place]} twice; each is one target")
     return Layout(
         format=format,
         separator=separator if format == "table" else "",
         names=tuple(names),
+        label=found if len(found) > 1 else next(iter(found), None),
         label_kind=label_kind,
         **positions,
     )
@@ -216,22 +275,29 @@ def read_line(line: str, layout: Layout) -> Row:
         return _problem("quotes", UNCLOSED_QUOTE)
     for role, position in layout.used.items():
         if position >= len(fields):
-            return _problem("columns", _too_few(len(fields), position, role))
+            return _problem("columns", _too_few(len(fields), position, kind_of(role)))
     return read_fields({role: fields[at] for role, at in layout.used.items()}, layout)
 
 
 def read_fields(fields: Mapping[str, str], layout: Layout) -> Row:
     """Read the text of each role's field; what is wrong is told in `problem`, never raised."""
     texts = {role: text.strip() for role, text in fields.items()}
-    for role in ("sequence", "id", "label", "weight", "split"):
-        message = _what_is_wrong(role, texts[role], layout) if role in texts else None
+    for role in sorted(texts, key=lambda role: KINDS.index(kind_of(role))):
+        message = _what_is_wrong(role, texts[role], layout)
         if message:
-            return _problem(role, message)
-    label: float | str | None = texts.get("label")
-    if label is not None and layout.label_kind == "number":
-        label = read_number(texts["label"])
+            return _problem(kind_of(role), message)
+    labels: list[float | str | None] = [texts[role] for role in label_roles(len(layout.labels))]
+    if layout.label_kind == "number":
+        labels = [read_number(text) for text in labels if isinstance(text, str)]
     weight = parse_weight(texts["weight"]) if "weight" in texts else None
-    return Row(texts["id"], texts["sequence"], label, weight, texts.get("split"))
+    return Row(
+        id=texts["id"],
+        sequence=texts["sequence"],
+        label=labels[0] if labels else None,
+        weight=weight,
+        split=texts.get("split"),
+        more_labels=tuple(labels[1:]),
+    )
 
 
 def _what_is_wrong(role: str, text: str, layout: Layout) -> str | None:
@@ -239,8 +305,8 @@ def _what_is_wrong(role: str, text: str, layout: Layout) -> str | None:
     if role == "weight":
         return f"weight {where} is no {weight_rule()}" if parse_weight(text) is None else None
     if not text:
-        return f"the {role} in {layout.place(role)} is empty"
-    if role == "label" and layout.label_kind == "number" and read_number(text) is None:
+        return f"the {kind_of(role)} in {layout.place(role)} is empty"
+    if kind_of(role) == "label" and layout.label_kind == "number" and read_number(text) is None:
         return f"label {where} is not a finite number"
     return None
 

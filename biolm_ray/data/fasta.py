@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pyarrow as pa
 
-from biolm_ray.data.columns import Layout, Row, RowProblem, read_fields, shown
+from biolm_ray.data.columns import Layout, Row, RowProblem, kind_of, read_fields, shown
 from biolm_ray.data.lines import BLANKS, Spans, Text, line_bounds
 from biolm_ray.data.rows import make_block
 
@@ -68,9 +68,8 @@ def read_record(raw: Text, layout: Layout) -> Row:
         attribute = layout.names[position]
         if attribute not in record:
             found = _what_there_is(attribute, list(record)[2:])
-            return _problem(
-                "columns", f"{name} has no attribute '{attribute}', asked for as {role}; {found}"
-            )
+            wanted = f"attribute '{attribute}', asked for as {kind_of(role)}"
+            return _problem("columns", f"{name} has no {wanted}; {found}")
     return read_fields({role: record[layout.names[at]] for role, at in layout.used.items()}, layout)
 
 

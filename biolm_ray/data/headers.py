@@ -129,15 +129,16 @@ def _detect_separator(file: SourceFile, first_line: str) -> str:
 
 
 def _refuse_header(file: SourceFile, layout: Layout, rows: list[_Fields]) -> None:
-    if layout.label is None or layout.label_kind != "number" or len(rows) < 2:
+    if layout.label_kind != "number" or len(rows) < 2:
         return
     (number, first), (_, second) = rows[:2]
-    if len(second) <= layout.label or read_number(second[layout.label]) is None:
-        return
-    label = first[layout.label]
-    if label and read_number(label) is None and label.lower() not in ("nan", "inf", "-inf", "na"):
-        raise DataError(
-            f"{file.name}, line {number}: looks like a header ({shown(label)} in column "
-            f"{layout.label + 1}, where the next line has a number): "
-            "set has_header: true (stripheader)"
-        )
+    for position in layout.labels:
+        label, below = first[position], second[position : position + 1]
+        if not below or read_number(below[0]) is None or read_number(label) is not None:
+            continue
+        if label and label.lower() not in ("nan", "inf", "-inf", "na"):
+            raise DataError(
+                f"{file.name}, line {number}: looks like a header ({shown(label)} in column "
+                f"{position + 1}, where the next line has a number): "
+                "set has_header: true (stripheader)"
+            )

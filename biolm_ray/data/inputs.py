@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from biolm_ray.config.schema import DataConfig
 from biolm_ray.data.arrow_files import typed_layout
-from biolm_ray.data.columns import Format, LabelKind, Layout
+from biolm_ray.data.columns import Format, LabelKind, Layout, kind_of
 from biolm_ray.data.headers import fasta_layout, table_layout
 from biolm_ray.data.rows import rows_schema
 from biolm_ray.data.sources import FORMAT_NAMES, SourceFile, find_files
@@ -99,4 +99,4 @@ def _describe_column(layout: Layout, role: str) -> str:
     if layout.format == "fasta" and layout.used[role] < 2:
         return f"{role} from the {'header' if layout.used[role] == 0 else 'sequence'} lines"
     name = f" '{layout.names[layout.used[role]]}'" if layout.names else ""
-    return f"{role} in {layout.place(role)}{name if layout.format == 'table' else ''}"
+    return f"{kind_of(role)} in {layout.place(role)}{name if layout.format == 'table' else ''}"

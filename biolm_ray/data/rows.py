@@ -8,7 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
-from biolm_ray.data.columns import LabelKind, Layout, Row, RowProblem, read_number
+from biolm_ray.data.columns import (
+    LabelKind,
+    Layout,
+    Row,
+    RowProblem,
+    kind_of,
+    label_roles,
+    read_number,
+)
 from biolm_ray.data.targets import parse_weight
 
 PROBLEM_FIELDS = (
@@ -22,7 +30,7 @@ RowReader: TypeAlias = Callable[[int], tuple[Row, str]]
 
 
 def rows_schema(label_kind: LabelKind | None, roles: Mapping[str, int]) -> pa.Schema:
-    """The columns of blocks of rows; label, weight and split only if they are asked for."""
+    """The columns of blocks of rows; labels, weight and split only if they are asked for."""
     label_type = pa.float64() if label_kind == "number" else pa.string()
     types = {"label": label_type, "weight": pa.float64(), "split": pa.string()}
     return pa.schema(
@@ -31,7 +39,7 @@ def rows_schema(label_kind: LabelKind | None, roles: Mapping[str, int]) -> pa.Sc
             pa.field("line", pa.int64()),
             pa.field("id", pa.string()),
             pa.field("sequence", pa.large_string()),
-            *[pa.field(role, types[role]) for role in types if role in roles],
+            *[pa.field(role, types[kind_of(role)]) for role in roles if kind_of(role) in types],
             *PROBLEM_FIELDS,
         ]
     )
@@ -59,9 +67,10 @@ def make_block(
     good = usual.copy()
     columns: dict[str, pa.Array] = {"row": pa.array(rows), "line": pa.array(lines)}
     for role, field in fields.items():
-        if role == "weight" or (role == "label" and layout.label_kind == "number"):
-            numbers = _numbers(field, good, read_number if role == "label" else parse_weight)
-            good &= np.isfinite(numbers) & ((numbers >= 0) | (role == "label"))
+        is_label = kind_of(role) == "label"
+        if role == "weight" or (is_label and layout.label_kind == "number"):
+            numbers = _numbers(field, good, read_number if is_label else parse_weight)
+            good &= np.isfinite(numbers) & ((numbers >= 0) | is_label)
             columns[role] = pa.array(numbers)
         else:
             lengths = pc.call_function("binary_length", [field]).fill_null(0)
@@ -91,6 +100,7 @@ def broken_block(problem: RowProblem, layout: Layout, row: int, line: int) -> pa
 
 def _record(read: Row, raw: str, row: int, line: int) -> dict:
     record = {**read._asdict(), "row": row, "line": line}
+    record |= zip(label_roles(1 + len(read.more_labels))[1:], read.more_labels, strict=True)
     if read.problem:
         record |= {"rule": read.problem.rule, "problem": read.problem.message, "raw": raw}
     return record

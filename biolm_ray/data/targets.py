@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int
+from pydantic import Field
 
 from biolm_ray.config.schema import Section
 from biolm_ray.data.ordering import sorted_naturally
@@ -86,20 +87,33 @@ class Targets(Section):
     """What a model of this task predicts; it travels with the model as JSON.
 
     Attributes:
-        scaler: Set for regression.
+        scaler: Set for regression; one for each target where there are several.
         classes: Set for classification; output i of the model belongs to `classes[i]`.
+        names: Of several targets; empty where there is just one.
     """
 
     task: Literal["regression", "classification"]
-    scaler: Scaler | None = None
+    scaler: Scaler | tuple[Scaler, ...] | None = None
     classes: tuple[str, ...] | None = None
+    names: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
 
     @property
     def num_outputs(self) -> int:
-        return 1 if self.classes is None else len(self.classes)
+        return len(self.scalers) if self.classes is None else len(self.classes)
+
+    @property
+    def scalers(self) -> tuple[Scaler, ...]:
+        """The scalers of a regression, also where there is just one."""
+        assert self.scaler is not None
+        return self.scaler if isinstance(self.scaler, tuple) else (self.scaler,)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What the columns, metrics and files of each target end with; "" for a single one."""
+        return tuple(f"_{name}" for name in self.names) or ("",)
 
     def encode(
-        self, labels: Float[np.ndarray, " rows"] | Sequence[str]
+        self, labels: Float[np.ndarray, "rows targets"] | Sequence[str]
     ) -> Float[np.ndarray, "rows targets"] | Int[np.ndarray, " rows"]:
         """Turn labels into scaled float32 values, or into int64 class numbers.
 
@@ -107,8 +121,11 @@ class Targets(Section):
             DataError: A label that the scaling cannot take, or a class without training rows.
         """
         if self.classes is None:
-            assert self.scaler is not None
-            return self.scaler.scale(np.asarray(labels))[:, None].astype(np.float32)
+            scaled = [
+                scaler.scale(column)
+                for scaler, column in zip(self.scalers, np.asarray(labels).T, strict=True)
+            ]
+            return np.stack(scaled, axis=1).astype(np.float32)
         numbers = {name: number for number, name in enumerate(self.classes)}
         names, places = _distinct_names(labels)
         unknown = sorted_naturally(name for name in names if name not in numbers)
@@ -119,17 +136,22 @@ class Targets(Section):
             )
         return np.array([numbers[name] for name in names], dtype=np.int64)[places]
 
-    def decode(self, outputs: Float[np.ndarray, "rows outputs"]) -> np.ndarray:
+    def decode(
+        self, outputs: Float[np.ndarray, "rows outputs"]
+    ) -> Float[np.ndarray, "rows outputs"]:
         """Turn model outputs into what users read.
 
         Returns:
-            Regression: (rows,) in the units of the labels. Classification: (rows, classes)
-            probabilities, the softmax of the outputs.
+            Regression: values in the units of the labels. Classification: probabilities of the
+            classes, the softmax of the outputs.
         """
         outputs = np.asarray(outputs, dtype=np.float64)
         if self.classes is None:
-            assert self.scaler is not None
-            return self.scaler.unscale(outputs[:, 0])
+            values = [
+                scaler.unscale(column)
+                for scaler, column in zip(self.scalers, outputs.T, strict=True)
+            ]
+            return np.stack(values, axis=1)
         exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
@@ -142,12 +164,19 @@ class Targets(Section):
 def fit_targets(
     task: Literal["regression", "classification"],
     scaling: Scaling,
-    labels: Float[np.ndarray, " rows"] | Sequence[str],
+    labels: Float[np.ndarray, "rows targets"] | Sequence[str],
     training_rows: Int[np.ndarray, " training_rows"],
+    target_names: tuple[str, ...] = (),
 ) -> Targets:
-    """Fit scaler or class list on the training rows of a fold."""
+    """Fit scalers or class list on the training rows of a fold; several targets have names."""
     if task == "regression":
-        return Targets(task=task, scaler=fit_scaler(scaling, np.asarray(labels)[training_rows]))
+        trained = np.asarray(labels)[training_rows]
+        scalers = tuple(fit_scaler(scaling, column) for column in trained.T)
+        if not target_names:
+            (only,) = scalers
+            return Targets(task=task, scaler=only)
+        assert len(target_names) == len(scalers)
+        return Targets(task=task, scaler=scalers, names=target_names)
     names, _ = _distinct_names(np.asarray(labels, dtype=object)[training_rows])
     return Targets(task=task, classes=tuple(sorted_naturally(names)))
 

@@ -48,7 +48,7 @@ class LooSummary:
         num_reused: Those of them that an earlier run, broken off, had already scored.
         seconds: Wall time of this run.
         largest_difference: Largest deviation of a score from its independent recomputation.
-        path: The table.
+        paths: The table, or one for each target.
         unused_replacements: Keys of the replacement dictionary that no token can match.
     """
 
@@ -57,8 +57,13 @@ class LooSummary:
     num_reused: int
     seconds: float
     largest_difference: float
-    path: Path
+    paths: tuple[Path, ...]
     unused_replacements: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The table; of several targets that of the first."""
+        return self.paths[0]
 
 
 def score_rows(
@@ -75,8 +80,8 @@ def score_rows(
 ) -> LooSummary:
     """Score rows of a prepared data set and write one table, in the order of `rows`.
 
-    Finished units are kept beside the table until it is whole; a run that was broken off and is
-    started again skips them.
+    Of several targets each has its table, all from the same passes. Finished units are kept beside
+    the tables until they are whole; a run that was broken off and is started again skips them.
 
     Args:
         model_folders: One model, or several whose scores are averaged.
@@ -84,7 +89,7 @@ def score_rows(
         rows: Which rows, each at most once.
         settings: Which edit.
         num_workers: Ray workers; 0 (or no Ray connection) works in this process.
-        out_csv: The table.
+        out_csv: The table; of several targets each adds its name to the stem.
         gpu_per_worker: GPUs, or a share of one, that each worker holds.
         preprocessing: How sequences are cropped, in place of what the models were trained with.
         progress: Called with the number of tokens done and the number of all tokens.
@@ -108,13 +113,16 @@ def score_rows(
     )
     first_model = _check_job(job, prepared)
     units = make_units(rows, prepared.lengths[rows], first_model.framing.room)
-    found = [finished_unit(job.parts, unit) for unit in units]
+    targets = first_model.card.targets
+    found = [finished_unit(job.parts, unit, targets.suffixes) for unit in units]
     reused = [result for result in found if result is not None]
     missing = [unit for unit, result in zip(units, found, strict=True) if result is None]
     finished = _score_units(job, missing, num_workers, gpu_per_worker)
     results = reused + list(_watched(finished, units, reused, progress))
-    columns = score_columns(settings.edit, first_model.card.targets, len(folders))
-    merge_tables([table_path(job.parts, unit) for unit in units], columns, out_csv)
+    columns = score_columns(settings.edit, targets, len(folders))
+    tables = {s: out_csv.with_stem(f"{out_csv.stem}{s}") for s in targets.suffixes}
+    for suffix, path in tables.items():
+        merge_tables([table_path(job.parts, unit, suffix) for unit in units], columns, path)
     shutil.rmtree(job.parts)
     if not any(job.parts.parent.iterdir()):
         job.parts.parent.rmdir()
@@ -124,7 +132,7 @@ def score_rows(
         num_reused=sum(result.num_scores for result in reused),
         seconds=time.monotonic() - started,
         largest_difference=max((result.largest_difference for result in results), default=0.0),
-        path=out_csv,
+        paths=tuple(tables.values()),
         unused_replacements=_unused(settings, first_model),
     )
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from biolm_ray.config.schema import Config
+from biolm_ray.config.schema import Column, Config
+from biolm_ray.data.columns import name_for_files
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import rows_in_splits
+from biolm_ray.data.targets import Targets
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.saved import SavedModel, is_model_folder, load_model
 from biolm_ray.preparation.prepared import PreparedData
@@ -41,12 +43,13 @@ def model_to_read_with(folder: Path, config: Config) -> tuple[Config, Tokenizer]
     """Take task, preprocessing and tokenizer from a model, separators and columns from the run.
 
     Raises:
-        ConfigError: The run sets a preprocessing or task other than the model's.
+        ConfigError: The run sets a preprocessing, task or label columns other than the model's.
     """
     model = _load(folder, config)
     card, task = model.card, model.card.targets.task
     if config.task not in {None, task}:
         raise ConfigError(f"task {config.task} asked for, but {folder} was trained for {task}")
+    check_label_columns(config.data.label_columns, card.targets, folder)
     for name in sorted(config.preprocessing.model_fields_set):
         asked, trained = getattr(config.preprocessing, name), getattr(card.preprocessing, name)
         if asked != trained:
@@ -56,6 +59,27 @@ def model_to_read_with(folder: Path, config: Config) -> tuple[Config, Tokenizer]
             )
     config = config.model_copy(update={"task": task, "preprocessing": card.preprocessing})
     return config, model.tokenizer.adapted(config.data, config.preprocessing)
+
+
+def check_label_columns(columns: Sequence[Column], targets: Targets, folder: Path) -> None:
+    """Make sure that labels, where there are any, are those that a model predicts.
+
+    Raises:
+        ConfigError: There are more of them, or fewer, or they stand in another order.
+    """
+    if columns and len(columns) != len(targets.suffixes):
+        found = "1 column" if len(columns) == 1 else f"{len(columns)} columns"
+        wanted = f"the targets {', '.join(targets.names)}" if targets.names else "a single target"
+        raise ConfigError(
+            f"labelpos names {found}, but {folder} predicts {wanted}: "
+            "name a column for each target, or none"
+        )
+    names = tuple(name_for_files(column.name or "") for column in columns)
+    if names != targets.names and set(names) == set(targets.names):
+        raise ConfigError(
+            f"labelpos names {', '.join(names)}, but {folder} predicts "
+            f"{', '.join(targets.names)}: name the columns in that order"
+        )
 
 
 def _load(folder: Path, config: Config) -> SavedModel:

@@ -38,7 +38,7 @@ def check_same_tokens(models: Sequence[SavedModel], names: Sequence[str]) -> Non
         names: How to call each of them in a message.
 
     Raises:
-        ConfigError: The vocabularies, tasks or classes of two models differ.
+        ConfigError: The vocabularies, tasks, targets or classes of two models differ.
     """
     first = models[0]
     for model, name in zip(models[1:], names[1:], strict=True):
@@ -48,7 +48,7 @@ def check_same_tokens(models: Sequence[SavedModel], names: Sequence[str]) -> Non
                 "be averaged; give one of them, or models of one experiment"
             )
         ours, theirs = first.card.targets, model.card.targets
-        if (ours.task, ours.classes) != (theirs.task, theirs.classes):
+        if (ours.task, ours.classes, ours.names) != (theirs.task, theirs.classes, theirs.names):
             raise ConfigError(
                 f"{name} predicts {_describe(model)}, {names[0]} predicts {_describe(first)}; "
                 "models whose predictions are averaged must predict the same"
@@ -127,4 +127,6 @@ def _counted_on(progress: Progress | None, index: int, num_models: int) -> Progr
 
 def _describe(model: SavedModel) -> str:
     targets = model.card.targets
-    return f"the classes {', '.join(targets.classes)}" if targets.classes else "a number"
+    if targets.classes:
+        return f"the classes {', '.join(targets.classes)}"
+    return f"the targets {', '.join(targets.names)}" if targets.names else "a number"

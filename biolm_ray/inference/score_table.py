@@ -43,15 +43,16 @@ def score_table(
     label: float | str | None,
     tokenizer: Tokenizer,
     targets: Targets,
+    target: int = 0,
 ) -> pd.DataFrame:
-    """Lay out the scores of one sequence, one row per edit.
+    """Lay out the scores of one sequence on one target, one row per edit.
 
     It may have more columns than `score_columns` asks to be written.
 
     For classes, `pred` names the predicted class of the original and `loo` is the change of its
     probability; `loo_<class>` holds the change of every class.
     """
-    chosen = int(scores.original.argmax())
+    chosen = int(scores.original.argmax()) if targets.classes else target
     table: dict[str, object] = {
         "sequence": sequence_id,
         "token": tokenizer.tokens(scores.token_ids),
@@ -59,7 +60,7 @@ def score_table(
     if scores.new_ids is not None:
         table["replacement"] = tokenizer.tokens(scores.new_ids)
     table["label"] = label
-    table["pred"] = targets.classes[chosen] if targets.classes else scores.original[0]
+    table["pred"] = targets.classes[chosen] if targets.classes else scores.original[chosen]
     table["start_offset"] = scores.start_offsets
     table["end_offset"] = scores.end_offsets
     table["loo"] = scores.loo[:, chosen]

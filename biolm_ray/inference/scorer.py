@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
-from biolm_ray.inference.leave_one_out import make_planner, score_sequence
+from biolm_ray.inference.leave_one_out import Scores, make_planner, score_sequence
 from biolm_ray.inference.predict import check_fits, check_same_tokens
 from biolm_ray.inference.score_table import combine_scores, score_columns, score_table
 from biolm_ray.inference.units import Unit, UnitResult, save_unit
@@ -60,34 +61,40 @@ class UnitScorer:
             model.module.to(self.device)
 
     def score(self, unit: Unit) -> UnitResult:
-        """Score a unit and leave its table among the parts."""
-        tables = []
-        difference = 0.0
+        """Score a unit and leave its table, or one for each target, among the parts."""
+        suffixes = self.models[0].card.targets.suffixes
+        texts: dict[str, list[str]] = {suffix: [] for suffix in suffixes}
+        written = {"columns": self.columns, "index": False, "header": False}
+        num_scores, difference = 0, 0.0
         with _exact_products():
             for row in unit.rows:
-                table, row_difference = self._score_row(row)
-                difference = max(difference, row_difference)
-                tables.append(table)
-        written = {"columns": self.columns, "index": False, "header": False}
-        text = "".join(table.to_csv(**written) for table in tables)
-        result = UnitResult(unit.num_tokens, sum(len(table) for table in tables), difference)
-        save_unit(self.job.parts, unit, text, result)
+                scores = self._score_row(row)
+                difference = max(difference, scores.largest_difference)
+                num_scores += len(scores.positions)
+                for target, suffix in enumerate(suffixes):
+                    texts[suffix].append(self._table(row, scores, target).to_csv(**written))
+        result = UnitResult(unit.num_tokens, num_scores, difference)
+        tables = {suffix: "".join(parts) for suffix, parts in texts.items()}
+        save_unit(self.job.parts, unit, tables, result)
         return result
 
-    def _score_row(self, row: int) -> tuple[pd.DataFrame, float]:
+    def _score_row(self, row: int) -> Scores:
         encoded = self.prepared.encoded(row)
-        scores = combine_scores(
+        return combine_scores(
             [score_sequence(model, encoded, self.plan, device=self.device) for model in self.models]
         )
+
+    def _table(self, row: int, scores: Scores, target: int) -> pd.DataFrame:
         labels = self.prepared.labels
-        table = score_table(
+        label = None if labels is None else labels[row]
+        return score_table(
             scores,
             sequence_id=self.prepared.ids[row],
-            label=None if labels is None else labels[row],
+            label=label[target] if isinstance(label, np.ndarray) else label,
             tokenizer=self.models[0].tokenizer,
             targets=self.models[0].card.targets,
+            target=target,
         )
-        return table, scores.largest_difference
 
 
 def load_models(job: ScoringJob, *, with_weights: bool = True) -> list[SavedModel]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What is kept of a scored unit beside its table."""
+    """What is kept of a scored unit beside its tables."""
 
     num_tokens: int
     num_scores: int
@@ -107,21 +107,23 @@ def work_key(
     return digest.hexdigest()
 
 
-def table_path(folder: Path, unit: Unit) -> Path:
-    """Where a unit's rows lie, without a header."""
-    return folder / f"{unit.index:06d}.csv"
+def table_path(folder: Path, unit: Unit, suffix: str = "") -> Path:
+    """Where a unit's rows lie, without a header; `suffix` is that of a target."""
+    return folder / f"{unit.index:06d}{suffix}.csv"
 
 
-def save_unit(folder: Path, unit: Unit, table: str, result: UnitResult) -> None:
-    """Write a unit's rows, then the small file that says they are complete."""
-    write_text(table_path(folder, unit), table)
+def save_unit(folder: Path, unit: Unit, tables: Mapping[str, str], result: UnitResult) -> None:
+    """Write a unit's rows, by suffix of the target, then the small file that says so."""
+    for suffix, table in tables.items():
+        write_text(table_path(folder, unit, suffix), table)
     write_json(_mark_path(folder, unit), asdict(result))
 
 
-def finished_unit(folder: Path, unit: Unit) -> UnitResult | None:
+def finished_unit(folder: Path, unit: Unit, suffixes: Sequence[str] = ("",)) -> UnitResult | None:
     """Give the result of a unit if an earlier run has completed it."""
     mark = _mark_path(folder, unit)
-    if not mark.is_file() or not table_path(folder, unit).is_file():
+    tables = [table_path(folder, unit, suffix) for suffix in suffixes]
+    if not all(path.is_file() for path in [mark, *tables]):
         return None
     return UnitResult(**json.loads(mark.read_text(encoding="utf-8")))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from biolm_ray.data.columns import kind_of
 from biolm_ray.data.reading import Input, NumberedPiece, read_piece
 from biolm_ray.data.store import Folder
 from biolm_ray.preparation.rejects import REJECT_SCHEMA
@@ -184,8 +185,8 @@ def encode_block(
             num_specifiers = job.tokenizer.settings.num_specifiers
             values = np.zeros((len(encoded.token_ids), num_specifiers), np.float32)
         columns["specifiers"] = binary_rows(values, bounds)
-    for name in ("label", "weight", "split"):
-        if name in job.schema.names:
+    for name in job.schema.names:
+        if kind_of(name) in ("label", "weight", "split"):
             columns[name] = good[name]
     schema = job.schema.insert(0, pa.field("line", pa.int64()))
     return pa.table({"line": good["line"], **columns}, schema=schema), encoded, rejects

@@ -114,6 +114,7 @@ def _prepare(
         schema=prepared_schema(
             num_specifiers=tokenizer.settings.num_specifiers,
             label_kind=plan.label_kind,
+            num_labels=len(layout.labels),
             has_weights=layout.weight is not None,
             has_splits=layout.split is not None,
         ),
@@ -134,7 +135,8 @@ def _prepare(
                 "digest": scanned.digest,
                 "id_type": str(tokenizer.id_type),
                 "files": [file.name for file in plan.files],
-            },
+            }
+            | ({"target_names": layout.target_names} if layout.target_names else {}),
         )
     except BiolmError as error:
         if target.read(MANIFEST) is not None:

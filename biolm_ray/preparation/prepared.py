@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
+from biolm_ray.data.columns import kind_of
 from biolm_ray.data.filesystems import locate
 from biolm_ray.data.store import Folder
 from biolm_ray.errors import DataError
@@ -120,12 +121,20 @@ class PreparedData:
         return self._column("id").to_pylist()
 
     @cached_property
-    def labels(self) -> Float[np.ndarray, " rows"] | list[str] | None:
+    def labels(self) -> Float[np.ndarray, "rows targets"] | list[str] | None:
         """Numbers, class names, or None where the file was prepared without labels."""
-        if "label" not in self.manifest["columns"]:
+        names = [name for name in self.manifest["columns"] if kind_of(name) == "label"]
+        columns = [self._column(name) for name in names]
+        if not columns:
             return None
-        column = self._column("label")
-        return column.to_numpy() if pa.types.is_floating(column.type) else column.to_pylist()
+        if pa.types.is_floating(columns[0].type):
+            return np.stack([column.to_numpy() for column in columns], axis=1)
+        return columns[0].to_pylist()
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """What several targets are called; empty where there is just one, or none."""
+        return tuple(self.manifest.get("target_names", ()))
 
     @cached_property
     def weights(self) -> Float[np.ndarray, " rows"] | None:

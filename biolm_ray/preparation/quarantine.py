@@ -42,7 +42,10 @@ def check_rejected(
 def _unscaled_rejects(config: Config, prepared: PreparedData) -> pa.Table:
     records = []
     for row in rows_without_logarithm(config, prepared).tolist():
-        assert prepared.labels is not None
+        assert isinstance(prepared.labels, np.ndarray)
+        labels = prepared.labels[row]
+        target = int(np.argmax(labels <= 0))
+        name = f" of '{prepared.target_names[target]}'" if len(labels) > 1 else ""
         file, line = prepared.place(row)
         records.append(
             {
@@ -50,7 +53,7 @@ def _unscaled_rejects(config: Config, prepared: PreparedData) -> pa.Table:
                 "file": file,
                 "line": line,
                 "rule": "label",
-                "problem": f"label {prepared.labels[row]:g} is not above 0, as scaling log needs; "
+                "problem": f"label {labels[target]:g}{name} is not above 0, as scaling log needs; "
                 "or set scaling: standard",
                 "raw": prepared.ids[row],
             }
@@ -59,9 +62,9 @@ def _unscaled_rejects(config: Config, prepared: PreparedData) -> pa.Table:
 
 
 def rows_without_logarithm(config: Config, prepared: PreparedData) -> np.ndarray:
-    """The rows whose label scaling `log` cannot take; none where the run does not scale so."""
+    """The rows with a label that scaling `log` cannot take; none where the run scales otherwise."""
     labels = prepared.labels
     scaled = config.mode in ("fine-tune", "tune") and config.training.scaling == "log"
     if not scaled or not isinstance(labels, np.ndarray):
         return np.empty(0, np.int64)
-    return np.flatnonzero(labels <= 0)
+    return np.flatnonzero((labels <= 0).any(axis=1))

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
+from biolm_ray.data.columns import label_roles
 from biolm_ray.errors import DataError
 
 GROUP_ROWS = 16_384
@@ -37,13 +38,15 @@ def prepared_schema(
     *,
     num_specifiers: int,
     label_kind: str | None,
+    num_labels: int = 1,
     has_weights: bool,
     has_splits: bool,
 ) -> pa.Schema:
     """The columns of a prepared data set.
 
     `row` counts the rows of the source from 0, those included that were rejected; `length` counts
-    tokens; `center` is the 0-based index of the centre token, -1 where there is none.
+    tokens; `center` is the 0-based index of the centre token, -1 where there is none. Several
+    targets stand in `label`, `label_2`, `label_3` and so on.
     """
     fields = [
         pa.field("row", pa.int64(), nullable=False),
@@ -56,7 +59,7 @@ def prepared_schema(
         fields.append(pa.field("specifiers", pa.large_binary(), nullable=False))
     if label_kind:
         kind = pa.float64() if label_kind == "number" else pa.string()
-        fields.append(pa.field("label", kind, nullable=False))
+        fields += [pa.field(role, kind, nullable=False) for role in label_roles(num_labels)]
     if has_weights:
         fields.append(pa.field("weight", pa.float64(), nullable=False))
     if has_splits:

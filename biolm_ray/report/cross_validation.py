@@ -72,5 +72,8 @@ def pooled_metrics(table: pd.DataFrame) -> dict[str, float]:
         labels = np.array([classes.index(str(label)) for label in table["label"]])
         scores = classification_metrics(labels, table[probabilities].to_numpy())
     else:
-        scores = regression_metrics(table["label"].to_numpy(), table["prediction"].to_numpy())
+        found = [name for name in table.columns if name.startswith("label")]
+        suffixes = [name.removeprefix("label") for name in found]
+        predictions = table[[f"prediction{suffix}" for suffix in suffixes]]
+        scores = regression_metrics(table[found].to_numpy(), predictions.to_numpy(), suffixes)
     return {f"test_{name}": value for name, value in scores.items()} | {"rows": len(table)}

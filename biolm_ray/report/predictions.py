@@ -40,7 +40,9 @@ def report_predictions(
     if labels is None:
         return path, table, {}
     if targets.classes is None:
-        metrics = regression_metrics(np.asarray(labels, dtype=np.float64), predictions)
+        metrics = regression_metrics(
+            np.asarray(labels, dtype=np.float64), predictions, targets.suffixes
+        )
     else:
         metrics = classification_metrics(
             np.array([targets.classes.index(str(label)) for label in labels]), predictions

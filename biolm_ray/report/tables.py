@@ -28,7 +28,8 @@ def out_of_fold_table(
         test_rows: The rows of the data that each fold tested, in the order of that file.
 
     Returns:
-        The columns sequence, fold, label, prediction, then those of the classes.
+        The columns sequence, fold, label, prediction (or those of each target), then those of the
+        classes.
 
     Raises:
         DataError: A fold's file is missing or has another number of rows.
@@ -87,11 +88,29 @@ def write_summary(folder: Path, table: pd.DataFrame, *, stem: str = "cross_valid
     overall = {
         name.replace(" ", "_"): rows.pop(name) for name in (MEAN, DEVIATION, POOLED) if name in rows
     }
-    text = text_table(table)
+    text = summary_text(table)
     write_table(folder / f"{stem}.csv", table)
     write_json(folder / f"{stem}.json", {"folds": rows, **overall})
     write_text(folder / f"{stem}.txt", text + "\n")
     return text
+
+
+def summary_text(table: pd.DataFrame) -> str:
+    """Lay a summary out in text; each of several targets has a table below that of the means."""
+    error = next((name for name in table.columns if name in ("test_mse", "eval_mse")), "")
+    suffixes = [name.removeprefix(error) for name in table.columns if name.startswith(f"{error}_")]
+    if not error or not suffixes:
+        return text_table(table)
+    shared = [name for name in table.columns if f"{name}{suffixes[0]}" in table.columns]
+    texts = [table.drop(columns=[f"{name}{end}" for name in shared for end in suffixes])]
+    texts += [
+        pd.DataFrame({"fold": table["fold"], **{name: table[f"{name}{end}"] for name in shared}})
+        for end in suffixes
+    ]
+    titles = ["mean of the targets", *(end.removeprefix("_") for end in suffixes)]
+    return "\n\n".join(
+        f"{title}\n{text_table(text)}" for title, text in zip(titles, texts, strict=True)
+    )
 
 
 def _read_predictions(path: Path, num_rows: int) -> pd.DataFrame:
@@ -100,7 +119,8 @@ def _read_predictions(path: Path, num_rows: int) -> pd.DataFrame:
         raise DataError(f"{path} is missing; train this fold again")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     probabilities = [name for name in table.columns if name.startswith("probability_")]
-    for name in probabilities or ["label", "prediction"]:
+    numbers = [name for name in table.columns if name.startswith(("label", "prediction"))]
+    for name in probabilities or numbers:
         table[name] = table[name].replace("", "nan").astype(float)
     if len(table) != num_rows:
         raise DataError(

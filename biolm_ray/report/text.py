@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.experiment.progress import readable_time
@@ -68,24 +70,31 @@ def _unknown_examples(examples: Sequence[tuple[str, int]]) -> str:
 def label_table(prepared: PreparedData) -> pd.DataFrame | None:
     """What the labels of each split are like: a row per split, or one for all rows.
 
-    Numbers: how many, mean, standard deviation, least and largest. Classes: how many of each.
+    Numbers: how many, mean, standard deviation, least and largest, for one target after the other.
+    Classes: how many of each.
     """
     labels = prepared.labels
     if labels is None:
         return None
-    splits = prepared.splits
-    frame = pd.DataFrame(
-        {"split": ["all"] * len(prepared) if splits is None else splits, "label": labels}
-    )
-    order = sorted_naturally(frame["split"].unique())
+    splits = pd.Series(["all"] * len(prepared) if prepared.splits is None else prepared.splits)
+    order = sorted_naturally(splits.unique())
     if isinstance(labels, list):
-        counts = pd.crosstab(frame["split"], frame["label"]).reindex(order)
+        counts = pd.crosstab(splits, pd.Series(labels)).reindex(order)
         columns = {name: counts[name].to_numpy() for name in sorted_naturally(counts.columns)}
-    else:
-        of_splits = frame.groupby("split")["label"].agg(["size", "mean", "std", "min", "max"])
-        found = of_splits.reindex(order)
-        names = ("rows", "label mean", "deviation", "min", "max")
-        columns = {name: found.iloc[:, place].to_numpy() for place, name in enumerate(names)}
+        return pd.DataFrame({"split": order, **columns})
+    tables = [_number_table(column, splits, order) for column in labels.T]
+    for name, table in zip(prepared.target_names, tables, strict=False):
+        table.insert(0, "target", name)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _number_table(
+    labels: Float[np.ndarray, " rows"], splits: pd.Series, order: Sequence[str]
+) -> pd.DataFrame:
+    found = pd.Series(labels).groupby(splits).agg(["size", "mean", "std", "min", "max"])
+    found = found.reindex(order)
+    names = ("rows", "label mean", "deviation", "min", "max")
+    columns = {name: found.iloc[:, place].to_numpy() for place, name in enumerate(names)}
     return pd.DataFrame({"split": order, **columns})
 
 

@@ -104,8 +104,6 @@ def _forward(module: nn.Module, batch: Batch, device: torch.device | str) -> Ten
     return torch.cat([_forward(module, half, device) for half in halves])
 
 
-def to_predictions(
-    outputs: Float[np.ndarray, "rows outputs"], targets: Targets
-) -> Float[np.ndarray, " rows"] | Float[np.ndarray, "rows classes"]:
+def to_predictions(outputs: Outputs, targets: Targets) -> Outputs:
     """Regression: values in the units of the labels. Classification: class probabilities."""
     return targets.decode(outputs)

@@ -32,7 +32,7 @@ class FoldData:
     Attributes:
         batches: Makes the batches of any rows of the data set.
         targets: Fitted on the training rows alone.
-        encoded: Scaled labels (rows, 1) or class numbers (rows,).
+        encoded: Scaled labels (rows, targets) or class numbers (rows,).
         weights: What each row counts in the training loss.
         loss_kind: The loss of regression.
     """
@@ -44,7 +44,9 @@ class FoldData:
         self.batches = RowBatches(prepared, framing)
         kind = np.float64 if config.task == "regression" else object
         labels = np.asarray(prepared.labels, dtype=kind)
-        self.targets = fit_targets(config.task, config.training.scaling, labels, fold.train)
+        self.targets = fit_targets(
+            config.task, config.training.scaling, labels, fold.train, prepared.target_names
+        )
         self.encoded = self._encode(labels)
         self.loss_kind: LossKind = config.training.loss
         self._training = config.training
@@ -146,5 +148,5 @@ def evaluate(
         return {"loss": loss, **classification_metrics(labels, predictions)}, outputs
     losses = regression_losses(data.loss_kind, torch.from_numpy(outputs), torch.from_numpy(labels))
     loss = float(losses.numpy().mean())
-    original = data.targets.decode(labels)
-    return {"loss": loss, **regression_metrics(original, predictions)}, outputs
+    original, suffixes = data.targets.decode(labels), data.targets.suffixes
+    return {"loss": loss, **regression_metrics(original, predictions, suffixes)}, outputs

@@ -16,11 +16,11 @@ from biolm_ray.files import atomic_path, write_json
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.evaluate import to_predictions
 
-Predictions = Float[np.ndarray, " rows"] | Float[np.ndarray, "rows classes"]
-Labels = Float[np.ndarray, " rows"] | Sequence[str] | None
+Predictions = Float[np.ndarray, "rows targets"] | Float[np.ndarray, "rows classes"]
+Labels = Float[np.ndarray, "rows targets"] | Sequence[str] | None
 
 PREDICTIONS = "test_predictions.csv"
-RANKS = "rank_deltas.csv"
+RANKS = "rank_deltas"
 CLASS_REPORT = "classification_report.csv"
 PARTS = ("train", "eval", "test")
 REFERENCE_NAMES = {"spearman": "spearman rho"}
@@ -37,17 +37,23 @@ def prediction_table(
     """Lay out predictions, one row per sequence.
 
     The columns are sequence, label (if there are any), prediction, prediction_std (if several
-    models predicted); for classes, `prediction` is the most probable class, `prediction_std` the
-    deviation of its probability, and a column probability_<class> for each class follows.
+    models predicted). Of several targets each has its own, as label_<name>, prediction_<name>,
+    prediction_std_<name>. For classes, `prediction` is the most probable class, `prediction_std`
+    the deviation of its probability, and a column probability_<class> for each class follows.
     """
     table: dict[str, object] = {"sequence": list(ids)}
+    if targets.classes is None:
+        for target, suffix in enumerate(targets.suffixes):
+            for name, values in (
+                ("label", labels),
+                ("prediction", predictions),
+                ("prediction_std", deviations),
+            ):
+                if values is not None:
+                    table[f"{name}{suffix}"] = np.asarray(values)[:, target]
+        return pd.DataFrame(table)
     if labels is not None:
         table["label"] = labels
-    if targets.classes is None:
-        table["prediction"] = predictions
-        if deviations is not None:
-            table["prediction_std"] = deviations
-        return pd.DataFrame(table)
     chosen = predictions.argmax(axis=1)
     table["prediction"] = targets.class_names(predictions)
     if deviations is not None:
@@ -121,7 +127,9 @@ def write_predictions(
         write_table(folder / CLASS_REPORT, report)
     else:
         labels = np.asarray(prepared.labels, dtype=np.float64)[rows]
-        write_table(folder / RANKS, rank_table(ids, labels, predictions))
+        for target, suffix in enumerate(targets.suffixes):
+            ranks = rank_table(ids, labels[:, target], predictions[:, target])
+            write_table(folder / f"{RANKS}{suffix}.csv", ranks)
     write_table(folder / PREDICTIONS, prediction_table(ids, labels, predictions, targets))
 
 

@@ -1,5 +1,7 @@
 """How good predictions are."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
@@ -20,6 +22,27 @@ HIGHER_IS_BETTER = {
 
 
 def regression_metrics(
+    labels: Float[np.ndarray, "rows targets"],
+    predictions: Float[np.ndarray, "rows targets"],
+    suffixes: Sequence[str] = ("",),
+) -> dict[str, float]:
+    """Give the metrics of `target_metrics`; of several targets their means, then those of each.
+
+    Args:
+        labels: In the same units as the predictions.
+        predictions: Of the same rows.
+        suffixes: What the names of each target's metrics end with.
+    """
+    each = [target_metrics(*pair) for pair in zip(labels.T, predictions.T, strict=True)]
+    means = {name: float(np.mean([scores[name] for scores in each])) for name in each[0]}
+    own = [
+        {f"{name}{suffix}": value for name, value in scores.items()}
+        for suffix, scores in zip(suffixes, each, strict=True)
+    ]
+    return {name: value for scores in [means, *own] for name, value in scores.items()}
+
+
+def target_metrics(
     labels: Float[np.ndarray, " rows"], predictions: Float[np.ndarray, " rows"]
 ) -> dict[str, float]:
     """Give mse, mae, r2, pearson and spearman; the last two are 0 where either side is constant."""

@@ -8,6 +8,7 @@ import pytest
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import BiolmError, ConfigError, DataError
 from biolm_ray.preparation.prepare import prepare
+from biolm_ray.preparation.quarantine import rows_without_logarithm
 from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
@@ -213,7 +214,7 @@ def test_labels_may_be_negative_without_log_scaling_and_in_other_modes(tmp_path,
     path.write_text(GOOD + "g4\ta,c\t-1\n")
     for settings in ({}, {"mode": "predict", "training": {"scaling": "log"}}):
         prepared = prepare(make_config(path, **settings), tokenizer, tmp_path, label_kind="number")
-        assert prepared.labels[3] == -1
+        assert prepared.labels[3, 0] == -1
 
 
 def test_log_scaling_refuses_labels_without_a_logarithm_also_in_data_prepared_before(
@@ -226,6 +227,21 @@ def test_log_scaling_refuses_labels_without_a_logarithm_also_in_data_prepared_be
     expected = r"line 4: label 0 is not above 0, as scaling log needs.*\(2 more rows have"
     with pytest.raises(DataError, match=expected):
         prepare(config, tokenizer, tmp_path, label_kind="number")
+
+
+def test_log_scaling_looks_at_every_target(tmp_path, tokenizer):
+    path = tmp_path / "rows.tsv"
+    path.write_text("g1\ta,c\t1\t2\ng2\ta,c\t0\t3\ng3\ta,c\t4\t-1\n")
+    asked = {"label_column": [4, 3], "max_rejected_share": 0.9}
+    config = make_config(path, data=asked, training={"scaling": "log"})
+    with pytest.raises(
+        DataError, match=r"line 2: label 0 of 'column_3' is not above 0.*\(1 more row"
+    ):
+        prepare(config, tokenizer, tmp_path, label_kind="number")
+    asked["on_bad_rows"] = "quarantine"
+    config = make_config(path, data=asked, training={"scaling": "log"})
+    prepared = prepare(config, tokenizer, tmp_path, label_kind="number")
+    assert rows_without_logarithm(config, prepared).tolist() == [1, 2]
 
 
 def test_class_labels_are_words(tmp_path, tokenizer):

@@ -57,7 +57,8 @@ def test_every_column_arrives_in_the_order_of_the_file(tmp_path):
     lines = [line.split("\t") for line in path.read_text().splitlines()]
     assert prepared.ids == [fields[0] for fields in lines]
     assert prepared.splits == [fields[3] for fields in lines]
-    assert prepared.labels.tolist() == [float(fields[2]) for fields in lines]
+    assert prepared.labels.tolist() == [[float(fields[2])] for fields in lines]
+    assert prepared.target_names == ()
     assert set(prepared.weights) == {0.75}
     assert prepared.row_numbers.tolist() == list(range(30))
     assert prepared.line_numbers.tolist() == list(range(1, 31))
@@ -71,6 +72,24 @@ def test_every_column_arrives_in_the_order_of_the_file(tmp_path):
     assert prepared.num_longer(5) == (prepared.lengths > 5).sum()
     stored = rows_of(prepared).column("token_ids")[0].as_py()
     assert np.frombuffer(stored, np.uint8).tolist() == prepared.token_ids(0).tolist()
+
+
+def test_several_targets_arrive_in_the_order_they_are_asked_for(tmp_path):
+    path = write_rows(tmp_path / "rows.tsv")
+    config = make_config(path, label_column=[4, 3])
+    tokenizer = fit_tokenizer(config)
+    prepared = prepare(config, tokenizer, tmp_path / "prepared", label_kind="number")
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    assert prepared.labels.tolist() == [[float(fields[3]), float(fields[2])] for fields in lines]
+    assert prepared.target_names == ("column_4", "column_3")
+    assert rows_of(prepared).column_names[-2:] == ["label", "label_2"]
+    assert tokenizer.tokens(prepared.token_ids(29)) == lines[29][1].split(",")
+    for columns in ([3, 4], [4]):
+        other = make_config(path, label_column=columns)
+        assert prepare(other, tokenizer, tmp_path, label_kind="number").name != prepared.name
+    bad = make_config(path, label_column=[3, 5])
+    with pytest.raises(DataError, match=r"line 1: label 'GOOD' in column 5 is not a finite number"):
+        prepare(bad, tokenizer, tmp_path, label_kind="number")
 
 
 def test_prepared_data_pickle_as_their_path(tmp_path):
@@ -181,7 +200,7 @@ def test_a_prepared_file_is_used_again_until_content_or_settings_change(tmp_path
     moved.write_text(moved.read_text().replace("\t0.5\t", "\t0.25\t"))
     changed = where(make_config(moved, label_column=3))
     assert changed != first
-    assert PreparedData.open(changed).labels[0] == 0.25
+    assert PreparedData.open(changed).labels[0, 0] == 0.25
 
 
 def test_max_rows_takes_the_first_rows_only(tmp_path):
@@ -208,7 +227,7 @@ def test_bom_crlf_quotes_blank_lines_and_spaces_are_read_through(tmp_path):
     tokenizer = fit_tokenizer(config)
     prepared = prepare(config, tokenizer, tmp_path, label_kind="number")
     assert prepared.ids == ["g,1", "g2"]
-    assert prepared.labels.tolist() == [1.5, 2.0]
+    assert prepared.labels.tolist() == [[1.5], [2.0]]
     assert prepared.line_numbers.tolist() == [3, 5]
     assert tokenizer.tokens(prepared.token_ids(1)) == ["c", "g", "a"]
 

@@ -34,6 +34,14 @@ LABELLED = Layout(
     label=3,
     label_kind="number",
 )
+SEVERAL = Layout(
+    format="fasta",
+    names=("id", "sequence", "y", "z"),
+    id=0,
+    sequence=1,
+    label=(3, 2),
+    label_kind="number",
+)
 PLAIN = Layout(format="fasta", names=("id", "sequence"), id=0, sequence=1)
 
 
@@ -113,3 +121,16 @@ def test_every_cut_gives_the_same_records(layout):
     for cut in range(1, len(content)):
         check(content, layout, [cut])
         check(content, layout, [cut, cut + 1, cut + 5])
+
+
+def test_several_targets_are_several_attributes(tmp_path):
+    path = tmp_path / "rows.fasta"
+    path.write_text(">g1 y=1 z=2\nac\n>g2 y=3 z=n/a\nac\n>g3 z=4\nac\n")
+    plan = Input(find_files([str(path)], "fasta"), (SEVERAL,), "number", False, None)
+    rows = pa.concat_tables(read_divided(plan, [])).to_pylist()
+    found = [(row["label"], row["label_2"]) for row in rows]
+    assert found == [(2.0, 1.0), (None, None), (None, None)]
+    assert [row["problem"] for row in rows[1:]] == [
+        "label 'n/a' in attribute 'z' is not a finite number",
+        "record 'g3' has no attribute 'y', asked for as label; its attributes are z",
+    ]

@@ -151,6 +151,7 @@ class CountingRows:
 
     num_specifiers = 0
     weights = None
+    target_names = ()
 
     def __init__(self, num_rows: int, labels: Any) -> None:
         rng = np.random.default_rng(num_rows)
@@ -177,8 +178,8 @@ class Sums(nn.Module):
 
 
 def fold_data(task: str, num_rows: int) -> tuple[FoldData, CountingRows]:
-    labels = np.arange(1.0, num_rows + 1) if task == "regression" else list("abc" * num_rows)
-    prepared = CountingRows(num_rows, labels[:num_rows])
+    numbers, classes = np.arange(1.0, num_rows + 1)[:, None], list("abc" * num_rows)[:num_rows]
+    prepared = CountingRows(num_rows, numbers if task == "regression" else classes)
     train, test = np.split(np.arange(num_rows), [3])
     fold = Fold(index=0, name="", train=train, validation=train[:0], test=test)
     columns = DataConfig(path="rows.tsv", sequence_column=Column(index=1))

@@ -60,6 +60,8 @@ LAYOUTS = st.sampled_from(
         Layout(separator="\t", id=0, sequence=1),
         Layout(separator="\t", id=0, sequence=1, label=2, label_kind="number"),
         Layout(separator="\t", id=2, sequence=0, label=1, label_kind="class", split=2),
+        Layout(separator="\t", id=0, sequence=1, label=(3, 2), label_kind="number"),
+        Layout(separator="\t", id=0, sequence=1, label=(2, 4, 0), weight=3, label_kind="number"),
         Layout(separator="\t", id=0, sequence=0, label=2, weight=3, label_kind="number"),
         Layout(separator=" ", id=0, sequence=1, weight=0),
         Layout(separator="\t\t", id=0, sequence=1),
@@ -87,7 +89,8 @@ def read_line_by_line(content: bytes, layout: Layout, has_header: bool) -> list[
         rule, problem = row.problem or (None, None)
         raw_text = raw.decode(errors="replace") if rule else None
         places = {"row": len(records), "line": number, "rule": rule, "problem": problem}
-        records.append({**row._asdict(), **places, "raw": raw_text})
+        labels = {f"label_{place}": label for place, label in enumerate(row.more_labels, 2)}
+        records.append({**row._asdict(), **labels, **places, "raw": raw_text})
     return records
 
 

@@ -54,6 +54,13 @@ def test_typed_columns_become_text_and_numbers(tmp_path):
     assert records[4]["raw"] == "g5\tca\t"
 
 
+def test_several_targets_come_from_typed_columns_and_text(tmp_path):
+    pq.write_table(TABLE, tmp_path / "a.parquet")
+    records = read(tmp_path / "a.parquet", label_kind="number", label_column=["floats", "words"])
+    assert (records[0]["label"], records[0]["label_2"]) == (0.1, 1.5)
+    assert records[1]["problem"] == "label 'nan' in column 'floats' is not a finite number"
+
+
 def test_labels_may_be_text_or_numbers_and_weights_words(tmp_path):
     table = TABLE.append_column("weight", pa.array(["GOOD", "0.5", "2", "1", "-1"]))
     pq.write_table(table, tmp_path / "a.parquet")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from biolm_ray import cli
-from biolm_ray.config.schema import MODES, Config
+from biolm_ray.config.schema import MODES, Column, Config
 from biolm_ray.errors import BiolmError, DataError, ResourceError, TrainingError
 
 FLAGS = [
@@ -94,6 +94,9 @@ def test_each_mode_runs_its_stage(stages: Stages, mode: str, stage: str) -> None
         (["--splitratio=85/15"], "splits", "ratio", (85, 15)),
         (["--splitpos", "1", "--testsplits", "[[1], [2]]"], "splits", "test_splits",
          (("1",), ("2",))),
+        (["--labelpos", "4"], "data", "label_column", Column(index=3)),
+        (["--labelpos", "3", "y"], "data", "label_column", (Column(index=2), Column(name="y"))),
+        (["--labelpos", "3,5"], "data", "label_column", (Column(index=2), Column(index=4))),
         (["--inferenceonsplits", "a", "b"], "data", "splits_to_use", ("a", "b")),
         (["--crossvalidation", "5"], "splits", "num_folds", 5),
         (["--splitpos", "1", "--crossvalidation"], "splits", "cross_validate", True),
@@ -128,6 +131,12 @@ def test_flags_win_over_the_file(stages: Stages, tmp_path: Path, flag: str) -> N
 def test_the_mode_may_follow_a_flag_without_a_value(stages: Stages) -> None:
     assert cli.main(["--silent", "fine-tune", *LEAST]) == 0
     assert stages.calls[0][1].run.quiet
+
+
+def test_the_mode_may_follow_a_flag_of_many_values(stages: Stages) -> None:
+    assert cli.main([*LEAST, "--labelpos", "3", "4", "fine-tune"]) == 0
+    [(called, config)] = stages.calls
+    assert (called, len(config.data.label_columns)) == ("finetune", 2)
 
 
 @pytest.mark.parametrize(

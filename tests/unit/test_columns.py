@@ -102,6 +102,50 @@ def test_a_name_needs_a_header():
         layout_of(label_column="y")
 
 
+def test_several_targets_have_roles_in_the_order_they_are_asked_for():
+    layout = layout_of(["id", "seq", "half life (h)", "tpm"], label_column=["tpm", 3])
+    assert layout.label == (3, 2)
+    assert layout.used == {"id": 0, "sequence": 1, "label": 3, "label_2": 2}
+    assert layout.target_names == ("tpm", "half_life_h")
+
+
+def test_a_list_of_one_column_is_one_target_without_a_name():
+    layout = layout_of(["id", "seq", "y", "z"], label_column=["z"])
+    assert (layout.label, layout.target_names) == (3, ())
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), ("column_3", "column_4")),
+        (("id", "seq", "", "y"), ("column_3", "y")),
+        (("id", "seq", "a/b", "a b"), ("a_b_3", "a_b_4")),
+        (("id", "seq", "y", "std_y"), ("y_3", "std_y_4")),
+        (("id", "seq", "x" * 99, "länge"), ("x" * 40, "länge")),
+    ],
+)
+def test_targets_are_called_by_names_that_suit_files(names, expected):
+    layout = Layout(names=names, id=0, sequence=1, label=(2, 3), label_kind="number")
+    assert layout.target_names == expected
+
+
+def test_a_column_cannot_hold_two_targets():
+    with pytest.raises(ConfigError, match="names column 'y' twice; each is one target"):
+        layout_of(["id", "seq", "y", "z"], label_column=[3, "y"])
+
+
+def test_each_of_several_labels_is_read_and_checked():
+    layout = Layout(separator="\t", id=0, sequence=1, label=(3, 2), label_kind="number")
+    row = read_line("g1\tacgu\t1.5\t2.5", layout)
+    assert (row.label, row.more_labels) == (2.5, (1.5,))
+    for line, rule, message in (
+        ("g1\tacgu\tn/a\t1", "label", "label 'n/a' in column 3 is not a finite number"),
+        ("g1\tacgu\t1\t", "label", "the label in column 4 is empty"),
+        ("g1\tacgu\t1", "columns", "has 3 columns, column 4 asked for as label"),
+    ):
+        assert read_line(line, layout).problem == (rule, message)
+
+
 def test_labels_need_a_column():
     with pytest.raises(ConfigError, match=r"data\.label_column is not set"):
         layout_of()

@@ -243,6 +243,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"weightedregression": True, "weightpos": 4, "task": "classification"}, "are for regression"),
     ({"scaling": "log", "task": "classification"}, "labels of classes cannot be scaled"),
     ({"training.loss": "mae", "task": "classification"}, "the loss mae is for regression"),
+    ({"labelpos": [3, 4], "task": "classification"}, "classes stand in one column, found 2"),
     ({"training.class_weights": "none"}, "regression has no classes to weigh"),
     ({"training.stop_metric": "auroc"}, "auroc is no metric of regression"),
     ({"training.lora_rank": 4, "training.freeze": "gradual"}, "leave freeze out"),

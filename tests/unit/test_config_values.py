@@ -122,6 +122,36 @@ def test_the_data_are_a_path_or_a_list_of_paths(
     assert load_line(tmp_path, f"filepath: {text}\noutputpath: out").data.paths == paths
 
 
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("3", Column(index=2)),
+        ('"3"', Column(index=2)),
+        ("[3]", Column(index=2)),
+        ("[3, 4]", (Column(index=2), Column(index=3))),
+        ('"[3, 4]"', (Column(index=2), Column(index=3))),
+        ("3, 4", (Column(index=2), Column(index=3))),
+        ("half_life, tpm", (Column(name="half_life"), Column(name="tpm"))),
+        ("[half_life, 4]", (Column(name="half_life"), Column(index=3))),
+        ('"half life, in hours"', Column(name="half life, in hours")),
+        ('["half life, in hours", tpm]', (Column(name="half life, in hours"), Column(name="tpm"))),
+    ],
+)
+def test_the_labels_are_a_column_or_a_list_of_columns(tmp_path: Path, text: str, columns) -> None:
+    assert load_line(tmp_path, f"labelpos: {text}").data.label_column == columns
+
+
+def test_a_list_of_columns_counts_from_1_and_is_not_empty(tmp_path: Path) -> None:
+    for text in ("[3, 0]", "[]"):
+        with pytest.raises(ConfigError, match="expected a column number from 1"):
+            load_line(tmp_path, f"labelpos: {text}")
+
+
+def test_a_name_in_a_list_of_columns_means_that_there_is_a_header(tmp_path: Path) -> None:
+    assert load_line(tmp_path, "labelpos: [3, tpm]").data.has_header
+    assert not load_line(tmp_path, "labelpos: [3, 4]").data.has_header
+
+
 def test_a_space_can_separate(tmp_path: Path) -> None:
     assert load_line(tmp_path, 'tokensep: " "').data.token_separator == " "
 

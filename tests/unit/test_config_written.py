@@ -51,6 +51,7 @@ CHANGES = st.fixed_dictionaries(
         "data.token_separator": separators,
         "data.id_column": columns,
         "data.sequence_column": columns,
+        "data.label_column": columns | st.tuples(columns, columns),
         "data.weight_column": columns,
         "data.splits_to_use": st.tuples(texts, texts),
         "data.max_rows": numbers,

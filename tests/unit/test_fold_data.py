@@ -34,6 +34,7 @@ def fold_data(labels: Any, task: str, weights: Any = None, **training: Any) -> F
         num_rows=len(labels),
         labels=labels,
         weights=weights,
+        target_names=tuple("ab") if task == "regression" and labels.shape[1] == 2 else (),
         num_specifiers=0,
         lengths=np.ones(len(labels), np.int64),
         encoded=lambda row: Encoded(np.array([7], np.uint8)),
@@ -54,14 +55,14 @@ def training_loss(data: FoldData, module: nn.Module, rows: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("kind", "expected"), [("mse", 10 / 3), ("mae", 4 / 3), ("huber", 1.0)])
 def test_training_and_validation_look_at_the_loss_that_is_asked_for(kind, expected):
-    data = fold_data(np.array([0.0, 1.0, -3.0]), "regression", loss=kind)
+    data = fold_data(np.array([[0.0], [1.0], [-3.0]]), "regression", loss=kind)
     rows, module = np.arange(3), Constant(0.0)
     assert training_loss(data, module, rows) == pytest.approx(expected)
     assert evaluate(module, data, rows, Workers())[0]["loss"] == pytest.approx(expected)
 
 
 def test_weights_count_in_training_and_not_in_validation():
-    labels, weights = np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.25, 0.75])
+    labels, weights = np.array([[0.0], [1.0], [2.0]]), np.array([1.0, 0.25, 0.75])
     data = fold_data(labels, "regression", weights, weighted=True, loss="mae")
     rows, module = np.arange(3), Constant(0.0)
     assert training_loss(data, module, rows) == pytest.approx((0.25 + 1.5) / 2)
@@ -73,3 +74,26 @@ def test_classes_are_balanced_unless_that_is_switched_off():
     assert fold_data(labels, "classification").weights.tolist() == [2 / 3] * 3 + [2.0]
     plain = fold_data(labels, "classification", class_weights="none")
     assert plain.weights.tolist() == [1.0] * 4
+
+
+def test_the_loss_of_several_targets_is_the_mean_of_theirs_each_scaled_by_its_own_spread():
+    labels = np.array([[0.0, 100.0], [2.0, 500.0]])
+    data = fold_data(labels, "regression", scaling="standard")
+    assert data.encoded.tolist() == [[-1.0, -1.0], [1.0, 1.0]]
+    scores, outputs = evaluate(Constant(1.0, 0.0), data, np.arange(2), Workers())
+    assert outputs.tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    assert scores["loss"] == training_loss(data, Constant(1.0, 0.0), np.arange(2)) == 1.5
+    assert (scores["mae_a"], scores["mae_b"], scores["mae"]) == (1.0, 200.0, 100.5)
+
+
+def test_two_targets_alike_cost_what_one_costs():
+    labels = np.random.default_rng(0).normal(size=(5, 1))
+    one = fold_data(labels, "regression", scaling="standard")
+    two = fold_data(np.hstack([labels, labels]), "regression", scaling="standard")
+    rows = np.arange(5)
+    assert training_loss(two, Constant(0.3, 0.3), rows) == pytest.approx(
+        training_loss(one, Constant(0.3), rows), rel=1e-6
+    )
+    single = evaluate(Constant(0.3), one, rows, Workers())[0]
+    double = evaluate(Constant(0.3, 0.3), two, rows, Workers())[0]
+    assert {name: double[name] for name in single} == pytest.approx(single)

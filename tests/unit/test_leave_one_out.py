@@ -47,10 +47,13 @@ class PlaceWeighted(nn.Module):
         return outputs if specifiers is None else outputs + specifiers.sum(dim=(1, 2))[:, None]
 
 
-def make_model(*, classes: tuple[str, ...] | None = None, **framing) -> SimpleNamespace:
-    scaler = None if classes else Scaler(kind="standard", center=5.0, spread=2.0)
+def make_model(
+    *, classes: tuple[str, ...] | None = None, names: tuple[str, ...] = (), **framing
+) -> SimpleNamespace:
+    each = Scaler(kind="standard", center=5.0, spread=2.0)
+    scaler = None if classes else tuple(each for _ in names) or each
     task = "classification" if classes else "regression"
-    targets = Targets(task=task, scaler=scaler, classes=classes)
+    targets = Targets(task=task, scaler=scaler, classes=classes, names=names)
     return SimpleNamespace(
         module=PlaceWeighted(targets.num_outputs).eval(),
         card=SimpleNamespace(targets=targets),
@@ -171,6 +174,29 @@ def test_every_class_is_scored_and_loo_is_that_of_the_predicted_one() -> None:
     assert set(table["pred"]) == {"nucleus"}
     assert table["loo"].tolist() == table["loo_nucleus"].tolist()
     assert (table["loo_cytoplasm"] > 0).all()
+
+
+def test_each_target_has_a_table_with_its_own_scores() -> None:
+    single, several = make_model(), make_model(names=("half_life", "tpm"))
+    encoded = encode("a", "cg", "t")
+    scores = score_sequence(several, encoded, REMOVE)
+    tables = [
+        score_table(
+            scores,
+            sequence_id="x",
+            label=label,
+            tokenizer=several.tokenizer,
+            targets=several.card.targets,
+            target=target,
+        )
+        for target, label in enumerate((1.5, 2.5))
+    ]
+    alone = score_sequence(single, encoded, REMOVE)
+    assert tables[0]["loo"].to_numpy() == pytest.approx(alone.loo[:, 0], abs=1e-6)
+    assert tables[1]["loo"].to_numpy() == pytest.approx(2 * alone.loo[:, 0], abs=1e-6)
+    assert tables[1]["pred"].tolist() == pytest.approx([2 * alone.original[0] - 5.0] * 3)
+    assert [set(table["label"]) for table in tables] == [{1.5}, {2.5}]
+    assert list(tables[1].columns) == score_columns("remove", several.card.targets, 1)
 
 
 def test_the_table_has_the_columns_that_other_programs_read() -> None:

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from biolm_ray.config.schema import Column
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.inference.inputs import check_label_columns
 from biolm_ray.inference.predict import check_same_tokens, predict_rows, predict_with_models
 from biolm_ray.models.batches import Framing
 from biolm_ray.tokenization.tokenizer import Encoded
@@ -34,10 +37,16 @@ class FakePrepared:
         return Encoded(np.array(SEQUENCES[row], dtype=np.int32))
 
 
-def make_model(factor: float = 1.0, classes: tuple[str, ...] | None = None, **framing):
-    scaler = None if classes else Scaler(kind="standard", center=0.0, spread=10.0)
+def make_model(
+    factor: float = 1.0,
+    classes: tuple[str, ...] | None = None,
+    names: tuple[str, ...] = (),
+    **framing,
+):
+    scalers = [Scaler(kind="standard", center=0.0, spread=spread) for spread in (10.0, 50.0)]
+    scaler = None if classes else tuple(scalers) if names else scalers[0]
     task = "classification" if classes else "regression"
-    targets = Targets(task=task, scaler=scaler, classes=classes)
+    targets = Targets(task=task, scaler=scaler, classes=classes, names=names)
     card = SimpleNamespace(
         model="summing", targets=targets, inputs=SimpleNamespace(num_specifiers=0)
     )
@@ -51,9 +60,9 @@ def make_model(factor: float = 1.0, classes: tuple[str, ...] | None = None, **fr
 
 def test_rows_are_cropped_as_the_model_sees_them_and_predicted_in_their_order() -> None:
     predictions = predict_rows(make_model(), FakePrepared(), np.array([2, 0, 1]))
-    assert predictions.tolist() == [210.0, 60.0, 60.0]
+    assert predictions.tolist() == [[210.0], [60.0], [60.0]]
     left = predict_rows(make_model(cut_side="left"), FakePrepared(), np.array([0]))
-    assert left.tolist() == [120.0]
+    assert left.tolist() == [[120.0]]
 
 
 def test_predictions_do_not_depend_on_how_many_rows_are_read_at_once(monkeypatch) -> None:
@@ -70,9 +79,9 @@ def test_predictions_do_not_depend_on_how_many_rows_are_read_at_once(monkeypatch
 def test_several_models_give_mean_and_sample_deviation() -> None:
     models = [make_model(1.0), make_model(3.0)]
     mean, deviation = predict_with_models(models, FakePrepared(), np.array([1]))
-    assert mean.tolist() == [120.0]
+    assert mean.tolist() == [[120.0]]
     assert deviation is not None
-    assert deviation == pytest.approx([60.0 * 2**0.5])
+    assert deviation == pytest.approx(np.array([[60.0 * 2**0.5]]))
 
 
 def test_the_progress_of_several_models_counts_their_rows_together() -> None:
@@ -119,3 +128,29 @@ def test_models_that_read_or_predict_differently_are_not_averaged() -> None:
         check_same_tokens([first, second], ["one", "two"])
     with pytest.raises(ConfigError, match="two predicts the classes x, y, one predicts a number"):
         check_same_tokens([first, make_model(classes=("x", "y"))], ["one", "two"])
+    two = make_model(names=("a", "b"))
+    with pytest.raises(ConfigError, match="two predicts the targets a, b, one predicts a number"):
+        check_same_tokens([first, two], ["one", "two"])
+    with pytest.raises(ConfigError, match="two predicts the targets b, a, one predicts the target"):
+        check_same_tokens([two, make_model(names=("b", "a"))], ["one", "two"])
+
+
+def test_each_target_is_predicted_in_its_own_units() -> None:
+    model = make_model(names=("a", "b"))
+    predictions = predict_rows(model, FakePrepared(), np.array([1, 3]))
+    assert predictions.tolist() == [[60.0, 600.0], [60.0, 600.0]]
+
+
+def test_labels_must_be_those_that_the_model_predicts() -> None:
+    several = make_model(names=("half_life", "tpm")).card.targets
+    half_life, tpm = Column(name="half life"), Column(name="tpm")
+    for columns in ((), (half_life, tpm), (Column(index=1), Column(index=2))):
+        check_label_columns(columns, several, Path("model"))
+    with pytest.raises(ConfigError, match="names 1 column, but model predicts the targets half"):
+        check_label_columns((tpm,), several, Path("model"))
+    with pytest.raises(
+        ConfigError, match="names tpm, half_life, but model predicts half_life, tpm"
+    ):
+        check_label_columns((tpm, half_life), several, Path("model"))
+    with pytest.raises(ConfigError, match="names 2 columns, but model predicts a single target"):
+        check_label_columns((tpm, half_life), make_model().card.targets, Path("model"))

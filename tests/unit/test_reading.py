@@ -199,6 +199,12 @@ def test_a_header_that_was_not_announced_is_recognised(tmp_path):
         read(path, label_kind="number", label_column=3)
 
 
+def test_a_header_above_any_of_the_labels_is_recognised(tmp_path):
+    path = write(tmp_path, "g0\tac\t1\thalf_life\ng1\tac\t2\t3\n")
+    with pytest.raises(DataError, match=r"looks like a header \('half_life' in column 4"):
+        read(path, label_kind="number", label_column=[3, 4])
+
+
 def test_a_name_without_a_header_is_a_setting_to_mend(tmp_path):
     with pytest.raises(ConfigError, match="has_header"):
         read(write(tmp_path, "id\tseq\ng1\tac\n"), sequence_column="seq")

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,14 @@ import pytest
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import DataError
 from biolm_ray.inference.distribute import LooSummary
-from biolm_ray.report.tables import out_of_fold_table, summary_table, write_summary
-from biolm_ray.report.text import describe_scoring, text_facts, text_table
+from biolm_ray.report.cross_validation import pooled_metrics
+from biolm_ray.report.tables import (
+    out_of_fold_table,
+    summary_table,
+    summary_text,
+    write_summary,
+)
+from biolm_ray.report.text import describe_scoring, label_table, text_facts, text_table
 from biolm_ray.training.fold_tables import (
     class_report,
     prediction_table,
@@ -21,6 +28,11 @@ from biolm_ray.training.fold_tables import (
 )
 
 NUMBERS = Targets(task="regression", scaler=Scaler(kind="standard", center=1.0, spread=2.0))
+SEVERAL = Targets(
+    task="regression",
+    scaler=(Scaler(kind="none"), Scaler(kind="standard", center=10.0, spread=5.0)),
+    names=("half_life", "tpm"),
+)
 CLASSES = Targets(task="classification", classes=("low", "high"))
 
 
@@ -50,8 +62,27 @@ def test_a_class_report_has_a_row_for_each_class_and_average() -> None:
 
 
 def test_a_prediction_table_leaves_out_labels_that_there_are_not() -> None:
-    table = prediction_table(["a", "b"], None, np.array([1.0, 2.0]), NUMBERS)
+    table = prediction_table(["a", "b"], None, np.array([[1.0], [2.0]]), NUMBERS)
     assert list(table.columns) == ["sequence", "prediction"]
+
+
+def test_several_targets_have_columns_of_their_own() -> None:
+    table = prediction_table(
+        ["a", "b"],
+        np.array([[1.0, 10.0], [2.0, 20.0]]),
+        np.array([[1.5, 15.0], [2.5, 25.0]]),
+        SEVERAL,
+        deviations=np.array([[0.1, 0.2], [0.3, 0.4]]),
+    )
+    assert table.to_dict(orient="list") == {
+        "sequence": ["a", "b"],
+        "label_half_life": [1.0, 2.0],
+        "prediction_half_life": [1.5, 2.5],
+        "prediction_std_half_life": [0.1, 0.3],
+        "label_tpm": [10.0, 20.0],
+        "prediction_tpm": [15.0, 25.0],
+        "prediction_std_tpm": [0.2, 0.4],
+    }
 
 
 def test_class_predictions_are_named_and_followed_by_probabilities() -> None:
@@ -73,7 +104,9 @@ def test_class_predictions_are_named_and_followed_by_probabilities() -> None:
 
 
 def test_a_regression_fold_leaves_predictions_and_ranks_in_original_units(tmp_path: Path) -> None:
-    prepared = SimpleNamespace(ids_of=lambda rows: ["c", "a"], labels=np.array([1.0, 2.0, 3.0]))
+    prepared = SimpleNamespace(
+        ids_of=lambda rows: ["c", "a"], labels=np.array([[1.0], [2.0], [3.0]])
+    )
     outputs = np.array([[0.1], [1 / 3]])
     write_predictions(tmp_path, prepared, np.array([2, 0]), outputs, NUMBERS)
     table = pd.read_csv(tmp_path / "test_predictions.csv", dtype=str)
@@ -83,6 +116,32 @@ def test_a_regression_fold_leaves_predictions_and_ranks_in_original_units(tmp_pa
     ranks = pd.read_csv(tmp_path / "rank_deltas.csv")
     assert ranks["rank_delta"].tolist() == [-1.0, 1.0]
     assert not (tmp_path / "classification_report.csv").exists()
+
+
+def test_each_of_several_targets_has_its_table_of_ranks(tmp_path: Path) -> None:
+    labels = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    prepared = SimpleNamespace(ids_of=lambda rows: ["c", "a"], labels=labels)
+    outputs = np.array([[0.5, 1.0], [0.25, 3.0]])
+    write_predictions(tmp_path, prepared, np.array([2, 0]), outputs, SEVERAL)
+    table = pd.read_csv(tmp_path / "test_predictions.csv")
+    assert table["label_tpm"].tolist() == [30.0, 10.0]
+    assert table["prediction_tpm"].tolist() == [15.0, 25.0]
+    for name, deltas in (("half_life", [0.0, 0.0]), ("tpm", [-1.0, 1.0])):
+        ranks = pd.read_csv(tmp_path / f"rank_deltas_{name}.csv")
+        assert ranks["rank_delta"].tolist() == deltas
+    assert not (tmp_path / "rank_deltas.csv").exists()
+
+
+def test_several_targets_are_pooled_each_on_its_own(tmp_path: Path) -> None:
+    labels = np.array([[1.0, 10.0], [2.0, 30.0]])
+    predictions = np.array([[1.0, 10.0], [4.0, 10.0]])
+    table = prediction_table(["a", "b"], labels, predictions, SEVERAL)
+    write_table(tmp_path / "test_predictions.csv", table)
+    whole = out_of_fold_table({0: tmp_path}, {0: np.array([1, 0])})
+    assert whole["prediction_half_life"].tolist() == [4.0, 1.0]
+    scores = pooled_metrics(whole)
+    assert (scores["test_mae_half_life"], scores["test_mae_tpm"]) == (1.0, 10.0)
+    assert (scores["test_mae"], scores["rows"]) == (5.5, 2)
 
 
 def test_a_classification_fold_leaves_predictions_and_a_class_report(tmp_path: Path) -> None:
@@ -118,7 +177,7 @@ def write_fold(folder: Path, ids: list[str]) -> Path:
     predictions = np.arange(len(ids)) / 7
     write_table(
         folder / "test_predictions.csv",
-        prediction_table(ids, np.ones(len(ids)), predictions, NUMBERS),
+        prediction_table(ids, np.ones((len(ids), 1)), predictions[:, None], NUMBERS),
     )
     return folder
 
@@ -181,11 +240,50 @@ def test_the_summary_ends_with_mean_and_sample_deviation(tmp_path: Path) -> None
     assert len(pd.read_csv(tmp_path / "cross_validation.csv")) == 5
 
 
+def test_the_text_of_a_summary_has_a_table_for_each_target() -> None:
+    metrics = {"test_mse": 2.0, "test_mse_a": 1.0, "test_mse_b_c": 3.0, "rows": 9.0}
+    assert summary_text(summary_table({0: metrics})).split("\n\n") == [
+        "mean of the targets\n"
+        "fold                test_mse    rows\n"
+        "------------------  --------  ------\n"
+        "0                     2.0000  9.0000\n"
+        "mean                  2.0000  9.0000\n"
+        "standard deviation         -       -",
+        "a\n"
+        "fold                test_mse\n"
+        "------------------  --------\n"
+        "0                     1.0000\n"
+        "mean                  1.0000\n"
+        "standard deviation         -",
+        "b_c\n"
+        "fold                test_mse\n"
+        "------------------  --------\n"
+        "0                     3.0000\n"
+        "mean                  3.0000\n"
+        "standard deviation         -",
+    ]
+
+
 def test_a_text_table_aligns_texts_left_and_numbers_right() -> None:
     table = pd.DataFrame({"fold": ["0", "mean"], "r2": [0.5, float("nan")], "rows": [10, 9]})
     assert text_table(table, digits=2) == (
         "fold    r2  rows\n----  ----  ----\n0     0.50    10\nmean     -     9"
     )
+
+
+def test_the_labels_of_each_split_are_summed_up_for_each_target() -> None:
+    labels = np.array([[1.0, 10.0], [3.0, 10.0], [5.0, 40.0]])
+    prepared: Any = SimpleNamespace(
+        labels=labels, splits=["b", "b", "a"], target_names=("half_life", "tpm")
+    )
+    table = label_table(prepared)
+    assert table is not None
+    assert table["target"].tolist() == ["half_life", "half_life", "tpm", "tpm"]
+    assert table["split"].tolist() == ["a", "b", "a", "b"]
+    assert table["label mean"].tolist() == [5.0, 2.0, 40.0, 10.0]
+    single: Any = SimpleNamespace(labels=labels[:, :1], splits=["b", "b", "a"], target_names=())
+    columns = ["split", "rows", "label mean", "deviation", "min", "max"]
+    pd.testing.assert_frame_equal(label_table(single), table.iloc[:2][columns])
 
 
 def test_facts_stand_below_each_other() -> None:
@@ -199,7 +297,7 @@ def test_a_finished_scoring_run_tells_its_rate_and_largest_difference() -> None:
         num_reused=1000,
         seconds=20.0,
         largest_difference=2.4e-7,
-        path=Path("loo_scores_replace.csv"),
+        paths=(Path("loo_scores_replace.csv"),),
         unused_replacements=("z",),
     )
     assert describe_scoring(summary) == (

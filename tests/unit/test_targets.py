@@ -56,12 +56,36 @@ def test_labels_that_are_all_alike_are_only_shifted(kind):
 
 
 def test_only_training_rows_are_fitted():
-    targets = fit_targets("regression", "standard", LABELS, np.array([0, 1]))
+    targets = fit_targets("regression", "standard", LABELS[:, None], np.array([0, 1]))
     assert targets.scaler == Scaler(kind="standard", center=1.5, spread=0.5)
-    encoded = targets.encode(LABELS)
+    encoded = targets.encode(LABELS[:, None])
     assert encoded.dtype == np.float32
     assert encoded.tolist() == [[-1.0], [1.0], [5.0], [15.0]]
-    np.testing.assert_allclose(targets.decode(encoded), LABELS)
+    np.testing.assert_allclose(targets.decode(encoded), LABELS[:, None])
+
+
+def test_each_of_several_targets_is_scaled_on_its_own():
+    labels = np.array([[1.0, 10.0], [3.0, 30.0], [5.0, 0.0]])
+    targets = fit_targets("regression", "minmax", labels, np.array([0, 1]), ("a", "b"))
+    assert targets.scaler == (
+        Scaler(kind="minmax", center=1.0, spread=2.0),
+        Scaler(kind="minmax", center=10.0, spread=20.0),
+    )
+    assert (targets.num_outputs, targets.suffixes) == (2, ("_a", "_b"))
+    assert targets.encode(labels).tolist() == [[0.0, 0.0], [1.0, 1.0], [2.0, -0.5]]
+    np.testing.assert_allclose(targets.decode(targets.encode(labels)), labels)
+
+
+def test_a_single_target_is_written_as_it_always_was():
+    targets = Targets(task="regression", scaler=Scaler(kind="log", center=1.0, spread=2.0))
+    written = {
+        "task": "regression",
+        "scaler": {"kind": "log", "center": 1.0, "spread": 2.0},
+        "classes": None,
+    }
+    assert targets.model_dump(mode="json") == written
+    assert Targets.model_validate(written) == targets
+    assert (targets.num_outputs, targets.suffixes) == (1, ("",))
 
 
 def test_classes_are_numbered_in_natural_order():
@@ -103,6 +127,11 @@ def test_a_class_without_training_rows_is_named():
     [
         Targets(task="regression", scaler=Scaler(kind="minmax", center=0.1, spread=3.3)),
         Targets(task="classification", classes=("x", "y")),
+        Targets(
+            task="regression",
+            scaler=(Scaler(kind="none"), Scaler(kind="log", center=1.5)),
+            names=("half_life", "tpm"),
+        ),
     ],
 )
 def test_targets_survive_json(targets):

@@ -44,8 +44,17 @@ def test_a_unit_counts_as_finished_only_once_all_is_written(tmp_path: Path) -> N
     table_path(tmp_path, unit).write_text("half a table")
     assert finished_unit(tmp_path, unit) is None
     result = UnitResult(num_tokens=5, num_scores=5, largest_difference=1e-7)
-    save_unit(tmp_path, unit, "x,a\n", result)
+    save_unit(tmp_path, unit, {"": "x,a\n"}, result)
     assert finished_unit(tmp_path, unit) == result
+
+
+def test_a_unit_of_several_targets_needs_the_table_of_each(tmp_path: Path) -> None:
+    unit = make_units(np.arange(1), np.array([5]), room=10)[0]
+    result = UnitResult(num_tokens=5, num_scores=5, largest_difference=0.0)
+    save_unit(tmp_path, unit, {"_a": "1\n", "_b": "2\n"}, result)
+    assert table_path(tmp_path, unit, "_b").read_text() == "2\n"
+    assert finished_unit(tmp_path, unit, ("_a", "_b")) == result
+    assert finished_unit(tmp_path, unit, ("_a", "_c")) is None
 
 
 def test_work_is_named_by_weights_rows_edit_and_cropping_but_not_by_the_number_of_workers(
