@@ -87,7 +87,7 @@ def test_every_model_is_among_those_tested_here():
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(lengths=st.lists(st.integers(1, 46), min_size=1, max_size=6), seed=st.integers(0, 2**32 - 1))
 def test_a_row_gives_the_same_alone_and_in_any_batch(built, name, lengths, seed):
     module, framing, num_specifiers = built[name]

@@ -82,7 +82,7 @@ CHANGES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(CHANGES, st.sampled_from(MODES))
 def test_a_written_configuration_reads_back_equal(changes: dict[str, Any], mode: str) -> None:
     least = {

@@ -11,10 +11,14 @@ from torch import nn
 from biolm_ray.config.schema import Column, Config, DataConfig, TrainingConfig
 from biolm_ray.data.splits import Fold
 from biolm_ray.models.batches import Framing
+from biolm_ray.models.spec import Recipe
 from biolm_ray.tokenization.tokenizer import Encoded
+from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
-from biolm_ray.training.loop import Loaded
+from biolm_ray.training.loop import loop_settings
 from biolm_ray.training.workers import Workers
+
+SETTINGS = loop_settings(TrainingConfig(), Recipe(learning_rate=0.1), fold=0, default_metric="loss")
 
 
 class Constant(nn.Module):
@@ -48,7 +52,7 @@ def fold_data(labels: Any, task: str, weights: Any = None, **training: Any) -> F
 
 
 def training_loss(data: FoldData, module: nn.Module, rows: np.ndarray) -> float:
-    objective = make_objective(data, settings=None, workers=Workers())
+    objective = make_objective(data, SETTINGS, Workers())
     loss = objective.loss(module, Loaded(rows, data.batches.load(rows)))
     return float(loss / data.weights[rows].sum())
 
