@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from crew import work_together
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -59,7 +59,6 @@ def num_padded(batches: list[np.ndarray], lengths: np.ndarray) -> int:
 
 
 @given(arguments=epochs())
-@settings(deadline=None)
 def test_an_epoch_has_every_row_once_whatever_the_worker_count(arguments):
     steps = list(epoch_steps(**arguments))
     for size in WORKERS:
@@ -70,7 +69,6 @@ def test_an_epoch_has_every_row_once_whatever_the_worker_count(arguments):
 
 
 @given(arguments=epochs())
-@settings(deadline=None)
 def test_steps_are_as_many_and_as_large_as_asked_and_nearly_equal(arguments):
     steps = list(epoch_steps(**arguments))
     batch_size, accumulation = arguments["batch_size"], arguments["accumulation"]
@@ -84,7 +82,6 @@ def test_steps_are_as_many_and_as_large_as_asked_and_nearly_equal(arguments):
 
 
 @given(arguments=epochs())
-@settings(deadline=None)
 def test_an_epoch_repeats_exactly_and_the_next_one_differs(arguments):
     first, again = micro_batches(arguments), micro_batches(arguments)
     assert [rows.tolist() for rows in first] == [rows.tolist() for rows in again]
@@ -95,7 +92,6 @@ def test_an_epoch_repeats_exactly_and_the_next_one_differs(arguments):
 
 
 @given(arguments=epochs(), num_steps=st.integers(1, 40))
-@settings(deadline=None)
 def test_buckets_never_add_padding_where_all_batches_are_full(arguments, num_steps):
     num_rows = num_steps * arguments["batch_size"] * arguments["accumulation"]
     lengths = np.random.default_rng(arguments["seed"]).integers(1, 900, num_rows)
@@ -105,7 +101,6 @@ def test_buckets_never_add_padding_where_all_batches_are_full(arguments, num_ste
 
 
 @given(arguments=epochs())
-@settings(deadline=None)
 def test_buckets_waste_at_most_one_batch_of_the_longest_row_a_window(arguments):
     lengths = np.random.default_rng(arguments["seed"]).integers(1, 900, 800)
     steps = list(epoch_steps(**{**arguments, "lengths": lengths}))
@@ -208,7 +203,6 @@ def test_evaluation_reads_each_row_once_and_gives_the_same_for_any_worker_count(
 
 
 @given(seed=st.integers(0, 99), rows_at_once=st.integers(1, 80), batch_tokens=st.integers(1, 500))
-@settings(deadline=None)
 def test_outputs_keep_the_order_of_the_rows_however_they_are_batched(
     seed, rows_at_once, batch_tokens
 ):

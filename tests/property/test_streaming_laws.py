@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from biolm_ray.training import batching
@@ -41,7 +41,6 @@ def parts_of(rows: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
 
 
 @given(arguments=streamed_epochs())
-@settings(deadline=None)
 def test_every_row_is_dealt_to_one_worker_and_all_get_the_same_number(arguments):
     for size in SIZES:
         dealt = orders(arguments, size)
@@ -51,7 +50,6 @@ def test_every_row_is_dealt_to_one_worker_and_all_get_the_same_number(arguments)
 
 
 @given(arguments=streamed_epochs())
-@settings(deadline=None)
 def test_workers_share_fewer_parts_than_they_are(arguments):
     num_parts = len(set(parts_of(arguments["rows"], arguments)))
     for size in SIZES:
@@ -60,7 +58,6 @@ def test_workers_share_fewer_parts_than_they_are(arguments):
 
 
 @given(arguments=streamed_epochs())
-@settings(deadline=None)
 def test_a_streamed_epoch_repeats_exactly_and_the_next_one_differs(arguments):
     first, again = orders(arguments, 2), orders(arguments, 2)
     assert [rows.tolist() for rows in first] == [rows.tolist() for rows in again]
@@ -90,7 +87,6 @@ def test_rows_of_several_parts_are_mixed():
     shares=st.integers(1, 3),
     by_length=st.booleans(),
 )
-@settings(deadline=None)
 def test_the_steps_of_all_workers_are_as_many_and_as_large_as_asked(
     arguments, batch_size, shares, by_length
 ):
