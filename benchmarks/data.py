@@ -23,6 +23,7 @@ import psutil
 import pyarrow as pa
 import ray
 import torch
+from measures import print_measures
 from processes import MemoryWatch, cpu_seconds
 from saluki_step import INPUTS, rows_like_yeast, seconds_per_step
 
@@ -286,7 +287,8 @@ def measure_feeding(folder: Path) -> dict[str, float]:
     num_rows = sum(len(batch.lengths) for batch in feed)
     rate = num_rows / (time.process_time() - started)
     token_ids, row_lengths = rows_like_yeast()
-    step_rate = len(row_lengths) / seconds_per_step("default", token_ids, row_lengths)
+    module = SPEC.build(SPEC.options(), INPUTS)
+    step_rate = len(row_lengths) / seconds_per_step(module, token_ids, row_lengths)
     return {"rows_fed_per_second": rate, "feeding_against_step": rate / step_rate}
 
 
@@ -329,11 +331,7 @@ def main() -> None:
                 results |= measure()
         for drawing in work.glob("*.png"):
             drawing.rename(folder / drawing.name)
-    print(f"{'measure':45} {'found':>9} {'must':>6} {'aim':>6}")
-    for key, text, must, aim in TABLE:
-        if key in results:
-            print(f"{text:45} {results[key]:9.2f} {must:6} {aim:6}")
-    print(json.dumps({key: round(value, 4) for key, value in results.items()}))
+    print_measures(TABLE, results)
 
 
 if __name__ == "__main__":
