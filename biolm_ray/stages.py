@@ -27,6 +27,7 @@ from biolm_ray.experiment.setup import (
     plan_run,
     tokenize_data,
 )
+from biolm_ray.experiment.tracking import check_tracking, track
 from biolm_ray.experiment.trial import Trial
 from biolm_ray.inference.distribute import LooSummary
 from biolm_ray.inference.explanation import plan_scoring, score_plans
@@ -127,6 +128,7 @@ def pretrain(config: Config) -> PretrainResult:
             weights=weights,
         )
         log.info("held-out perplexity %.3f\nmodel: %s", metrics["eval_perplexity"], folder)
+        track(config, {"pre-train": folder})
         return PretrainResult(folder=folder, prepared=prepared.location, metrics=metrics)
 
 
@@ -156,6 +158,7 @@ def finetune(config: Config) -> FinetuneResult:
         report = report_folds(folder, folds, finished) if finished else None
         if report is not None:
             log.info("%s\nresults: %s", report.text, folder)
+        track(config, {job.name: job.folder for job in jobs if job.fold.index in finished})
         raise_failures(outcomes)
         return FinetuneResult(
             folder=folder,
@@ -235,6 +238,7 @@ def tune(config: Config) -> SearchResult:
 
 def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, PreparedData]:
     """What every training begins with: its model, earlier weights, and tokenized data."""
+    check_tracking(config.run.mlflow)
     weights = earlier_weights(config)
     config = choose_model(config, weights)
     tokenizer = find_tokenizer(config, weights, _data_progress(config))
