@@ -28,6 +28,7 @@ from biolm_ray.experiment.setup import (
     tokenize_data,
 )
 from biolm_ray.experiment.storage import check_shared
+from biolm_ray.experiment.tracking import check_tracking, track
 from biolm_ray.experiment.trial import Trial
 from biolm_ray.files import told_when_full
 from biolm_ray.inference.distribute import LooSummary
@@ -134,6 +135,7 @@ def pretrain(config: Config) -> PretrainResult:
             weights=weights,
         )
         log.info("held-out perplexity %.3f\nmodel: %s", metrics["eval_perplexity"], folder)
+        track(config, {"pre-train": folder})
         return PretrainResult(folder=folder, prepared=prepared.location, metrics=metrics)
 
 
@@ -163,6 +165,7 @@ def finetune(config: Config) -> FinetuneResult:
         report = report_folds(folder, folds, finished) if finished else None
         if report is not None:
             log.info("%s\nresults: %s", report.text, folder)
+        track(config, {job.name: job.folder for job in jobs if job.fold.index in finished})
         raise_failures(outcomes)
         return FinetuneResult(
             folder=folder,
@@ -243,6 +246,7 @@ def tune(config: Config) -> SearchResult:
 
 def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, PreparedData]:
     """What every training begins with: its model, earlier weights, and tokenized data."""
+    check_tracking(config.run.mlflow)
     weights = earlier_weights(config)
     config = choose_model(config, weights)
     tokenizer = find_tokenizer(config, weights, _data_progress(config))

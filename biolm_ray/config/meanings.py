@@ -91,6 +91,7 @@ MEANINGS: Mapping[str, str] = {
     "run.quiet": "print results and warnings only",
     "run.prepare_only": "tokenize the data and stop",
     "run.prepare_again": "tokenize the data even if that was done before",
+    "run.mlflow": "MLflow server that fine-tune and pre-train tell their results; unset: none",
 }
 
 FLAG_MEANINGS: Mapping[str, str] = {

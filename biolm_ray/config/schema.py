@@ -237,6 +237,7 @@ class RunConfig(Section):
     quiet: bool = False
     prepare_only: bool = False
     prepare_again: bool = False
+    mlflow: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:.")
 
 
 class Config(Section):

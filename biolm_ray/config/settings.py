@@ -20,6 +20,7 @@ _ALLOWED = {
     "splits.test_splits": "a list of split names, or a list of such lists",
     "training.resume": "true, false, auto or a number of epochs",
     "model.options": "a dictionary of the model's own settings",
+    "run.mlflow": "a tracking URI such as http://host:5000, sqlite:////path/file.db or file:/path",
     "tune.space": "for each setting a list of values, or {low, high, log, integer}",
 }
 

@@ -64,7 +64,8 @@ def choose_model(config: Config, weights: Path | None) -> Config:
             f"it needs at least {spec.min_length(options)}"
         )
     if config.mode != "pre-train":
-        check_adaptation(config.training, spec, options, has_weights=weights is not None)
+        has_weights = weights is not None or type(config.training.resume) is int
+        check_adaptation(config.training, spec, options, has_weights=has_weights)
     return config.model_copy(update={"model": model.model_copy(update={"name": spec.name})})
 
 

@@ -58,8 +58,9 @@ def check_adaptation(
         )
     if not has_weights and not spec.starts_trained(options):
         raise ConfigError(
-            f"{setting}: the encoder would keep random weights, since nothing it starts from has "
-            "trained it; pre-train, set pretrainedmodel or a checkpoint, or leave the setting out"
+            f"{setting}: the encoder, or its embeddings, would keep random weights, since nothing "
+            "has trained them; pre-train, set pretrainedmodel or a checkpoint with its own "
+            "tokenizer, or leave the setting out"
         )
     if training.lora_rank is not None and find_spec("peft") is None:
         raise ConfigError(

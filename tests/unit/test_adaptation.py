@@ -307,9 +307,27 @@ OWN_VOCABULARY = {"checkpoint": "some/model", "tokenizer": "own"}
             "training.freeze encoder: model saluki does not tell its encoder from its head",
         ),
         (SALUKI, {}, LORA, True, "training.lora_rank 2: the encoder of model saluki has no layers"),
-        (SALUKI, {}, GRADUAL, False, "training.freeze gradual: the encoder would keep random"),
-        (HUGGINGFACE, BERT, LORA, False, "training.lora_rank 2: the encoder would keep random"),
-        (HUGGINGFACE, OWN_VOCABULARY, FREEZE, False, "the encoder would keep random"),
+        (
+            SALUKI,
+            {},
+            GRADUAL,
+            False,
+            "training.freeze gradual: the encoder, or its embeddings, would keep random",
+        ),
+        (
+            HUGGINGFACE,
+            BERT,
+            LORA,
+            False,
+            "training.lora_rank 2: the encoder, or its embeddings, would keep random",
+        ),
+        (
+            HUGGINGFACE,
+            OWN_VOCABULARY,
+            FREEZE,
+            False,
+            "the encoder, or its embeddings, would keep random",
+        ),
     ],
 )
 def test_what_cannot_be_kept_is_refused(spec, options, training, has_weights, message):

@@ -74,6 +74,11 @@ def message_of(folder: Path, text: str, mode: str = "fine-tune", **overrides: An
             "batchsize: {a: 8}\n",
             "e.yaml, line 1, batchsize: found {'a': '8'}; expected a whole number above 0",
         ),
+        (
+            "run:\n  mlflow: mlruns\n",
+            "e.yaml, line 2, mlflow: found 'mlruns'; expected a tracking URI such as "
+            "http://host:5000, sqlite:////path/file.db or file:/path",
+        ),
         ("dev: 0\n", "e.yaml, line 1, dev: found 0; expected a whole number above 0"),
         (
             "data:\n  max_unknown_share: 2\n",

@@ -1,0 +1,141 @@
+"""Telling an MLflow server what models have learnt, once their results are written."""
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from biolm_ray.config.meanings import USED_PARTS
+from biolm_ray.config.schema import Config
+from biolm_ray.errors import ConfigError
+
+log = logging.getLogger("biolm_ray")
+
+RESULTS_TAG = "biolm_ray.results"
+MOST_PARAMETERS = 100
+MOST_METRICS = 1000
+# A server that is down is asked for seconds, not minutes; nothing of a run is told to others; a
+# plain folder will do.
+DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_FILE_STORE": "true",
+}
+
+Metrics = list[tuple[str, float, int]]
+"""Names, values and epochs."""
+
+
+def check_tracking(uri: str | None) -> None:
+    """Stop before training where MLflow is asked for and missing.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if uri is not None and find_spec("mlflow") is None:
+        raise ConfigError(
+            f"run.mlflow {uri}: this needs one more package: pip install 'biolm-ray[mlflow]'"
+        )
+
+
+def track(config: Config, folders: Mapping[str, Path]) -> None:
+    """Write one MLflow run per trained model: settings, metrics of every epoch, final metrics.
+
+    The experiment has the name of the output folder. A model that is there already, with the very
+    same results, is not written again. Trouble with the server is told as a warning.
+
+    Args:
+        config: Of the run, with the tracking URI.
+        folders: Of the finished models, by their names.
+    """
+    uri = config.run.mlflow
+    if uri is None or not folders:
+        return
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _write_runs(uri, config, folders)
+    except (MlflowException, OSError) as error:
+        cause = " ".join(str(error).split())[-300:]
+        log.warning(
+            "MLflow at %s could not be told: %s. All results are in the output folder; run again "
+            "with --resume to tell it later",
+            uri,
+            cause,
+        )
+        return
+    log.info("MLflow: %d runs at %s", len(folders), uri)
+
+
+def flat_settings(config: Config) -> dict[str, str]:
+    """Give the settings that matter to the results of a mode and that are set, by dotted name."""
+    flat: dict[str, Any] = {"mode": config.mode, "task": config.task, "output": config.output_path}
+    for part in USED_PARTS[config.mode]:
+        if part == "run":
+            continue
+        for key, value in getattr(config, part).model_dump(mode="json").items():
+            if (part, key) == ("model", "options"):
+                flat |= {f"model.{name}": option for name, option in value.items()}
+            else:
+                flat[f"{part}.{key}"] = value
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in flat.items()
+        if value is not None
+    }
+
+
+def read_metrics(folder: Path) -> Metrics:
+    """Read the metrics of every epoch, and the final ones that are no repetition of theirs.
+
+    The final ones belong to the best epoch. Values that are no finite number are left out.
+    """
+    state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    final = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
+    metrics = [
+        (name, value, entry["epoch"])
+        for entry in state["log_history"]
+        for name, value in entry.items()
+        if name != "epoch"
+    ]
+    by_epoch = {name for name, _, _ in metrics}
+    last = [(key.removesuffix(" rho"), value, state["best_epoch"]) for key, value in final.items()]
+    metrics += [entry for entry in last if entry[0] not in by_epoch]
+    return [entry for entry in metrics if entry[1] is not None and math.isfinite(entry[1])]
+
+
+def _write_runs(uri: str, config: Config, folders: Mapping[str, Path]) -> None:
+    from mlflow.entities import Metric, Param
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    name = Path(config.output_path).name
+    found = client.get_experiment_by_name(name)
+    experiment = found.experiment_id if found else client.create_experiment(name)
+    parameters = [Param(key, value) for key, value in flat_settings(config).items()]
+    for model, folder in folders.items():
+        results = sha256(model.encode() + (folder / "all_results.json").read_bytes()).hexdigest()
+        if client.search_runs([experiment], f"tags.`{RESULTS_TAG}` = '{results}'"):
+            continue
+        run = client.create_run(experiment, run_name=model).info.run_id
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, step) for key, value, step in read_metrics(folder)]
+        for some in _chunks(parameters, MOST_PARAMETERS):
+            client.log_batch(run, params=some)
+        for some in _chunks(metrics, MOST_METRICS):
+            client.log_batch(run, metrics=some)
+        client.set_tag(run, RESULTS_TAG, results)
+        client.set_terminated(run)
+
+
+def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,144 @@
+"""What MLflow is told of a run, and that a run does not depend on it."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from biolm_ray.config.load import load_config
+from biolm_ray.config.schema import Config
+from biolm_ray.errors import ConfigError
+from biolm_ray.experiment import tracking
+from biolm_ray.experiment.tracking import check_tracking, flat_settings, read_metrics, track
+
+RESULTS = {
+    "epoch": 2.0,
+    "eval_loss": 0.5,
+    "eval_spearman rho": 0.4,
+    "train_loss": 0.7,
+    "test_loss": 0.6,
+    "test_r2": None,
+    "test_spearman rho": 0.3,
+    "test_samples": 9.0,
+}
+STATE = {
+    "epoch": 3,
+    "best_epoch": 2,
+    "log_history": [
+        {"epoch": 1, "train_loss": 0.9, "eval_loss": 0.8, "eval_spearman": 0.1},
+        {"epoch": 2, "train_loss": 0.7, "eval_loss": 0.5, "eval_spearman": 0.4},
+        {"epoch": 3, "train_loss": 0.6, "eval_loss": float("nan"), "eval_spearman": 0.2},
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    """Take back what tracking sets in the environment."""
+    for name in tracking.DEFAULTS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def config_of(folder: Path, **settings: object) -> Config:
+    return load_config(
+        None,
+        "fine-tune",
+        {
+            "task": "regression",
+            "filepath": "rows.tsv",
+            "seqpos": 2,
+            "labelpos": 3,
+            "outputpath": str(folder / "half_lives"),
+            "model.name": "saluki",
+            "model.channels": 8,
+            **settings,
+        },
+    )
+
+
+def model_folder(folder: Path, **results: float) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "trainer_state.json").write_text(json.dumps(STATE))
+    (folder / "all_results.json").write_text(json.dumps(RESULTS | results))
+    return folder
+
+
+def runs_at(uri: str):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("half_lives")
+    assert experiment is not None
+    return client, list(client.search_runs([experiment.experiment_id]))
+
+
+def test_metrics_are_those_of_each_epoch_and_the_final_ones_without_repetition(tmp_path):
+    metrics = read_metrics(model_folder(tmp_path / "0"))
+    by_epoch = [entry for entry in metrics if entry[0] == "eval_loss"]
+    assert by_epoch == [("eval_loss", 0.8, 1), ("eval_loss", 0.5, 2)]
+    assert [name for name, _, _ in metrics].count("eval_spearman") == 3
+    final = {"test_loss": 0.6, "test_spearman": 0.3, "test_samples": 9.0, "epoch": 2.0}
+    assert {name: value for name, value, epoch in metrics[8:]} == final
+    assert {epoch for _, _, epoch in metrics[8:]} == {2}
+
+
+def test_settings_are_told_by_their_dotted_names_if_they_are_set(tmp_path):
+    flat = flat_settings(config_of(tmp_path, **{"splits.test_splits": "[a, b]", "splitpos": 4}))
+    assert flat["model.channels"] == "8"
+    assert flat["training.scaling"] == "standard"
+    assert flat["splits.test_splits"] == '[["a", "b"]]'
+    assert flat["data.split_column"] == "4"
+    assert "training.batch_size" not in flat
+    assert not [name for name in flat if name.startswith(("interpret.", "tune.", "run."))]
+
+
+def test_every_model_becomes_a_run_once(tmp_path):
+    uri = f"file:{tmp_path / 'store'}"
+    config = config_of(tmp_path, **{"run.mlflow": uri})
+    folders = {f"fold {fold}": model_folder(tmp_path / fold, fold=int(fold)) for fold in "01"}
+    track(config, folders)
+    track(config, folders)
+    client, runs = runs_at(uri)
+    assert sorted(run.info.run_name for run in runs) == ["fold 0", "fold 1"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all(run.data.params["model.channels"] == "8" for run in runs)
+    assert all(run.data.metrics["test_spearman"] == 0.3 for run in runs)
+    history = client.get_metric_history(runs[0].info.run_id, "train_loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 0.9), (2, 0.7), (3, 0.6)]
+
+
+def test_a_model_trained_anew_becomes_another_run(tmp_path):
+    uri = f"file:{tmp_path / 'store'}"
+    config = config_of(tmp_path, **{"run.mlflow": uri})
+    track(config, {"fold 0": model_folder(tmp_path / "first", test_loss=0.6)})
+    track(config, {"fold 0": model_folder(tmp_path / "second", test_loss=0.5)})
+    assert sorted(run.data.metrics["test_loss"] for run in runs_at(uri)[1]) == [0.5, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("uri", "cause"),
+    [("http://127.0.0.1:9", "Connection refused"), ("file:/proc/nowhere", "No such file")],
+)
+def test_a_server_that_cannot_be_told_is_a_warning(tmp_path, monkeypatch, caplog, uri, cause):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    config = config_of(tmp_path, **{"run.mlflow": uri})
+    track(config, {"fold 0": model_folder(tmp_path / "0")})
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"MLflow at {uri} could not be told" in record.message
+    assert cause in record.message
+
+
+def test_nothing_is_told_unless_asked_for(tmp_path):
+    track(config_of(tmp_path), {"fold 0": tmp_path / "there is no such folder"})
+    assert "MLFLOW_DISABLE_TELEMETRY" not in os.environ
+
+
+def test_the_missing_package_is_told_before_training(monkeypatch):
+    check_tracking("file:/some/folder")
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    check_tracking(None)
+    with pytest.raises(ConfigError, match=r"pip install 'biolm-ray\[mlflow\]'"):
+        check_tracking("file:/some/folder")
