@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check bench-data format clean distclean
+.PHONY: help setup demo test check bench-data chaos format clean distclean
 
 help:
 	@echo "make setup      install into $(VENV) (PYTHON=python3.12 chooses another Python)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test       run the tests (ARGS='tests/unit -k splits' chooses some)"
 	@echo "make check      style, types and import direction"
 	@echo "make bench-data measure how fast data are prepared and fed (three minutes, 15 GB of disk)"
+	@echo "make chaos      interrupt trainings in every way there is and compare weights (half an hour)"
 	@echo "make format     put the code into the house's format"
 	@echo "make clean      remove demo/ and what tools leave behind"
 	@echo "make distclean  remove $(VENV) as well"
@@ -49,6 +50,9 @@ check: setup
 
 bench-data: setup
 	$(BIN)/python benchmarks/data.py $(ARGS)
+
+chaos: setup
+	$(BIN)/python benchmarks/chaos.py $(ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .
