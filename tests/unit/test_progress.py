@@ -6,6 +6,7 @@ from biolm_ray.experiment.progress import (
     DataProgress,
     Display,
     ScoringProgress,
+    Start,
     describe,
     readable_time,
 )
@@ -21,6 +22,22 @@ def test_a_board_keeps_the_newest_value_of_everything():
     board.report("fold 0", {"progress": 0.5, "train_loss": 2.0})
     board.report("fold 0", {"progress": 1.0, "eval_loss": 1.0})
     assert board.news()[0] == {"fold 0": {"progress": 1.0, "train_loss": 2.0, "eval_loss": 1.0}}
+
+
+def test_a_board_keeps_the_nodes_of_the_newest_attempt():
+    board = Board()
+    for attempt, node in [(1, "a"), (2, "b"), (1, "late"), (2, "c")]:
+        board.start("fold 0", attempt, node)
+    assert board.news()[1] == {"fold 0": Start(2, frozenset({"b", "c"}))}
+
+
+def test_what_is_written_in_between_is_not_drawn_over():
+    stream = Terminal()
+    display = Display(num_epochs=2, stream=stream)
+    display.update({"fold 0": {"progress": 0.5}})
+    display.interrupt()
+    display.update({"fold 0": {"progress": 0.6}})
+    assert "\x1b[1A" not in stream.getvalue()
 
 
 def test_a_line_names_epoch_losses_and_time_left():
