@@ -91,7 +91,8 @@ class Run:
 
     def finish(self) -> int:
         """Wait for its end; one that takes too long is killed."""
-        if not self.ends_within(LIMIT_SECONDS):
+        left = max(1.0, LIMIT_SECONDS - (time.monotonic() - self._started))
+        if not self.ends_within(left):
             self.process.kill()
             self.process.wait()
         return self.process.returncode

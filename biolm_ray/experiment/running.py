@@ -16,7 +16,7 @@ from biolm_ray.experiment.failures import Outcome, final_error, is_loss
 from biolm_ray.experiment.notices import were_taken_away
 from biolm_ray.experiment.placement import Placement, parallel_now
 from biolm_ray.experiment.progress import Board, Display, Events, Start, describe_estimate
-from biolm_ray.experiment.runtime import look_at_cluster, look_at_supply
+from biolm_ray.experiment.runtime import free_abandoned_places, look_at_cluster, look_at_supply
 from biolm_ray.experiment.trainer import train_with_ray
 from biolm_ray.experiment.waiting import Patience, describe_waiting, gave_up
 
@@ -137,6 +137,8 @@ class SideBySide:
         self._display.update(self._events)
         num_queued = sum(not self._has_place(job) for job in self.running.values())
         self._patience.look(num_queued, len(self.running) - num_queued)
+        if num_queued and self._placement.num_workers > 1:
+            free_abandoned_places()
 
         def facts() -> str:
             return describe_waiting(num_queued, self._placement, look_at_supply())

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from biolm_ray.errors import ResourceError
 
@@ -116,3 +117,25 @@ def look_at_supply() -> Supply:
         num_gpus=now.get("GPU", 0),
         num_nodes=sum(node["Alive"] for node in ray.nodes()),
     )
+
+
+def free_abandoned_places() -> int:
+    """Give back what is reserved for workers whose controller has died; gives how many there were.
+
+    Ray keeps such a reservation until the job ends. Ray Train has an actor that removes it, which
+    needs the dashboard and does nothing without.
+    """
+    from ray._private.state import state
+    from ray._raylet import PlacementGroupID
+    from ray.core.generated import gcs_pb2
+
+    job = bytes.fromhex(ray.get_runtime_context().get_job_id())
+    accessor = state._connect_and_get_accessor()
+    number = 0
+    for row in accessor.get_placement_group_table():
+        group = gcs_pb2.PlacementGroupTableData.FromString(row)  # pyright: ignore
+        abandoned = group.creator_job_id == job and group.creator_actor_dead
+        if abandoned and not group.is_detached and group.state != group.REMOVED:
+            remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))
+            number += 1
+    return number

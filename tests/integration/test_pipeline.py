@@ -11,7 +11,7 @@ import biolm_ray
 from biolm_ray import load_config
 from biolm_ray.config.load import load_config as load
 from biolm_ray.demo.data import write_demo_data
-from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.errors import ConfigError, DataError, TrainingError
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -275,6 +275,21 @@ def test_resume_keeps_finished_folds_and_refuses_other_settings(data: Path, tmp_
     changed = {**settings, "resume": True, "training.learning_rate": 0.5}
     with pytest.raises(ConfigError, match=r"differing: training\.learning_rate"):
         biolm_ray.finetune(load_config(None, "fine-tune", changed))
+
+
+def test_a_fold_that_fails_leaves_the_others_and_resume_trains_it_alone(data: Path, tmp_path):
+    settings = settings_for(data, tmp_path)
+    folder = tmp_path / "fine-tune"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "checkpoint").write_text("in the way")
+    with pytest.raises(TrainingError, match=r"1 of 3 models failed; 2 fin(.|\n)*fold 1: .*check"):
+        biolm_ray.finetune(load_config(None, "fine-tune", settings))
+    assert [(folder / fold / "done.json").exists() for fold in "012"] == [True, False, True]
+    (folder / "1" / "checkpoint").unlink()
+    times = {f: (folder / f / "model.safetensors").stat().st_mtime_ns for f in "02"}
+    biolm_ray.finetune(load_config(None, "fine-tune", {**settings, "resume": True}))
+    assert times == {f: (folder / f / "model.safetensors").stat().st_mtime_ns for f in "02"}
+    assert (folder / "1" / "done.json").exists()
 
 
 def test_resume_with_a_number_trains_on_from_the_best_weights(data: Path, tmp_path):

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from biolm_ray.config.schema import ResourcesConfig
@@ -87,6 +89,28 @@ def test_with_several_workers_an_error_of_ours_is_not_repeated_either(tmp_path):
     (outcome,) = run(jobs, work, num_gpus=2)
     assert isinstance(outcome.error, ConfigError)
     assert attempts(jobs[0]) == 1
+
+
+def test_a_killed_controller_is_replaced_and_its_places_are_freed(tmp_path):
+    def work(job, workers, report):
+        number = len(list(job.folder.glob("attempt-*")))
+        workers.gather(None)
+        if not workers.is_first:
+            workers.gather(None)
+            return {}
+        (job.folder / f"attempt-{number}").touch()
+        if number == 0:
+            raylet = psutil.Process().parent()
+            assert raylet is not None
+            for process in raylet.children():
+                if process.cmdline()[0].startswith("ray::TrainController"):
+                    process.kill()
+            time.sleep(60)
+        workers.gather(None)
+        return {"attempts": number + 1.0}
+
+    (outcome,) = run(make_jobs(tmp_path, 1), work, num_gpus=2, wait_minutes=2.0)
+    assert outcome.metrics == {"attempts": 2.0}
 
 
 def test_a_full_disk_is_an_error_of_resources(tmp_path):

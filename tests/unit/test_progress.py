@@ -6,6 +6,7 @@ from biolm_ray.experiment.progress import (
     DataProgress,
     Display,
     ScoringProgress,
+    Start,
     describe,
     describe_estimate,
     readable_time,
@@ -40,6 +41,22 @@ def test_an_estimate_counts_the_folds_that_must_wait_for_others():
         "at most 24 min 0 s for all 10 models, 4 at a time"
     )
     assert describe_estimate(tried, 3, 1, 1).endswith("at most 2 min 0 s for the model")
+
+
+def test_a_board_keeps_the_nodes_of_the_newest_attempt():
+    board = Board()
+    for attempt, node in [(1, "a"), (2, "b"), (1, "late"), (2, "c")]:
+        board.start("fold 0", attempt, node)
+    assert board.news()[1] == {"fold 0": Start(2, frozenset({"b", "c"}))}
+
+
+def test_what_is_written_in_between_is_not_drawn_over():
+    stream = Terminal()
+    display = Display(num_epochs=2, stream=stream)
+    display.update({"fold 0": {"progress": 0.5}})
+    display.interrupt()
+    display.update({"fold 0": {"progress": 0.6}})
+    assert "\x1b[1A" not in stream.getvalue()
 
 
 def test_a_line_names_epoch_losses_and_time_left():

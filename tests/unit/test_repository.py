@@ -13,7 +13,7 @@ from biolm_ray.config.load import load_config
 from biolm_ray.config.schema import Column
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "CHANGELOG.md", "cluster.yaml", "docs/data.md")
+DOCUMENTS = ("README.md", "CHANGELOG.md", "cluster.yaml", "docs/data.md", "docs/running.md")
 
 
 def targets() -> set[str]:
