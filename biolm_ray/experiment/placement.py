@@ -75,7 +75,7 @@ def parallel_now(placement: Placement, cluster: Cluster) -> int:
     if placement.use_gpu:
         fit = cluster.num_gpus // placement.num_workers
     else:
-        fit = round(cluster.num_cpus / placement.cpus_per_worker) // placement.num_workers
+        fit = int(cluster.num_cpus / placement.cpus_per_worker + 1e-6) // placement.num_workers
     return max(placement.parallel, fit + 1)
 
 
