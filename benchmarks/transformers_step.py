@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,7 @@ def measure(num_steps: int = 16) -> dict[str, Any]:
     """Time the training steps of both models in both ways; torch must have been given one thread.
 
     Args:
-        num_steps: Steps to time, spread over an epoch.
+        num_steps: Steps to time, chosen from an epoch by the lengths of their rows.
 
     Returns:
         By model: rows per CPU second of the "plain" loop and of "ours", and their "ratio".
@@ -145,19 +144,20 @@ def _measure_model(
 
 
 def chosen_steps(sequences: Sequences, num_steps: int) -> list[Rows]:
-    """The rows of so many steps of an epoch, evenly spread over it."""
-    num_rows = len(sequences.encoded)
-    every = max(1, num_rows // BATCH_SIZE // num_steps)
+    """The rows of so many steps of an epoch, from the shortest to the longest alike."""
+    lengths = sequences.lengths
     epoch = epoch_steps(
-        np.arange(num_rows),
+        np.arange(len(lengths)),
         batch_size=BATCH_SIZE,
         accumulation=1,
         seed=0,
         fold=0,
         epoch=0,
-        lengths=sequences.lengths,
+        lengths=lengths,
     )
-    return [step[0] for step in islice(epoch, 0, every * num_steps, every)]
+    by_length = sorted((step[0] for step in epoch), key=lambda rows: lengths[rows].mean())
+    places = (np.arange(num_steps) + 0.5) * len(by_length) / num_steps
+    return [by_length[place] for place in places.astype(int)]
 
 
 def _padded(sequences: Sequences, steps: list[Rows]) -> int:
