@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,8 +79,9 @@ class Checkpoints:
             "weights": module.state_dict(),
             "optimizer": optimizer.state_dict(),
         }
-        self._folder.mkdir(parents=True, exist_ok=True)
         written = self._folder / "written.pt"
+        for left_over in self._folder.glob(f".{written.name}.*"):  # of a worker that was killed
+            shutil.rmtree(left_over, ignore_errors=True)
         with atomic_path(written) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()
@@ -92,17 +94,19 @@ class Checkpoints:
     def restore(
         self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device | str
     ) -> Progress:
-        """Put the newest whole state into module and optimizer; without files it is the beginning.
+        """Put the newest whole state into module and optimizer.
+
+        Without files it is the beginning, as it is where the very first file is damaged.
 
         Raises:
-            TrainingError: No file is whole, or it is of another model.
+            TrainingError: Neither of two files is whole, or the model is another one.
         """
         paths = self._newest_first()
         for path in paths:
             if path.stem.rpartition("-")[2] == _checksum(path):
                 return _restored(path, module, optimizer, device)
-            self._note(f"{path} is damaged; training goes on from the checkpoint before it")
-        if paths:
+            self._note(f"{path} is damaged; it is left out")
+        if len(paths) >= NUM_KEPT:
             raise TrainingError(
                 f"{paths[0].parent}: every checkpoint is damaged (the content does not fit the "
                 "checksum in the name); run without resume to train anew"

@@ -188,8 +188,21 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
     train(tmp_path / "broken", continued, objective(), report=events.append)
     assert older.name.startswith("000003-")
     notes = [event["note"] for event in events if "note" in event]
-    assert notes == [f"{newest} is damaged; training goes on from the checkpoint before it"]
+    assert notes == [f"{newest} is damaged; it is left out"]
     assert same_weights(calm, continued)
+
+
+def test_a_run_whose_first_checkpoint_is_damaged_begins_anew(tmp_path):
+    calm, again = make_module(), make_module()
+    train(tmp_path / "calm", calm, objective())
+    with pytest.raises(Broken):
+        train(tmp_path / "broken", make_module(), objective(breaks_at=8))
+    (only,) = (tmp_path / "broken" / "checkpoint").iterdir()
+    only.write_bytes(b"")
+    events = []
+    train(tmp_path / "broken", again, objective(), report=events.append)
+    assert f"{only} is damaged; it is left out" in [event.get("note") for event in events]
+    assert same_weights(calm, again)
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_stops(tmp_path):
@@ -252,3 +265,12 @@ def test_resume_with_a_number_trains_that_many_epochs():
     training = TrainingConfig(resume=5, num_epochs=50)
     settings = loop_settings(training, Recipe(learning_rate=1.0), fold=0, default_metric="loss")
     assert settings.num_epochs == 5
+
+
+def test_what_a_killed_worker_has_half_written_is_removed(tmp_path):
+    half = tmp_path / "checkpoint" / ".written.pt.x1" / "written.pt"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    train(tmp_path, make_module(), objective())
+    assert not half.parent.exists()
+    assert len(list((tmp_path / "checkpoint").iterdir())) == 2
