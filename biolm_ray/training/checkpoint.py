@@ -91,9 +91,7 @@ class Checkpoints:
         for path in self._newest_first()[NUM_KEPT:]:
             path.unlink(missing_ok=True)
 
-    def restore(
-        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device | str
-    ) -> Progress:
+    def restore(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
         """Put the newest whole state into module and optimizer.
 
         Without files it is the beginning, as it is where the very first file is damaged.
@@ -104,7 +102,7 @@ class Checkpoints:
         paths = self._newest_first()
         for path in paths:
             if path.stem.rpartition("-")[2] == _checksum(path):
-                return _restored(path, module, optimizer, device)
+                return _restored(path, module, optimizer)
             self._note(f"{path} is damaged; it is left out")
         if len(paths) >= NUM_KEPT:
             raise TrainingError(
@@ -117,13 +115,8 @@ class Checkpoints:
         return sorted(self._folder.glob("*-*-*.pt"), reverse=True)
 
 
-def _restored(
-    path: Path,
-    module: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    device: torch.device | str,
-) -> Progress:
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+def _restored(path: Path, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     try:
         module.load_state_dict(state.pop("weights"))
         optimizer.load_state_dict(state.pop("optimizer"))

@@ -38,6 +38,8 @@ def estimate(
     if not samples:
         return {}
     longest, *typical = samples
+    if torch.device(workers.device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(workers.device)
     accumulator.module.train()
     accumulator.add_gradients([(0, longest)], 1.0, -1, 0)
     memory = _peak_bytes(workers.device)
