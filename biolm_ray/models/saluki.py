@@ -30,8 +30,8 @@ class SalukiOptions(Section):
         padding: Where the recurrence starts: "none", at the end of the sequence; "blocksize", at
             the end of a block that is filled up with zero rows. Unset, none for the default
             variant and blocksize for the reference.
-        shift: Most tokens by which training shifts a sequence against the grid of the pooling
-            layers (default variant only); unset, by up to one less than 2**num_layers.
+        shift: Most tokens by which training shifts the sequences of a batch against the grid of
+            the pooling layers (default variant only); unset, one less than 2**num_layers.
     """
 
     variant: Literal["default", "reference"] = "default"
@@ -183,10 +183,14 @@ class Saluki(nn.Module):
             return self.head(self._last_states(rows, strip.starts // self.stride, last))
 
     def _draw_shifts(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        """In training, move each sequence at random against the grid of the pooling layers."""
+        """In training, move the sequences of a batch at random against the grid of pooling.
+
+        They move together. What a move does to the states of all of them is then gone behind the
+        batch normalization; moved one by one, they would teach the head little else at first.
+        """
         if not self.training or not self.shift:
             return torch.zeros_like(lengths)
-        return torch.randint(0, self.shift + 1, lengths.shape).to(lengths)
+        return torch.randint(0, self.shift + 1, (1,)).to(lengths).expand_as(lengths)
 
     def _last_states(
         self,

@@ -6,8 +6,9 @@ from torch import nn
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.saluki import SPEC, Saluki, SalukiOptions, one_hot_columns
 from biolm_ray.models.saluki_reference import shortest_block
-from biolm_ray.models.spec import ModelInputs
+from biolm_ray.models.spec import Batch, ModelInputs
 from biolm_ray.models.strip import RowConvolution, lay_end_to_end
+from biolm_ray.training.normalization import refit_batch_statistics
 
 SPECIALS = {"[UNK]": 0, "[PAD]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "[BOS]": 5, "[EOS]": 6}
 
@@ -360,3 +361,28 @@ def test_a_shifted_sequence_keeps_all_its_rows():
         changed = tokens.clone()
         changed[0, 0] = 7 + (tokens[0, 0] - 6) % 4
         assert not torch.equal(model(tokens, lengths), model(changed, lengths))
+
+
+def test_the_sequences_of_a_batch_are_shifted_together():
+    model = SPEC.build(SalukiOptions(num_layers=3, channels=8), _inputs()).train()
+    drawn = torch.stack([model._draw_shifts(torch.tensor([9, 50, 3])) for _ in range(200)])
+    assert (drawn == drawn[:, :1]).all()
+    assert drawn[:, 0].unique().tolist() == list(range(8))
+
+
+def test_evaluation_finds_the_mean_that_training_has_reached():
+    torch.manual_seed(0)
+    token_ids, lengths = torch.randint(7, 11, (24, 80)), torch.full((24,), 80)
+    model = SPEC.build(SalukiOptions(channels=16, num_layers=4, dropout=0.0), _inputs())
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(40):
+        loss = F.mse_loss(model(token_ids, lengths), torch.full((24, 1), 3.0))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    refit_batch_statistics(model, [Batch(token_ids=token_ids, lengths=lengths)], "cpu")
+    with torch.no_grad():
+        trained = torch.stack([model.train()(token_ids, lengths).mean() for _ in range(20)])
+        evaluated = model.eval()(token_ids, lengths).mean()
+    assert trained.mean() > 2
+    assert evaluated == pytest.approx(trained.mean().item(), abs=0.3)
