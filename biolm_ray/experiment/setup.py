@@ -21,7 +21,7 @@ from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.adaptation import check_adaptation
-from biolm_ray.training.loop import loop_settings
+from biolm_ray.training.settings import loop_settings
 
 log = logging.getLogger("biolm_ray")
 

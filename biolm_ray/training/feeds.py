@@ -23,8 +23,9 @@ from biolm_ray.training.batching import (
     streamed_order,
 )
 from biolm_ray.training.evaluate import ROWS_AT_ONCE
-from biolm_ray.training.loop import Epochs, LoopSettings, Step
+from biolm_ray.training.loop import Epochs, Step
 from biolm_ray.training.seeding import derive_seed
+from biolm_ray.training.settings import LoopSettings
 from biolm_ray.training.workers import Workers
 
 FIXED_EPOCH = -1

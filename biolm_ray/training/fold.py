@@ -22,10 +22,11 @@ from biolm_ray.training.checkpoint import Progress
 from biolm_ray.training.evaluate import Outputs
 from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
 from biolm_ray.training.fold_tables import write_predictions
-from biolm_ray.training.loop import LoopSettings, Report, fit, loop_settings
+from biolm_ray.training.loop import Report, fit
 from biolm_ray.training.normalization import check_batch_size
 from biolm_ray.training.outcome import done_already, mark_done, save_rows, save_training
 from biolm_ray.training.seeding import derive_seed
+from biolm_ray.training.settings import LoopSettings, loop_settings
 from biolm_ray.training.workers import Workers
 
 

@@ -17,10 +17,11 @@ from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.batching import Rows
 from biolm_ray.training.evaluate import model_outputs, to_predictions
 from biolm_ray.training.feeds import Feed, make_feed
-from biolm_ray.training.loop import LoopSettings, Objective
+from biolm_ray.training.loop import Objective
 from biolm_ray.training.losses import LossKind, class_losses, regression_losses
 from biolm_ray.training.metrics import classification_metrics, regression_metrics
 from biolm_ray.training.normalization import refit_batch_statistics
+from biolm_ray.training.settings import LoopSettings
 from biolm_ray.training.workers import Workers
 
 REFIT_BATCHES = 16

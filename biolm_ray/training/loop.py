@@ -9,17 +9,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from biolm_ray.config.schema import TrainingConfig
 from biolm_ray.errors import TrainingError
-from biolm_ray.models.spec import Recipe
 from biolm_ray.training.accumulation import Accumulator, Loaded, Loss
 from biolm_ray.training.checkpoint import Checkpoints, Progress
 from biolm_ray.training.estimate import estimate
 from biolm_ray.training.journal import Journal
 from biolm_ray.training.metrics import is_better
-from biolm_ray.training.precision import Precision
 from biolm_ray.training.schedule import rate_factor
 from biolm_ray.training.seeding import derive_seed
+from biolm_ray.training.settings import LoopSettings
 from biolm_ray.training.workers import Workers
 
 Event = dict[str, float | str]
@@ -27,28 +25,6 @@ Report = Callable[[Event], None]
 
 CHECKPOINTS = "checkpoint"
 REPORT_SECONDS = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopSettings:
-    """What the loop needs to know, with every default filled in."""
-
-    batch_size: int
-    accumulation: int
-    num_epochs: int
-    patience: int | None
-    learning_rate: float
-    weight_decay: float
-    betas: tuple[float, float]
-    gradient_clip: float | None
-    schedule: str
-    warmup_share: float
-    stop_metric: str
-    precision: Precision
-    compiled: bool
-    checkpoint_minutes: float
-    seed: int
-    fold: int
 
 
 @dataclass(frozen=True)
@@ -99,38 +75,6 @@ class Objective:
     validate: Callable[[nn.Module], dict[str, float]]
     num_judged: int = 0
     prepare: Callable[[nn.Module, int], None] = lambda module, epoch: None
-
-
-def loop_settings(
-    training: TrainingConfig, recipe: Recipe, *, fold: int, default_metric: str
-) -> LoopSettings:
-    """Take each setting from the configuration or else from the model's recipe."""
-
-    def chosen(name: str):
-        value = getattr(training, name)
-        return getattr(recipe, name) if value is None else value
-
-    num_epochs = chosen("num_epochs")
-    if isinstance(training.resume, int) and not isinstance(training.resume, bool):
-        num_epochs = training.resume
-    return LoopSettings(
-        batch_size=chosen("batch_size"),
-        accumulation=training.gradient_accumulation,
-        num_epochs=num_epochs,
-        patience=chosen("patience"),
-        learning_rate=chosen("learning_rate"),
-        weight_decay=chosen("weight_decay"),
-        betas=recipe.betas,
-        gradient_clip=chosen("gradient_clip"),
-        schedule=chosen("schedule"),
-        warmup_share=chosen("warmup_share"),
-        stop_metric=training.stop_metric or default_metric,
-        precision=training.precision,
-        compiled=training.compile,
-        checkpoint_minutes=training.checkpoint_minutes,
-        seed=training.seed,
-        fold=fold,
-    )
 
 
 def make_optimizer(module: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:

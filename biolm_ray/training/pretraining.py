@@ -21,9 +21,10 @@ from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.batching import Rows
 from biolm_ray.training.feeds import Feed, make_feed
 from biolm_ray.training.fold import build_model, find_model, model_inputs
-from biolm_ray.training.loop import Objective, Report, fit, loop_settings
+from biolm_ray.training.loop import Objective, Report, fit
 from biolm_ray.training.outcome import done_already, mark_done, save_training
 from biolm_ray.training.seeding import derive_seed
+from biolm_ray.training.settings import loop_settings
 from biolm_ray.training.workers import Workers
 
 HELD_OUT_SHARE = 0.1

@@ -23,7 +23,8 @@ from biolm_ray.training import adaptation
 from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.adaptation import adapt, check_adaptation, thaw
 from biolm_ray.training.feeds import IndexedFeed
-from biolm_ray.training.loop import Objective, fit, loop_settings
+from biolm_ray.training.loop import Objective, fit
+from biolm_ray.training.settings import loop_settings
 from biolm_ray.training.workers import Workers
 
 SPECIALS = {"[UNK]": 0, "[PAD]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "[BOS]": 5, "[EOS]": 6}

@@ -15,7 +15,7 @@ from biolm_ray.models.spec import Recipe
 from biolm_ray.tokenization.tokenizer import Encoded
 from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
-from biolm_ray.training.loop import loop_settings
+from biolm_ray.training.settings import loop_settings
 from biolm_ray.training.workers import Workers
 
 SETTINGS = loop_settings(TrainingConfig(), Recipe(learning_rate=0.1), fold=0, default_metric="loss")

@@ -15,7 +15,8 @@ from biolm_ray.models.spec import Batch, Recipe
 from biolm_ray.training import loop
 from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.feeds import IndexedFeed
-from biolm_ray.training.loop import Objective, fit, loop_settings
+from biolm_ray.training.loop import Objective, fit
+from biolm_ray.training.settings import loop_settings
 from biolm_ray.training.workers import Workers
 
 RECIPE = Recipe(

@@ -23,7 +23,8 @@ from biolm_ray.training import batching
 from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.feeds import Feed, StreamedFeed, make_feed
 from biolm_ray.training.fold_data import FoldData, evaluate
-from biolm_ray.training.loop import LoopSettings, Objective, fit, loop_settings
+from biolm_ray.training.loop import Objective, fit
+from biolm_ray.training.settings import LoopSettings, loop_settings
 from biolm_ray.training.workers import Workers
 
 PART_ROWS = [13, 1, 20]
