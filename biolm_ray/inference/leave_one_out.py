@@ -10,14 +10,16 @@ from jaxtyping import Float, Int
 
 from biolm_ray.config.schema import InterpretConfig
 from biolm_ray.errors import ConfigError
+from biolm_ray.inference.alphabet import inserted_ids, saturating_choices
 from biolm_ray.inference.perturb import (
     Edits,
     Source,
     Variants,
     edited_plainly,
+    plan_insertions,
     plan_masks,
     plan_removals,
-    plan_replacements,
+    plan_substitutions,
     spread_scores,
     stream_variants,
 )
@@ -36,12 +38,14 @@ NUM_CHECKS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The scores of one sequence, a row for every edited token.
+    """The scores of one sequence, a row for every edit.
 
     Attributes:
-        positions: 0-based in the whole sequence, also where the model sees only a part of it.
-        token_ids: The tokens that were edited.
-        new_ids: The ids put in their place; None for removals.
+        positions: First edited token, 0-based in the whole sequence, also where the model sees
+            only a part of it.
+        token_ids: The edited tokens, or where none is taken out the one before which new ones are
+            put; -1 behind the last.
+        new_ids: What was put in their place; None for removals.
         start_offsets, end_offsets: Half-open, counted in letters from the start of the sequence.
         original: Prediction of the unedited sequence: one value in original units, or the
             probability of each class.
@@ -51,8 +55,8 @@ class Scores:
     """
 
     positions: Int[np.ndarray, " rows"]
-    token_ids: Int[np.ndarray, " rows"]
-    new_ids: Int[np.ndarray, " rows"] | None
+    token_ids: Int[np.ndarray, "rows edited"]
+    new_ids: Int[np.ndarray, "rows inserted"] | None
     start_offsets: Int[np.ndarray, " rows"]
     end_offsets: Int[np.ndarray, " rows"]
     original: Float[np.ndarray, " targets"]
@@ -85,14 +89,13 @@ def score_sequence(
     original = _predict_alone(model, encoded, device)
     edited = _predict_edits(model, edits, batch_tokens, device)
     loo = spread_scores(edits, edited - original)
-    ends = np.cumsum(model.tokenizer.num_letters(source.token_ids))
-    starts = ends - model.tokenizer.num_letters(source.token_ids)
+    letters = np.concatenate([[0], np.cumsum(model.tokenizer.num_letters(source.token_ids))])
     scores = Scores(
         positions=edits.positions,
-        token_ids=source.token_ids[edits.positions],
+        token_ids=_edited_ids(edits),
         new_ids=edits.new_ids,
-        start_offsets=starts[edits.positions],
-        end_offsets=ends[edits.positions],
+        start_offsets=letters[edits.positions],
+        end_offsets=letters[edits.positions + edits.num_removed],
         original=original,
         loo=loo,
     )
@@ -116,22 +119,31 @@ def make_planner(settings: InterpretConfig, tokenizer: Tokenizer) -> Planner:
     """Choose how the edits that the settings ask for are planned.
 
     Raises:
-        ConfigError: The tokenizer has no mask, or lacks the tokens of the replacement dictionary.
+        ConfigError: The tokenizer has no mask, or lacks the tokens that are named.
     """
     if settings.edit == "remove":
-        return plan_removals
+        return partial(plan_removals, window=settings.window)
     if settings.edit == "mask":
         if "[MASK]" not in tokenizer.special_ids:
             raise ConfigError(
                 "handletokens: mask needs a [MASK] token, which this model's tokenizer lacks; "
                 "use remove or replace"
             )
-        return partial(plan_masks, mask_id=tokenizer.special_ids["[MASK]"])
-    return partial(
-        plan_replacements,
-        replacements=replacement_ids(settings.replacements, readable_vocabulary(tokenizer)),
-        drop_specifiers=settings.replace_specifiers,
-    )
+        mask_id = tokenizer.special_ids["[MASK]"]
+        return partial(plan_masks, mask_id=mask_id, window=settings.window)
+    if settings.edit == "insert":
+        return partial(plan_insertions, token_ids=inserted_ids(settings.alphabet, tokenizer))
+    if settings.edit == "saturation":
+        choices = saturating_choices(settings.alphabet, tokenizer)
+    else:
+        pairs = replacement_ids(settings.replacements, readable_vocabulary(tokenizer))
+        choices = {old: (new,) for old, new in pairs.items()}
+    return partial(plan_substitutions, choices=choices, drop_specifiers=settings.replace_specifiers)
+
+
+def _edited_ids(edits: Edits) -> Int[np.ndarray, "rows edited"]:
+    ids = np.append(edits.source.token_ids.astype(np.int64), -1)
+    return ids[edits.positions[:, None] + np.arange(max(1, edits.num_removed))]
 
 
 def frame_variants(variants: Variants, framing: Framing) -> Batch:

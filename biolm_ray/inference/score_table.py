@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from biolm_ray.data.targets import Targets
 from biolm_ray.inference.leave_one_out import Scores
@@ -30,7 +31,7 @@ def combine_scores(by_model: Sequence[Scores]) -> Scores:
 def score_columns(edit: str, targets: Targets, num_models: int) -> list[str]:
     """Name the columns of a table of scores: first those that other programs read."""
     columns = ["sequence", "token"]
-    columns += ["replacement"] if edit == "replace" else []
+    columns += ["replacement"] if edit in ("replace", "saturation", "insert") else []
     columns += ["label", "pred", "start_offset", "end_offset", "loo"]
     columns += [f"loo_{name}" for name in targets.classes or ()]
     return columns + (["loo_std"] if num_models > 1 else [])
@@ -55,10 +56,10 @@ def score_table(
     chosen = int(scores.original.argmax()) if targets.classes else target
     table: dict[str, object] = {
         "sequence": sequence_id,
-        "token": tokenizer.tokens(scores.token_ids),
+        "token": _joined_texts(scores.token_ids, tokenizer),
     }
     if scores.new_ids is not None:
-        table["replacement"] = tokenizer.tokens(scores.new_ids)
+        table["replacement"] = _joined_texts(scores.new_ids, tokenizer)
     table["label"] = label
     table["pred"] = targets.classes[chosen] if targets.classes else scores.original[chosen]
     table["start_offset"] = scores.start_offsets
@@ -69,3 +70,14 @@ def score_table(
     if scores.loo_std is not None:
         table["loo_std"] = scores.loo_std[:, chosen]
     return pd.DataFrame(table)
+
+
+def _joined_texts(token_ids: Int[np.ndarray, "rows tokens"], tokenizer: Tokenizer) -> list[str]:
+    """The texts of the tokens of each row, one behind the other; nothing for an id of -1."""
+    num_rows, num_tokens = token_ids.shape
+    flat = token_ids.reshape(-1)
+    texts = np.array(tokenizer.tokens(np.maximum(flat, 0)), dtype=object)
+    texts[flat < 0] = ""
+    if num_tokens == 1:
+        return texts.tolist()
+    return ["".join(row) for row in texts.reshape(num_rows, num_tokens)]

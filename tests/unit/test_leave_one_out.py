@@ -95,7 +95,7 @@ def test_masks_and_replacements_put_their_token_in_place() -> None:
     replaced = score_sequence(model, encode("a", "cg", "t"), plan)
     assert replaced.positions.tolist() == [2]
     assert replaced.new_ids is not None
-    assert replaced.new_ids.tolist() == [5]
+    assert replaced.new_ids.tolist() == [[5]]
     assert replaced.loo[0, 0] == pytest.approx(place_weighted("a", "cg", "a") - before, abs=1e-6)
 
 
