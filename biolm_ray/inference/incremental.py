@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -77,9 +76,7 @@ def run_incrementally(
             found.outputs[group.members[part]] = passes.outputs(part)
         found.done[group.members] = True
         beyond = passes.levels[-1].lows >= num_read
-        found.unchanged[group.members] = (
-            beyond & group.keeps_start & (num_read == original_read)
-        )
+        found.unchanged[group.members] = beyond & group.keeps_start & (num_read == original_read)
     return found
 
 

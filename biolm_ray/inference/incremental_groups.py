@@ -52,9 +52,7 @@ def group_edits(edits: Edits, framing: Framing) -> Iterator[Group]:
         yield _make_group(edits, framing, int(start), members, columns[members])
 
 
-def _make_group(
-    edits: Edits, framing: Framing, start: int, members: Ids, columns: Ids
-) -> Group:
+def _make_group(edits: Edits, framing: Framing, start: int, members: Ids, columns: Ids) -> Group:
     shift = edits.num_removed - edits.num_inserted
     firsts = [start] if shift == 0 else [start, start + shift]
     bases, specifiers = zip(*(_framed(edits, framing, first) for first in firsts), strict=True)
@@ -86,13 +84,12 @@ def _framed(edits: Edits, framing: Framing, first: int) -> tuple[Ids, Specifiers
 
 def window_tokens(edits: Edits, rows: Ids) -> tuple[Ids, Specifiers | None]:
     """Give the ids and specifiers that the given rows of a plan put in."""
-    if edits.new_ids is None:
-        ids = np.zeros((len(rows), 0), dtype=np.int64)
-    else:
-        ids = edits.new_ids[rows].reshape(len(rows), -1)
+    nothing = np.zeros((len(edits.positions), 0), dtype=np.int64)
+    ids = (nothing if edits.new_ids is None else edits.new_ids)[rows]
     specifiers = edits.source.specifiers
     if specifiers is None:
         return ids, None
-    places = edits.positions[rows][:, None] + np.arange(ids.shape[1])
-    values = specifiers[places.clip(0, len(specifiers) - 1)]
-    return ids, values * (not edits.drop_specifiers)
+    columns = np.arange(edits.num_inserted)
+    places = (edits.positions[rows][:, None] + columns).clip(0, len(specifiers) - 1)
+    keeps = (columns < edits.num_removed) & (not edits.drop_specifiers)
+    return ids, specifiers[places] * keeps[:, None]

@@ -75,7 +75,7 @@ def surround(
 
 
 def slack_for(block: LocalBlock, before: Level, after: Level) -> int:
-    """Count the rows beyond the ends of a layer that the next one's windows and rows may ask for."""
+    """Count the rows beyond the ends of a layer that the next layer may ask for."""
     lows, stride, spare = after.lows, block.stride, block.kernel + block.stride
     first = min(0, int(lows.min()) if len(lows) else 0) - 1
     last = max(after.count, int(lows.max()) + after.width if len(lows) else 0) + 1

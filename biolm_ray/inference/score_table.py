@@ -25,6 +25,7 @@ def combine_scores(by_model: Sequence[Scores]) -> Scores:
         loo=loo.mean(axis=0),
         loo_std=loo.std(axis=0, ddof=1),
         largest_difference=max(scores.largest_difference for scores in by_model),
+        redone=sum(scores.redone for scores in by_model),
     )
 
 
