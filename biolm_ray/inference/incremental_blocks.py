@@ -50,8 +50,17 @@ class GatheringStep:
         is_b = read >= lows[:, None] + self.before.width
         rows = self.table[read + self.slack + is_b * self.shift_to_b]
         places = (lows - first)[:, None] + torch.arange(self.before.width, device=lows.device)
-        rows[torch.arange(len(lows), device=lows.device)[:, None], places] = windows
+        self._put(rows, places, windows)
         return self.block.run(rows)
+
+    def _put(self, rows: Windows, places: Int[Tensor, "batch width"], windows: Windows) -> None:
+        edits = torch.arange(len(rows), device=rows.device)[:, None]
+        if self.block.stride <= self.block.kernel:
+            rows[edits, places] = windows
+            return
+        # A stride may step over rows of a window.
+        edits, columns = torch.nonzero((places >= 0) & (places < self.num_read), as_tuple=True)
+        rows[edits, places[edits, columns]] = windows[edits, columns]
 
 
 class ConvolutionStep:
