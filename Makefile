@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check bench-data bench-training format clean distclean
+.PHONY: help setup demo test check bench-data bench-training bench-loo format clean distclean
 
 help:
 	@echo "make setup      install into $(VENV) (PYTHON=python3.12 chooses another Python)"
@@ -19,6 +19,7 @@ help:
 	@echo "make check      style, types and import direction"
 	@echo "make bench-data measure how fast data are prepared and fed (three minutes, 15 GB of disk)"
 	@echo "make bench-training measure how fast models train and predict (eight minutes)"
+	@echo "make bench-loo  measure how fast leave-one-out scores are (ten minutes)"
 	@echo "make format     put the code into the house's format"
 	@echo "make clean      remove demo/ and what tools leave behind"
 	@echo "make distclean  remove $(VENV) as well"
@@ -53,6 +54,9 @@ bench-data: setup
 
 bench-training: setup
 	$(BIN)/python benchmarks/training.py $(ARGS)
+
+bench-loo: setup
+	$(BIN)/python benchmarks/leave_one_out.py $(ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .
