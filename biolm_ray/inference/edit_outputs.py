@@ -1,5 +1,6 @@
 """What a model makes of every edit of a plan, on the fastest path it allows, with spot checks."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +26,7 @@ class EditOutputs:
         outputs: Of the distinct rows of the plan.
         checked: Rows of the plan that were computed a second time, each on its own.
         checked_outputs: What that gave.
-        redone: Whether the incremental path was found wrong and everything was computed anew.
+        redone: Whether the fast path was found wrong and everything was computed anew.
     """
 
     outputs: Float[np.ndarray, "distinct outputs"]
@@ -46,8 +47,9 @@ def predict_edits(
     """Predict the distinct edits of a plan.
 
     A model that describes itself as a stack of local layers takes the incremental path; what that
-    leaves, and every other model, takes whole passes. If a spot check finds the incremental path
-    to differ by more than 1e-5, or of larger outputs that share, all is done by whole passes.
+    leaves, and every other model, takes passes over whole sequences, with the model's shortcut if
+    it has one. If a spot check differs by more than 1e-5, or that share of an output beyond 1, all
+    is done again by whole passes without a shortcut.
 
     Args:
         model: In evaluation mode, on `device`.
@@ -69,8 +71,10 @@ def predict_edits(
         changed = found.done & ~found.unchanged
         outputs[changed] = found.outputs[changed]
         missing = ~found.done
+    shortcut = model.spec.shortcut(model.module)
     whole = {"batch_tokens": batch_tokens, "device": device}
-    outputs[missing] = outputs_of_rows(model, edits, distinct[missing], **whole)
+    with shortcut or nullcontext():
+        outputs[missing] = outputs_of_rows(model, edits, distinct[missing], **whole)
     checked = rows_to_check(edits, num_checks)
     again = [outputs_alone(model, edited_plainly(edits, int(row)), device) for row in checked]
     result = EditOutputs(
@@ -78,7 +82,8 @@ def predict_edits(
         checked=checked,
         checked_outputs=np.array(again).reshape(len(checked), len(original)),
     )
-    if missing.all() or _agree(edits, result, original):
+    is_plain = missing.all() and shortcut is None
+    if is_plain or _agree(edits, result, original):
         return result
     outputs = outputs_of_rows(model, edits, distinct, **whole)
     return replace(result, outputs=outputs, redone=True)

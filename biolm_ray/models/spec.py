@@ -1,6 +1,7 @@
 """What a model tells the core about itself."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -126,6 +127,8 @@ class ModelSpec:
         local_stack: Describes a built module in evaluation mode as a stack of local layers, so
             that leave-one-out scores need not run all of it for every token; None where it is not
             one. The description must use the module's own weights, whatever their type and device.
+        shortcut: A context in which the module leaves out of a pass over whole sequences, none of
+            them padded, what its output does not depend on; None where it has none.
     """
 
     name: str
@@ -150,3 +153,4 @@ class ModelSpec:
     takes_adapters: bool = False
     starts_trained: Callable[[Any], bool] = lambda options: False
     local_stack: Callable[[nn.Module], LocalStack | None] = lambda module: None
+    shortcut: Callable[[nn.Module], AbstractContextManager[None] | None] = lambda module: None
