@@ -181,8 +181,10 @@ def gru_tail(
     assert gru.bias
     assert not gru.bidirectional
     size = gru.hidden_size
-    weight, bias = gru.weight_hh_l0.T.contiguous(), gru.bias_hh_l0
-    input_bias = gru.bias_ih_l0 + F.pad(bias[: 2 * size], (0, size))
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    input_weight, hidden_weight, input_bias, bias = (gru.get_parameter(name) for name in names)
+    weight = hidden_weight.T.contiguous()
+    input_bias = input_bias + F.pad(bias[: 2 * size], (0, size))
 
     def step(inputs: Tensor, states: Tensor) -> Tensor:
         gates = torch.addmm(inputs[:, : 2 * size], states, weight[:, : 2 * size]).sigmoid_()
@@ -191,7 +193,7 @@ def gru_tail(
         return torch.lerp(new, states, gates[:, size:])
 
     return RecurrentTail(
-        project=lambda rows: F.linear(rows, gru.weight_ih_l0, input_bias),
+        project=lambda rows: F.linear(rows, input_weight, input_bias),
         step=step,
         start=start or (lambda num_rows: bias.new_zeros(size)),
         head=head,
