@@ -50,6 +50,7 @@ class Scores:
         original: Prediction of the unedited sequence: one value in original units, or the
             probability of each class.
         loo: Prediction of the edited sequence minus that of the original.
+        loo_model: The same difference of the model's own outputs: scaled values, or logits.
         loo_std: Standard deviation over models; None for a single model.
         largest_difference: Largest deviation of a score from its independent recomputation.
     """
@@ -61,6 +62,7 @@ class Scores:
     end_offsets: Int[np.ndarray, " rows"]
     original: Float[np.ndarray, " targets"]
     loo: Float[np.ndarray, "rows targets"]
+    loo_model: Float[np.ndarray, "rows targets"]
     loo_std: Float[np.ndarray, "rows targets"] | None = None
     largest_difference: float = 0.0
 
@@ -86,9 +88,10 @@ def score_sequence(
     """
     source = source_of(encoded, model.framing)
     edits = plan(source)
-    original = _predict_alone(model, encoded, device)
-    edited = _predict_edits(model, edits, batch_tokens, device)
-    loo = spread_scores(edits, edited - original)
+    alone = _outputs_alone(model, encoded, device)
+    original = to_predictions(alone[None], model.card.targets)[0]
+    outputs = predict_edits(model, edits, batch_tokens=batch_tokens, device=device)
+    edited = to_predictions(outputs, model.card.targets)
     letters = np.concatenate([[0], np.cumsum(model.tokenizer.num_letters(source.token_ids))])
     scores = Scores(
         positions=edits.positions,
@@ -97,7 +100,8 @@ def score_sequence(
         start_offsets=letters[edits.positions],
         end_offsets=letters[edits.positions + edits.num_removed],
         original=original,
-        loo=loo,
+        loo=spread_scores(edits, edited - original),
+        loo_model=spread_scores(edits, outputs - alone),
     )
     difference = _largest_difference(model, edits, scores, num_checks, device)
     return replace(scores, largest_difference=difference)
@@ -165,34 +169,34 @@ def frame_variants(variants: Variants, framing: Framing) -> Batch:
     )
 
 
-def _predict_edits(
-    model: SavedModel, edits: Edits, batch_tokens: int, device: torch.device | str
-) -> Float[np.ndarray, "distinct targets"]:
+def predict_edits(
+    model: SavedModel, edits: Edits, *, batch_tokens: int, device: torch.device | str
+) -> Float[np.ndarray, "distinct outputs"]:
+    """Give the model's outputs, in its own units, for every distinct edited sequence."""
     framing = model.framing
     length = len(framing.prefix_ids) + edits.width + len(framing.suffix_ids)
     rows_at_once = max(1, batch_tokens // max(1, length))
     parts = [
-        _predict(model, frame_variants(variants, framing), device)
+        _outputs(model, frame_variants(variants, framing), device)
         for variants in stream_variants(edits, rows_at_once)
     ]
     return np.concatenate(parts) if parts else np.zeros((0, model.card.targets.num_outputs))
 
 
-def _predict_alone(
+def _outputs_alone(
     model: SavedModel, encoded: Encoded, device: torch.device | str
-) -> Float[np.ndarray, " targets"]:
-    return _predict(model, collate([crop(encoded, model.framing)], model.framing), device)[0]
+) -> Float[np.ndarray, " outputs"]:
+    return _outputs(model, collate([crop(encoded, model.framing)], model.framing), device)[0]
 
 
-def _predict(
+def _outputs(
     model: SavedModel, batch: Batch, device: torch.device | str
-) -> Float[np.ndarray, "rows targets"]:
-    """Predictions in original units, as float64 before any difference is taken."""
+) -> Float[np.ndarray, "rows outputs"]:
+    """What the model puts out, as float64 before any difference is taken."""
     moved = (batch if batch.token_ids.shape[1] else _as_padding(batch, model.framing)).to(device)
     with torch.inference_mode():
         outputs = model.module(moved.token_ids, moved.lengths, moved.specifiers)
-    predictions = to_predictions(outputs.double().cpu().numpy(), model.card.targets)
-    return predictions.reshape(len(predictions), -1)
+    return outputs.double().cpu().numpy().reshape(len(moved.lengths), -1)
 
 
 def _as_padding(batch: Batch, framing: Framing) -> Batch:
@@ -219,7 +223,8 @@ def _largest_difference(
     differences = [0.0]
     for row in _rows_to_check(edits, num_checks):
         edited = edited_plainly(edits, int(row))
-        score = _predict_alone(model, edited, device) - scores.original
+        outputs = _outputs_alone(model, edited, device)
+        score = to_predictions(outputs[None], model.card.targets)[0] - scores.original
         differences.append(float(np.abs(score - scores.loo[row]).max()))
     return max(differences)
 

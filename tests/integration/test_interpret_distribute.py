@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from stored import store
@@ -14,7 +16,7 @@ from stored import store
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig, TokenizationConfig
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import BiolmError, ConfigError, DataError, ResourceError
-from biolm_ray.inference import distribute
+from biolm_ray.inference import spreading
 from biolm_ray.inference.distribute import PARTS, LooSummary, score_rows
 from biolm_ray.inference.leave_one_out import make_planner, score_sequence
 from biolm_ray.inference.scorer import UnitScorer
@@ -87,6 +89,11 @@ def score_inline(
     )
 
 
+def contents(summary: LooSummary) -> tuple[bytes, pa.Table]:
+    typed = pq.read_table(summary.path.with_suffix(".parquet"))
+    return summary.path.read_bytes(), typed.replace_schema_metadata(None)
+
+
 def test_the_table_holds_the_scores_of_every_row_in_the_order_asked_for(
     folders: list[Path], prepared: Path, tmp_path: Path
 ) -> None:
@@ -101,7 +108,8 @@ def test_the_table_holds_the_scores_of_every_row_in_the_order_asked_for(
     np.testing.assert_allclose(table["loo"], np.concatenate(scores), rtol=0, atol=1e-12)
     assert (summary.num_sequences, summary.num_positions) == (3, len(table))
     assert 0 <= summary.largest_difference < 1e-5
-    assert [path.name for path in tmp_path.iterdir()] == ["loo_scores_remove.csv"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["loo_scores_remove.csv", "loo_scores_remove.parquet"]
 
 
 def test_workers_write_the_same_bytes_as_one_process(
@@ -116,10 +124,10 @@ def test_workers_write_the_same_bytes_as_one_process(
         num_workers=2,
         progress=lambda *done: calls.append(done),
     )
-    assert spread.path.read_bytes() == alone.path.read_bytes()
+    assert contents(spread) == contents(alone)
     assert spread.num_positions == alone.num_positions
-    total = int(np.minimum(PreparedData.open(prepared).lengths, BLOCK_SIZE).sum())
-    assert calls[-1] == (total, total)
+    assert spread.noise_floors == pytest.approx(alone.noise_floors, rel=1e-12)
+    assert calls[-1] == (spread.num_positions, spread.num_positions)
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
     assert "loo_std" in pd.read_csv(alone.path).columns
 
@@ -170,6 +178,20 @@ def dying_scorer() -> type:
     return DyingScorer
 
 
+def dying_trial() -> type:
+    """A trial that ends its own process the first time it is given a unit."""
+
+    class DyingTrial(spreading.UnitTrial):
+        def step(self):
+            sign = self.scorer.job.parts.parent / "has died"
+            if not sign.exists():
+                sign.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().step()
+
+    return DyingTrial
+
+
 def mortal_scorer() -> type:
     """A worker that never survives a unit."""
 
@@ -198,10 +220,39 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alone = score_inline(folders[:1], prepared, tmp_path / "alone" / "x.csv")
-    monkeypatch.setattr(distribute, "UnitScorer", dying_scorer())
+    monkeypatch.setattr(spreading, "UnitScorer", dying_scorer())
     spread = score_inline(folders[:1], prepared, tmp_path / "spread" / "x.csv", num_workers=2)
     assert (spread.path.parent / PARTS / "has died").exists()
-    assert spread.path.read_bytes() == alone.path.read_bytes()
+    assert contents(spread) == contents(alone)
+
+
+def test_trials_of_ray_tune_write_the_same_tables_as_one_process(
+    folders: list[Path], prepared: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    alone = score_inline(folders, prepared, tmp_path / "alone" / "x.csv")
+    settings = InterpretConfig(distribute="tune")
+    spread = score_inline(
+        folders, prepared, tmp_path / "spread" / "x.csv", settings=settings, num_workers=2
+    )
+    assert contents(spread) == contents(alone)
+    assert sorted(path.name for path in spread.path.parent.iterdir()) == ["x.csv", "x.parquet"]
+
+
+def test_a_trial_whose_worker_dies_is_begun_again(
+    folders: list[Path],
+    prepared: Path,
+    tmp_path: Path,
+    ray_cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = score_inline(folders[:1], prepared, tmp_path / "alone" / "x.csv")
+    monkeypatch.setattr(spreading, "UnitTrial", dying_trial())
+    settings = InterpretConfig(distribute="tune")
+    spread = score_inline(
+        folders[:1], prepared, tmp_path / "spread" / "x.csv", settings=settings, num_workers=2
+    )
+    assert (spread.path.parent / PARTS / "has died").exists()
+    assert contents(spread) == contents(alone)
 
 
 def test_workers_that_keep_dying_end_the_run_with_a_clear_message(
@@ -211,8 +262,8 @@ def test_workers_that_keep_dying_end_the_run_with_a_clear_message(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(distribute, "UnitScorer", mortal_scorer())
-    monkeypatch.setattr(distribute, "RESTARTS", 0)
+    monkeypatch.setattr(spreading, "UnitScorer", mortal_scorer())
+    monkeypatch.setattr(spreading, "RESTARTS", 0)
     with pytest.raises(ResourceError, match=r"keep dying .* what is finished is kept"):
         score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
 
@@ -224,7 +275,7 @@ def test_an_error_of_a_worker_arrives_as_itself(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(distribute, "UnitScorer", refusing_scorer())
+    monkeypatch.setattr(spreading, "UnitScorer", refusing_scorer())
     with pytest.raises(BiolmError) as caught:
         score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
     assert type(caught.value) is DataError
