@@ -59,8 +59,7 @@ def score_columns(edit: str, targets: Targets, num_models: int) -> list[str]:
     columns += ["replacement"] if edit in PUTTING_IN else []
     columns += ["label", "pred", "start_offset", "end_offset", "loo"]
     columns += [f"loo_{name}" for name in targets.classes or ()]
-    columns += ["loo_std"] if num_models > 1 else []
-    return [*columns, "loo_model", "position"]
+    return columns + (["loo_std"] if num_models > 1 else [])
 
 
 def score_table(
@@ -75,7 +74,7 @@ def score_table(
 ) -> pd.DataFrame:
     """Lay out the scores of one sequence on one target, one row per edit.
 
-    It may have more columns than `score_columns` asks to be written.
+    After those of `score_columns` follow columns that only the typed table has.
 
     For classes, `pred` names the predicted class of the original; `loo` is the change of the
     probability of class `class_number`, or of the predicted one; `loo_<class>` holds the change of

@@ -1,7 +1,7 @@
 """The typed table of scores: a parquet file beside each CSV table."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -96,8 +96,3 @@ def merge_parts(
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, described) as writer:
         for part in parts:
             writer.write_table(pq.read_table(part, schema=schema))
-
-
-def metadata_of(schema: pa.Schema) -> Mapping[str, object]:
-    """What a table of scores says of itself; nothing for a table of another kind."""
-    return json.loads((schema.metadata or {}).get(KEY, b"{}"))

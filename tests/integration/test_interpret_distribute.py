@@ -1,5 +1,6 @@
 """Scores of many sequences: inline or spread over workers, broken off or not, one table."""
 
+import gzip
 import os
 import signal
 from collections import Counter
@@ -19,6 +20,7 @@ from biolm_ray.errors import BiolmError, ConfigError, DataError, ResourceError
 from biolm_ray.inference import spreading
 from biolm_ray.inference.distribute import PARTS, LooSummary, score_rows
 from biolm_ray.inference.leave_one_out import make_planner, score_sequence
+from biolm_ray.inference.loaded_scores import load_scores
 from biolm_ray.inference.scorer import UnitScorer
 from biolm_ray.models.registry import find_spec, read_options
 from biolm_ray.models.saved import ModelCard, load_model, save_model
@@ -162,6 +164,45 @@ def test_a_run_that_was_broken_off_does_only_what_is_missing(
     assert (whole.num_reused, 0 < summary.num_reused < whole.num_positions) == (0, True)
     assert summary.largest_difference == whole.largest_difference
     assert not (out_csv.parent / PARTS).exists()
+
+
+def test_the_noise_floor_is_the_standard_error_of_a_score_over_the_whole_table(
+    folders: list[Path], prepared: Path, tmp_path: Path
+) -> None:
+    summary = score_inline(folders, prepared, tmp_path / "x.csv")
+    single = [
+        score_inline([folder], prepared, tmp_path / folder.name / "x.csv") for folder in folders
+    ]
+    loo = np.stack([pd.read_csv(one.path)["loo"] for one in single])
+    expected = np.sqrt((loo.var(axis=0, ddof=1) / 2).mean())
+    assert summary.noise_floors == pytest.approx((expected,), rel=1e-9)
+    assert single[0].noise_floors == ()
+    scores = load_scores(tmp_path / "x.csv")
+    assert scores.metadata["noise_floor"] == summary.noise_floors[0]
+    assert scores.metadata["largest_difference"] == summary.largest_difference
+    assert scores.table["loo"].to_numpy() == pytest.approx(loo.mean(axis=0), abs=1e-12)
+    assert scores.table["loo_model"].to_numpy() == pytest.approx(loo.mean(axis=0) / 3, abs=1e-9)
+
+
+def test_a_compressed_table_holds_the_same_rows(
+    folders: list[Path], prepared: Path, tmp_path: Path
+) -> None:
+    rows = np.arange(3)
+    plain = score_inline(folders[:1], prepared, tmp_path / "plain" / "x.csv", rows)
+    settings = InterpretConfig(compress=True)
+    packed = score_inline(folders[:1], prepared, tmp_path / "x.csv", rows, settings)
+    assert packed.path.name == "x.csv.gz"
+    assert gzip.decompress(packed.path.read_bytes()) == plain.path.read_bytes()
+
+
+def test_a_class_is_refused_before_anything_is_scored_where_numbers_are_predicted(
+    folders: list[Path], prepared: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="the model predicts numbers"):
+        score_inline(
+            folders, prepared, tmp_path / "x.csv", settings=InterpretConfig(class_name="nucleus")
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def dying_scorer() -> type:
