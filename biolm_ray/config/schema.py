@@ -209,8 +209,11 @@ class InterpretConfig(Section):
     replacements: dict[str, str] = {}
     alphabet: tuple[str, ...] | None = None
     replace_specifiers: bool = False
+    class_name: str | None = None
     folds: tuple[NonNegativeInt, ...] | None = None
     num_workers: PositiveInt | None = None
+    distribute: Literal["actors", "tune"] = "actors"
+    compress: bool = False
 
 
 class Range(Section):

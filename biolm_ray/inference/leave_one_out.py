@@ -46,6 +46,7 @@ class Scores:
         original: Prediction of the unedited sequence: one value in original units, or the
             probability of each class.
         loo: Prediction of the edited sequence minus that of the original.
+        loo_model: The same difference of the model's own outputs: scaled values, or logits.
         loo_std: Standard deviation over models; None for a single model.
         largest_difference: Largest deviation of a score from its independent recomputation.
         redone: How many models' fast path was found wrong, so that whole passes took its place.
@@ -58,6 +59,7 @@ class Scores:
     end_offsets: Int[np.ndarray, " rows"]
     original: Float[np.ndarray, " targets"]
     loo: Float[np.ndarray, "rows targets"]
+    loo_model: Float[np.ndarray, "rows targets"]
     loo_std: Float[np.ndarray, "rows targets"] | None = None
     largest_difference: float = 0.0
     redone: int = 0
@@ -100,6 +102,7 @@ def score_sequence(
         end_offsets=letters[edits.positions + edits.num_removed],
         original=original,
         loo=loo,
+        loo_model=spread_scores(edits, edited.outputs - unedited),
         largest_difference=float(np.abs(again - loo[edited.checked]).max(initial=0.0)),
         redone=int(edited.redone),
     )
