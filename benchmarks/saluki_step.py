@@ -54,9 +54,8 @@ class PlainSaluki(nn.Module):
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         padded = F.pad(token_ids, (0, BLOCK_SIZE - token_ids.shape[1]), value=SPECIAL_IDS["[PAD]"])
-        rows = (
-            F.one_hot(padded, INPUTS.vocabulary_size)[:, :, -NUM_LETTERS:].float().transpose(1, 2)
-        )
+        letters = F.one_hot(padded, INPUTS.vocabulary_size)[:, :, -NUM_LETTERS:]
+        rows = letters.to(self.gru.weight_hh_l0.dtype).transpose(1, 2)
         for number, (convolution, norm) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
         ):

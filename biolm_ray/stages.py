@@ -211,7 +211,7 @@ def interpret(config: Config) -> InterpretResult:
             config.preprocessing,
             num_workers=num_workers,
             gpu_per_worker=gpu_per_worker,
-            progress=ScoringProgress(log),
+            progress=ScoringProgress(log, num_workers=num_workers),
         )
         for summary in summaries:
             paths = ", ".join(map(str, summary.paths))

@@ -1,4 +1,4 @@
-"""A model of your own: token embeddings, their mean over the sequence, two linear layers.
+"""A model of your own: motifs over token embeddings, their mean over the sequence, two layers.
 
 Train it with `--plugin examples/mean_pool_plugin.py --model mean_pool`.
 """
@@ -8,6 +8,13 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from biolm_ray.config.schema import Section
+from biolm_ray.models.local_stack import (
+    Convolution,
+    LocalStack,
+    PooledTail,
+    convolution_block,
+    matrix_products,
+)
 from biolm_ray.models.spec import ModelInputs, ModelSpec, Recipe
 
 
@@ -36,12 +43,40 @@ class MeanPool(nn.Module):
         """Predict from (batch, length) ids; what lies beyond a row's length must not count."""
         positions = torch.arange(token_ids.shape[1], device=token_ids.device)
         inside = (positions < lengths[:, None])[..., None]
-        rows = self.embedding(token_ids)
-        if specifiers is not None:
-            rows = torch.cat([rows, specifiers.to(rows.dtype)], dim=2)
+        rows = self.rows(token_ids, specifiers)
         motifs = self.motifs((rows * inside).transpose(1, 2)).transpose(1, 2)
         means = (torch.relu(motifs) * inside).sum(dim=1) / lengths[:, None]
         return self.head(means)
+
+    def rows(self, token_ids: Tensor, specifiers: Tensor | None) -> Tensor:
+        """Embed tokens, each on its own."""
+        rows = self.embedding(token_ids)
+        if specifiers is None:
+            return rows
+        return torch.cat([rows, specifiers.to(rows.dtype)], dim=-1)
+
+
+def local_stack(module: nn.Module) -> LocalStack:
+    """Tell which rows the layers read, so that leave-one-out scores need few of them.
+
+    This may be left out; then every score takes a pass over the whole sequence.
+    """
+    assert isinstance(module, MeanPool)
+    assert module.motifs.bias is not None
+    weight = module.motifs.weight.permute(2, 1, 0)
+    motifs = Convolution(
+        products=matrix_products(weight),
+        taps=len(weight),
+        bias=module.motifs.bias,
+        weight=weight,
+        pointwise=torch.relu,
+    )
+    return LocalStack(
+        read=module.rows,
+        outside=weight.new_zeros(weight.shape[1]),
+        blocks=(convolution_block(motifs, left=(len(weight) - 1) // 2, count=lambda n: n),),
+        tail=PooledTail(kind="mean", head=module.head),
+    )
 
 
 SPEC = ModelSpec(
@@ -52,4 +87,5 @@ SPEC = ModelSpec(
     recipe=lambda options: Recipe(
         learning_rate=3e-3, batch_size=32, num_epochs=5, gradient_clip=1.0, schedule="cosine"
     ),
+    local_stack=local_stack,
 )

@@ -67,14 +67,30 @@ def contradictions(config: Config) -> Iterator[Problem]:
         yield from _split_problems(config)
         yield from _target_problems(config)
         yield from _adaptation_problems(config)
-    edit, replacements = config.interpret.edit, config.interpret.replacements
-    if config.mode == "interpret" and edit == "replace" and not replacements:
+    if config.mode == "interpret":
+        yield from _edit_problems(config)
+    if config.mode == "tune" and not config.tune.space:
+        yield ("tune.space",), "tune needs at least one setting to vary in 'tune: space'"
+
+
+def _edit_problems(config: Config) -> Iterator[Problem]:
+    settings = config.interpret
+    edit = settings.edit
+    if edit == "replace" and not settings.replacements:
         yield (
             ("interpret.edit",),
             "replacing tokens needs a replacementdict, such as {a: c, g: t}",
         )
-    if config.mode == "tune" and not config.tune.space:
-        yield ("tune.space",), "tune needs at least one setting to vary in 'tune: space'"
+    if settings.window > 1 and edit not in ("remove", "mask"):
+        yield (
+            ("interpret.window", "interpret.edit"),
+            f"several tokens at once can be removed or masked, found {edit}; leave window out",
+        )
+    if settings.alphabet is not None and edit not in ("saturation", "insert"):
+        yield (
+            ("interpret.alphabet", "interpret.edit"),
+            f"an alphabet is for saturation and insert, found {edit}; leave it out",
+        )
 
 
 def _tokenization_problems(config: Config) -> Iterator[Problem]:

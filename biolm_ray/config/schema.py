@@ -204,11 +204,16 @@ class ResourcesConfig(Section):
 class InterpretConfig(Section):
     """Which edits are scored."""
 
-    edit: Literal["remove", "mask", "replace"] = "remove"
+    edit: Literal["remove", "mask", "replace", "saturation", "insert"] = "remove"
+    window: PositiveInt = 1
     replacements: dict[str, str] = {}
+    alphabet: tuple[str, ...] | None = None
     replace_specifiers: bool = False
+    class_name: str | None = None
     folds: tuple[NonNegativeInt, ...] | None = None
     num_workers: PositiveInt | None = None
+    distribute: Literal["actors", "tune"] = "actors"
+    compress: bool = False
 
 
 class Range(Section):

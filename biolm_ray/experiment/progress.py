@@ -87,17 +87,22 @@ def describe_estimate(
 
 
 class ScoringProgress:
-    """Says every few seconds how many positions (or rows) are done, how fast, how long is left."""
+    """Says every few seconds how many positions (or rows) are done, how fast, how long is left.
+
+    The rate is that of all workers together.
+    """
 
     def __init__(
         self,
         logger: logging.Logger,
         noun: str = "positions",
+        num_workers: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         every_seconds: float = 10.0,
     ) -> None:
         self._logger = logger
         self._noun = noun
+        self._workers = f" on {num_workers} workers" if (num_workers or 0) > 1 else ""
         self._clock = clock
         self._every_seconds = every_seconds
         self._first: tuple[float, int] | None = None
@@ -115,11 +120,12 @@ class ScoringProgress:
         self._said = now
         left = readable_time((num_all - num_done) / rate)
         self._logger.info(
-            "%s of %s %s, %.0f a second, %s left",
+            "%s of %s %s, %.0f a second%s, %s left",
             f"{num_done:,}",
             f"{num_all:,}",
             self._noun,
             rate,
+            self._workers,
             left,
         )
 

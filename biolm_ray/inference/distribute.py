@@ -1,27 +1,28 @@
 """Leave-one-out scores of many sequences, spread over Ray workers or made right here."""
 
+import gzip
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, cast
 
 import numpy as np
 import pandas as pd
-import ray
 from jaxtyping import Int
-from ray.exceptions import RayActorError, RayTaskError
-from ray.util import ActorPool
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
-from biolm_ray.errors import BiolmError, ResourceError
+from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path
 from biolm_ray.inference.leave_one_out import make_planner
 from biolm_ray.inference.predict import check_fits
 from biolm_ray.inference.replacements import readable_vocabulary, unused_replacements
-from biolm_ray.inference.score_table import score_columns
-from biolm_ray.inference.scorer import ScoringJob, UnitScorer, load_models
+from biolm_ray.inference.score_table import chosen_class, score_columns
+from biolm_ray.inference.scorer import ScoringJob, load_models
+from biolm_ray.inference.scores_file import ScoresMetadata, merge_parts, scores_schema
+from biolm_ray.inference.spreading import score_units
 from biolm_ray.inference.units import (
     Unit,
     UnitResult,
@@ -36,7 +37,6 @@ from biolm_ray.preparation.prepared import PreparedData
 Progress = Callable[[int, int], None]
 
 PARTS = ".loo_parts"
-RESTARTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,8 @@ class LooSummary:
         num_reused: Those of them that an earlier run, broken off, had already scored.
         seconds: Wall time of this run.
         largest_difference: Largest deviation of a score from its independent recomputation.
-        paths: The table, or one for each target.
+        paths: The CSV table, or one for each target; a parquet file stands beside each.
+        noise_floors: The noise floor of each table (see `noise_floors`); none for a single model.
         unused_replacements: Keys of the replacement dictionary that no token can match.
     """
 
@@ -58,6 +59,7 @@ class LooSummary:
     seconds: float
     largest_difference: float
     paths: tuple[Path, ...]
+    noise_floors: tuple[float, ...] = ()
     unused_replacements: tuple[str, ...] = ()
 
     @property
@@ -92,7 +94,7 @@ def score_rows(
         out_csv: The table; of several targets each adds its name to the stem.
         gpu_per_worker: GPUs, or a share of one, that each worker holds.
         preprocessing: How sequences are cropped, in place of what the models were trained with.
-        progress: Called with the number of tokens done and the number of all tokens.
+        progress: Called with the number of edits scored and about how many there are.
 
     Raises:
         ConfigError: The edit or the models do not go together.
@@ -112,39 +114,118 @@ def score_rows(
         use_gpu=gpu_per_worker > 0,
     )
     first_model = _check_job(job, prepared)
-    units = make_units(rows, prepared.lengths[rows], first_model.framing.room)
     targets = first_model.card.targets
+    units = make_units(rows, prepared.lengths[rows], first_model.framing.room)
     found = [finished_unit(job.parts, unit, targets.suffixes) for unit in units]
-    reused = [result for result in found if result is not None]
+    results = [result for result in found if result is not None]
+    num_reused = sum(result.num_scores for result in results)
     missing = [unit for unit, result in zip(units, found, strict=True) if result is None]
-    finished = _score_units(job, missing, num_workers, gpu_per_worker)
-    results = reused + list(_watched(finished, units, reused, progress))
-    columns = score_columns(settings.edit, targets, len(folders))
-    tables = {s: out_csv.with_stem(f"{out_csv.stem}{s}") for s in targets.suffixes}
-    for suffix, path in tables.items():
-        merge_tables([table_path(job.parts, unit, suffix) for unit in units], columns, path)
+    job.parts.mkdir(parents=True, exist_ok=True)
+
+    def done(result: UnitResult) -> None:
+        results.append(result)
+        if progress is not None:
+            progress(*_positions(results, units))
+
+    score_units(job, missing, done, num_workers=num_workers, gpu_per_worker=gpu_per_worker)
+    tables = _write_tables(job, units, results, targets, out_csv)
     shutil.rmtree(job.parts)
     if not any(job.parts.parent.iterdir()):
         job.parts.parent.rmdir()
     return LooSummary(
         num_sequences=len(rows),
         num_positions=sum(result.num_scores for result in results),
-        num_reused=sum(result.num_scores for result in reused),
+        num_reused=num_reused,
         seconds=time.monotonic() - started,
-        largest_difference=max((result.largest_difference for result in results), default=0.0),
-        paths=tuple(tables.values()),
+        largest_difference=_largest_difference(results),
+        paths=tuple(tables),
+        noise_floors=noise_floors(results, len(folders)),
         unused_replacements=_unused(settings, first_model),
     )
 
 
 def merge_tables(parts: Sequence[Path], columns: Sequence[str], path: Path) -> None:
-    """Write the parts one after another below one header, never holding more than a piece."""
+    """Write the parts one after another below one header, never holding more than a piece.
+
+    A path that ends in .gz is compressed; the same parts always give the same bytes.
+    """
     header = pd.DataFrame(columns=list(columns)).to_csv(index=False)
-    with atomic_path(path) as temporary, temporary.open("wb") as whole:
+    with atomic_path(path) as temporary, _opened(temporary) as whole:
         whole.write(header.encode("utf-8"))
         for part in parts:
             with part.open("rb") as stream:
                 shutil.copyfileobj(stream, whole)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with path.open("wb") as stream:
+        if path.suffix != ".gz":
+            yield stream
+            return
+        with gzip.GzipFile("", "wb", 6, stream, mtime=0) as compressed:
+            yield cast(BinaryIO, compressed)
+
+
+def noise_floors(results: Sequence[UnitResult], num_models: int) -> tuple[float, ...]:
+    """Give the noise floor of each table; none for a single model.
+
+    It is the standard error of a mean score: the root of the mean, over all rows of the table, of
+    the variance over the models, divided by their number.
+    """
+    num_scores = sum(result.num_scores for result in results)
+    if num_models < 2 or not num_scores:
+        return ()
+    sums = np.sum([result.squared_deviations for result in results], axis=0)
+    return tuple(float(total) for total in np.sqrt(sums / num_scores / num_models))
+
+
+def _write_tables(
+    job: ScoringJob,
+    units: Sequence[Unit],
+    results: Sequence[UnitResult],
+    targets: Targets,
+    out_csv: Path,
+) -> list[Path]:
+    """Bring the parts together, in the order of the input; give the CSV of each target."""
+    settings, num_models = job.settings, len(job.model_folders)
+    columns = score_columns(settings.edit, targets, num_models)
+    floors = noise_floors(results, num_models)
+    paths = []
+    for index, suffix in enumerate(targets.suffixes):
+        path = out_csv.with_stem(f"{out_csv.stem}{suffix}")
+        metadata = ScoresMetadata(
+            edit=settings.edit,
+            window=settings.window,
+            task=targets.task,
+            target=targets.names[index] if targets.names else "",
+            classes=targets.classes or (),
+            class_name=settings.class_name,
+            num_models=num_models,
+            largest_difference=_largest_difference(results),
+            noise_floor=floors[index] if floors else None,
+        )
+        typed = [table_path(job.parts, unit, suffix, ".parquet") for unit in units]
+        merge_parts(
+            typed, path.with_suffix(".parquet"), scores_schema(targets, num_models), metadata
+        )
+        if settings.compress:
+            path = path.with_name(f"{path.name}.gz")
+        merge_tables([table_path(job.parts, unit, suffix) for unit in units], columns, path)
+        paths.append(path)
+    return paths
+
+
+def _largest_difference(results: Sequence[UnitResult]) -> float:
+    return max((result.largest_difference for result in results), default=0.0)
+
+
+def _positions(results: Sequence[UnitResult], units: Sequence[Unit]) -> tuple[int, int]:
+    """How many edits are scored, and how many there are: as many per token as so far."""
+    num_done = sum(result.num_scores for result in results)
+    tokens_done = sum(result.num_tokens for result in results)
+    all_tokens = sum(unit.num_tokens for unit in units)
+    return num_done, round(num_done * all_tokens / max(1, tokens_done))
 
 
 def _check_job(job: ScoringJob, prepared: PreparedData) -> SavedModel:
@@ -153,6 +234,7 @@ def _check_job(job: ScoringJob, prepared: PreparedData) -> SavedModel:
     for model in models:
         check_fits(model, prepared)
     make_planner(job.settings, models[0].tokenizer)
+    chosen_class(job.settings.class_name, models[0].card.targets)
     return models[0]
 
 
@@ -160,63 +242,3 @@ def _unused(settings: InterpretConfig, model: SavedModel) -> tuple[str, ...]:
     if settings.edit != "replace":
         return ()
     return unused_replacements(settings.replacements, readable_vocabulary(model.tokenizer))
-
-
-def _score_units(
-    job: ScoringJob, units: list[Unit], num_workers: int, gpu_per_worker: float
-) -> Iterator[UnitResult]:
-    job.parts.mkdir(parents=True, exist_ok=True)
-    if not units:
-        return iter(())
-    if num_workers == 0 or not ray.is_initialized():
-        return map(UnitScorer(job).score, units)
-    return _score_on_workers(job, units, min(num_workers, len(units)), gpu_per_worker)
-
-
-def _watched(
-    finished: Iterator[UnitResult],
-    units: list[Unit],
-    reused: list[UnitResult],
-    progress: Progress | None,
-) -> Iterator[UnitResult]:
-    """Pass results on, telling how many tokens are done after each."""
-    total = sum(unit.num_tokens for unit in units)
-    done = sum(result.num_tokens for result in reused)
-    for result in finished:
-        done += result.num_tokens
-        if progress is not None:
-            progress(done, total)
-        yield result
-
-
-def _score_on_workers(
-    job: ScoringJob, units: list[Unit], num_workers: int, gpu_per_worker: float
-) -> Iterator[UnitResult]:
-    """Yield results as they come; the dearest units go first, so that none is left for the end.
-
-    A worker that dies is started again and its unit with it, at most RESTARTS times.
-    """
-    remote_class: Any = ray.remote(
-        num_cpus=1,
-        num_gpus=gpu_per_worker,
-        max_restarts=RESTARTS,
-        max_task_retries=RESTARTS,
-    )(UnitScorer)
-    actors = [remote_class.remote(replace(job, num_threads=1)) for _ in range(num_workers)]
-    ordered = sorted(units, key=lambda unit: unit.cost, reverse=True)
-    pool = ActorPool(actors)
-    results: Any = pool.map_unordered(lambda actor, unit: actor.score.remote(unit), ordered)
-    try:
-        yield from results
-    except RayTaskError as error:
-        if isinstance(error.cause, BiolmError):
-            raise error.cause from None
-        raise
-    except RayActorError as error:
-        raise ResourceError(
-            f"scoring workers keep dying ({str(error).splitlines()[0][:200]}); what is finished "
-            "is kept: run the same command again, with fewer workers if memory ran out"
-        ) from error
-    finally:
-        for actor in actors:
-            ray.kill(actor)

@@ -35,7 +35,8 @@ def plan_scoring(
     Raises:
         ConfigError: A fold is asked for that does not exist.
     """
-    name = f"loo_scores_{config.interpret.edit}.csv"
+    edit, window = config.interpret.edit, config.interpret.window
+    name = f"loo_scores_{edit}.csv" if window == 1 else f"loo_scores_{edit}_window{window}.csv"
     own = {folder: rows_of(folder, prepared.name) for folder in folders}
     wanted = config.interpret.folds
     if wanted is not None and max(wanted) >= len(folders):

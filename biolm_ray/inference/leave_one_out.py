@@ -1,7 +1,7 @@
 """Leave-one-out scores: what each edit of a sequence does to the prediction."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -10,55 +10,59 @@ from jaxtyping import Float, Int
 
 from biolm_ray.config.schema import InterpretConfig
 from biolm_ray.errors import ConfigError
+from biolm_ray.inference.alphabet import inserted_ids, saturating_choices
+from biolm_ray.inference.batched import outputs_alone
+from biolm_ray.inference.edit_outputs import BATCH_TOKENS, NUM_CHECKS, predict_edits
 from biolm_ray.inference.perturb import (
     Edits,
     Source,
-    Variants,
-    edited_plainly,
+    plan_insertions,
     plan_masks,
     plan_removals,
-    plan_replacements,
+    plan_substitutions,
     spread_scores,
-    stream_variants,
 )
 from biolm_ray.inference.replacements import readable_vocabulary, replacement_ids
-from biolm_ray.models.batches import Framing, collate, crop
+from biolm_ray.models.batches import Framing
 from biolm_ray.models.saved import SavedModel
-from biolm_ray.models.spec import Batch
 from biolm_ray.tokenization.tokenizer import Encoded, Tokenizer
 from biolm_ray.training.evaluate import to_predictions
 
 Planner = Callable[[Source], Edits]
-
-BATCH_TOKENS = 16_384
-NUM_CHECKS = 3
+Predictions = Float[np.ndarray, "rows targets"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The scores of one sequence, a row for every edited token.
+    """The scores of one sequence, a row for every edit.
 
     Attributes:
-        positions: 0-based in the whole sequence, also where the model sees only a part of it.
-        token_ids: The tokens that were edited.
-        new_ids: The ids put in their place; None for removals.
+        positions: First edited token, 0-based in the whole sequence, also where the model sees
+            only a part of it.
+        token_ids: The edited tokens, or where none is taken out the one before which new ones are
+            put; -1 behind the last.
+        new_ids: What was put in their place; None for removals.
         start_offsets, end_offsets: Half-open, counted in letters from the start of the sequence.
         original: Prediction of the unedited sequence: one value in original units, or the
             probability of each class.
         loo: Prediction of the edited sequence minus that of the original.
+        loo_model: The same difference of the model's own outputs: scaled values, or logits.
         loo_std: Standard deviation over models; None for a single model.
         largest_difference: Largest deviation of a score from its independent recomputation.
+        redone: How many models' fast path was found wrong, so that whole passes took its place.
     """
 
     positions: Int[np.ndarray, " rows"]
-    token_ids: Int[np.ndarray, " rows"]
-    new_ids: Int[np.ndarray, " rows"] | None
+    token_ids: Int[np.ndarray, "rows edited"]
+    new_ids: Int[np.ndarray, "rows inserted"] | None
     start_offsets: Int[np.ndarray, " rows"]
     end_offsets: Int[np.ndarray, " rows"]
     original: Float[np.ndarray, " targets"]
     loo: Float[np.ndarray, "rows targets"]
+    loo_model: Float[np.ndarray, "rows targets"]
     loo_std: Float[np.ndarray, "rows targets"] | None = None
     largest_difference: float = 0.0
+    redone: int = 0
 
 
 def score_sequence(
@@ -82,22 +86,26 @@ def score_sequence(
     """
     source = source_of(encoded, model.framing)
     edits = plan(source)
-    original = _predict_alone(model, encoded, device)
-    edited = _predict_edits(model, edits, batch_tokens, device)
-    loo = spread_scores(edits, edited - original)
-    ends = np.cumsum(model.tokenizer.num_letters(source.token_ids))
-    starts = ends - model.tokenizer.num_letters(source.token_ids)
-    scores = Scores(
+    unedited = outputs_alone(model, encoded, device)
+    edited = predict_edits(
+        model, edits, unedited, batch_tokens=batch_tokens, num_checks=num_checks, device=device
+    )
+    original = _predictions(model, unedited[None])[0]
+    loo = spread_scores(edits, _predictions(model, edited.outputs) - original)
+    again = _predictions(model, edited.checked_outputs) - original
+    letters = np.concatenate([[0], np.cumsum(model.tokenizer.num_letters(source.token_ids))])
+    return Scores(
         positions=edits.positions,
-        token_ids=source.token_ids[edits.positions],
+        token_ids=_edited_ids(edits),
         new_ids=edits.new_ids,
-        start_offsets=starts[edits.positions],
-        end_offsets=ends[edits.positions],
+        start_offsets=letters[edits.positions],
+        end_offsets=letters[edits.positions + edits.num_removed],
         original=original,
         loo=loo,
+        loo_model=spread_scores(edits, edited.outputs - unedited),
+        largest_difference=float(np.abs(again - loo[edited.checked]).max(initial=0.0)),
+        redone=int(edited.redone),
     )
-    difference = _largest_difference(model, edits, scores, num_checks, device)
-    return replace(scores, largest_difference=difference)
 
 
 def source_of(encoded: Encoded, framing: Framing) -> Source:
@@ -116,108 +124,34 @@ def make_planner(settings: InterpretConfig, tokenizer: Tokenizer) -> Planner:
     """Choose how the edits that the settings ask for are planned.
 
     Raises:
-        ConfigError: The tokenizer has no mask, or lacks the tokens of the replacement dictionary.
+        ConfigError: The tokenizer has no mask, or lacks the tokens that are named.
     """
     if settings.edit == "remove":
-        return plan_removals
+        return partial(plan_removals, window=settings.window)
     if settings.edit == "mask":
         if "[MASK]" not in tokenizer.special_ids:
             raise ConfigError(
                 "handletokens: mask needs a [MASK] token, which this model's tokenizer lacks; "
                 "use remove or replace"
             )
-        return partial(plan_masks, mask_id=tokenizer.special_ids["[MASK]"])
-    return partial(
-        plan_replacements,
-        replacements=replacement_ids(settings.replacements, readable_vocabulary(tokenizer)),
-        drop_specifiers=settings.replace_specifiers,
-    )
+        mask_id = tokenizer.special_ids["[MASK]"]
+        return partial(plan_masks, mask_id=mask_id, window=settings.window)
+    if settings.edit == "insert":
+        return partial(plan_insertions, token_ids=inserted_ids(settings.alphabet, tokenizer))
+    if settings.edit == "saturation":
+        choices = saturating_choices(settings.alphabet, tokenizer)
+    else:
+        pairs = replacement_ids(settings.replacements, readable_vocabulary(tokenizer))
+        choices = {old: (new,) for old, new in pairs.items()}
+    return partial(plan_substitutions, choices=choices, drop_specifiers=settings.replace_specifiers)
 
 
-def frame_variants(variants: Variants, framing: Framing) -> Batch:
-    """Put special tokens around variants; all are equally long, so nothing is padded."""
-    num_rows, width = variants.token_ids.shape
-    before, after = len(framing.prefix_ids), len(framing.suffix_ids)
-    token_ids = np.empty((num_rows, before + width + after), dtype=np.int64)
-    token_ids[:, :before] = framing.prefix_ids
-    token_ids[:, before : before + width] = variants.token_ids
-    token_ids[:, before + width :] = framing.suffix_ids
-    specifiers = None
-    if variants.specifiers is not None:
-        padded = np.pad(variants.specifiers, ((0, 0), (before, after), (0, 0)))
-        specifiers = torch.from_numpy(padded.astype(np.float32))
-    return Batch(
-        token_ids=torch.from_numpy(token_ids),
-        lengths=torch.full((num_rows,), token_ids.shape[1]),
-        specifiers=specifiers,
-    )
+def _edited_ids(edits: Edits) -> Int[np.ndarray, "rows edited"]:
+    ids = np.append(edits.source.token_ids.astype(np.int64), -1)
+    return ids[edits.positions[:, None] + np.arange(max(1, edits.num_removed))]
 
 
-def _predict_edits(
-    model: SavedModel, edits: Edits, batch_tokens: int, device: torch.device | str
-) -> Float[np.ndarray, "distinct targets"]:
-    framing = model.framing
-    length = len(framing.prefix_ids) + edits.width + len(framing.suffix_ids)
-    rows_at_once = max(1, batch_tokens // max(1, length))
-    parts = [
-        _predict(model, frame_variants(variants, framing), device)
-        for variants in stream_variants(edits, rows_at_once)
-    ]
-    return np.concatenate(parts) if parts else np.zeros((0, model.card.targets.num_outputs))
-
-
-def _predict_alone(
-    model: SavedModel, encoded: Encoded, device: torch.device | str
-) -> Float[np.ndarray, " targets"]:
-    return _predict(model, collate([crop(encoded, model.framing)], model.framing), device)[0]
-
-
-def _predict(
-    model: SavedModel, batch: Batch, device: torch.device | str
-) -> Float[np.ndarray, "rows targets"]:
-    """Predictions in original units, as float64 before any difference is taken."""
-    moved = (batch if batch.token_ids.shape[1] else _as_padding(batch, model.framing)).to(device)
-    with torch.inference_mode():
-        outputs = model.module(moved.token_ids, moved.lengths, moved.specifiers)
-    predictions = to_predictions(outputs.double().cpu().numpy(), model.card.targets)
-    return predictions.reshape(len(predictions), -1)
-
-
-def _as_padding(batch: Batch, framing: Framing) -> Batch:
-    """Stand one padding token in for sequences whose only token was removed."""
-    num_rows = len(batch.lengths)
-    specifiers = batch.specifiers
-    return Batch(
-        token_ids=torch.full((num_rows, 1), framing.pad_id),
-        lengths=torch.ones(num_rows, dtype=torch.int64),
-        specifiers=None
-        if specifiers is None
-        else specifiers.new_zeros(num_rows, 1, specifiers.shape[2]),
-    )
-
-
-def _largest_difference(
-    model: SavedModel,
-    edits: Edits,
-    scores: Scores,
-    num_checks: int,
-    device: torch.device | str,
-) -> float:
-    """Recompute a few scores, each alone and by the plainest editing there is."""
-    differences = [0.0]
-    for row in _rows_to_check(edits, num_checks):
-        edited = edited_plainly(edits, int(row))
-        score = _predict_alone(model, edited, device) - scores.original
-        differences.append(float(np.abs(score - scores.loo[row]).max()))
-    return max(differences)
-
-
-def _rows_to_check(edits: Edits, num_checks: int) -> Int[np.ndarray, " checks"]:
-    """The first row, the last, the end of the first run of equals, then any others."""
-    num_rows = len(edits.positions)
-    duplicates = np.flatnonzero(edits.same_as != np.arange(num_rows))
-    drawn = np.random.default_rng(num_rows).permutation(num_rows)
-    wanted = np.concatenate(
-        [np.arange(num_rows)[[0, -1] if num_rows else []], duplicates[:1], drawn]
-    )
-    return wanted[np.sort(np.unique(wanted, return_index=True)[1])][:num_checks]
+def _predictions(model: SavedModel, outputs: Float[np.ndarray, "rows outputs"]) -> Predictions:
+    """Give outputs of the model in original units, or as probabilities."""
+    predictions = to_predictions(outputs, model.card.targets)
+    return predictions.reshape(len(outputs), model.card.targets.num_outputs)

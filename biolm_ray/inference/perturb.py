@@ -1,23 +1,24 @@
-"""Edited copies of one encoded sequence: a token removed, masked or replaced.
+"""Edited copies of one encoded sequence: tokens removed, masked, replaced or put in.
 
 Every edit is made on the whole sequence, which is then cropped as a model would see it. So a
 removal from a truncated sequence pulls the next token into view.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from biolm_ray.errors import DataError
+from biolm_ray.inference.equal_edits import EQUALS_ORIGINAL, EditedViews, first_equal_rows
 from biolm_ray.tokenization.cropping import crop_window
 from biolm_ray.tokenization.tokenizer import Encoded
 
-Side = Literal["right", "left"]
+__all__ = ["EQUALS_ORIGINAL", "Edits", "Source", "Variants"]
 
-EQUALS_ORIGINAL = -1
+Side = Literal["right", "left"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +55,17 @@ class Source:
 class Edits:
     """What is to be scored in one sequence: one row per edit, nothing built yet.
 
+    Every row puts `num_inserted` tokens in the place of `num_removed` adjacent ones, so that all
+    edited sequences are equally long. A new token takes over the specifiers of the token that it
+    replaces; one that replaces none has zeros.
+
     Attributes:
         source: The unedited sequence.
-        positions: The edited token of each row, 0-based in the whole sequence.
-        new_ids: The id put in its place; None where tokens are removed.
-        drop_specifiers: Whether the edited token's specifiers become 0.
+        positions: The first edited token of each row, 0-based in the whole sequence; where none is
+            removed, the token before which new ones are put, or the length of the sequence.
+        num_removed: How many tokens each row takes out.
+        new_ids: What each row puts in; None where tokens are only removed.
+        drop_specifiers: Whether new tokens have zeros for specifiers.
         starts: First token in view of each edited sequence.
         width: Number of tokens in view, the same for all rows.
         same_as: Index of the first row with the same result: its own index where there is no
@@ -67,11 +74,17 @@ class Edits:
 
     source: Source
     positions: Int[np.ndarray, " rows"]
-    new_ids: Int[np.ndarray, " rows"] | None
+    num_removed: int = 1
+    new_ids: Int[np.ndarray, "rows inserted"] | None
     drop_specifiers: bool = False
     starts: Int[np.ndarray, " rows"]
     width: int
     same_as: Int[np.ndarray, " rows"]
+
+    @property
+    def num_inserted(self) -> int:
+        """How many tokens each row puts in."""
+        return 0 if self.new_ids is None else self.new_ids.shape[1]
 
     @property
     def distinct(self) -> Int[np.ndarray, " distinct"]:
@@ -92,46 +105,49 @@ class Variants:
     rows: Int[np.ndarray, " rows"]
 
 
-def plan_removals(source: Source) -> Edits:
-    """Plan the removal of every token in view; a token takes its specifiers with it.
+def plan_removals(source: Source, window: int = 1) -> Edits:
+    """Plan the removal of every `window` adjacent tokens in view, and of their specifiers.
 
     A crop centred on a removed token stays where that token was.
     """
-    length = len(source.token_ids)
-    positions = np.arange(*source.window)
-    centers = source.center - (positions < source.center)
-    centers = np.minimum(centers, length - 2) if source.center >= 0 else centers
-    starts = np.zeros(len(positions), dtype=np.int64)
-    for center in np.unique(centers):
-        starts[centers == center] = source.crop(length - 1, int(center))[0]
-    return Edits(
-        source=source,
-        positions=positions,
-        new_ids=None,
-        starts=starts,
-        width=min(length - 1, source.room),
-        same_as=_equal_removals(source, positions, starts),
-    )
+    return _plan(source, _window_starts(source, window), None, num_removed=window)
 
 
-def plan_masks(source: Source, mask_id: int) -> Edits:
-    """Plan the masking of every token in view; its specifiers stay.
+def plan_masks(source: Source, mask_id: int, window: int = 1) -> Edits:
+    """Plan the masking of every `window` adjacent tokens in view; their specifiers stay.
 
     A model that gives special tokens no one-hot column, such as Saluki, sees an empty column.
     """
-    positions = np.arange(*source.window)
-    return _plan_substitutions(source, positions, np.full(len(positions), mask_id), False)
+    positions = _window_starts(source, window)
+    new_ids = np.full((len(positions), window), mask_id, dtype=np.int64)
+    return _plan(source, positions, new_ids, num_removed=window)
 
 
-def plan_replacements(
-    source: Source, replacements: dict[int, int], *, drop_specifiers: bool
+def plan_substitutions(
+    source: Source, choices: Mapping[int, Sequence[int]], *, drop_specifiers: bool = False
 ) -> Edits:
-    """Plan the replacement of every token in view that is a key of `replacements`."""
+    """Plan the replacement of every token in view by each of its choices, in their order.
+
+    A token without choices is left alone.
+    """
     in_view = np.arange(*source.window)
-    keys = np.array(list(replacements), dtype=np.int64)
-    positions = in_view[np.isin(source.token_ids[in_view], keys)]
-    new_ids = np.array([replacements[int(old)] for old in source.token_ids[positions]], np.int64)
-    return _plan_substitutions(source, positions, new_ids, drop_specifiers)
+    tokens = source.token_ids[in_view].tolist()
+    positions = np.repeat(in_view, [len(choices.get(token, ())) for token in tokens])
+    new_ids = np.array([new for token in tokens for new in choices.get(token, ())], dtype=np.int64)
+    return _plan(
+        source, positions, new_ids[:, None], num_removed=1, drop_specifiers=drop_specifiers
+    )
+
+
+def plan_insertions(source: Source, token_ids: Sequence[int]) -> Edits:
+    """Plan each of some tokens before every token in view, and after the last one.
+
+    It carries no specifiers. What a full view has no room for is pushed out of it.
+    """
+    start, stop = source.window
+    positions = np.repeat(np.arange(start, stop + 1), len(token_ids))
+    new_ids = np.tile(np.array(token_ids, dtype=np.int64), stop + 1 - start)
+    return _plan(source, positions, new_ids[:, None], num_removed=0)
 
 
 def build_variants(edits: Edits, rows: Int[np.ndarray, " rows"]) -> Variants:
@@ -145,19 +161,20 @@ def build_variants(edits: Edits, rows: Int[np.ndarray, " rows"]) -> Variants:
     outside = rows[(rows < 0) | (rows >= len(edits.positions))]
     if outside.size:
         raise DataError(f"row {outside[0]} is outside a plan of {len(edits.positions)} edits")
-    positions = edits.positions[rows]
-    taken = edits.starts[rows][:, None] + np.arange(edits.width)
-    if edits.new_ids is None:
-        taken = taken + (taken >= positions[:, None])
-    token_ids = edits.source.token_ids[taken]
-    specifiers = edits.source.specifiers
-    specifiers = None if specifiers is None else specifiers[taken]
-    if edits.new_ids is not None:
-        each = np.arange(len(rows))
-        columns = positions - edits.starts[rows]
-        token_ids[each, columns] = edits.new_ids[rows]
-        if specifiers is not None and edits.drop_specifiers:
-            specifiers[each, columns] = 0.0
+    source, positions, inserted = edits.source, edits.positions[rows], edits.num_inserted
+    places = edits.starts[rows][:, None] + np.arange(edits.width)
+    after_edit = places >= positions[:, None] + inserted
+    taken = places + after_edit * (edits.num_removed - inserted)
+    taken = np.minimum(taken, len(source.token_ids) - 1)
+    token_ids = source.token_ids[taken]
+    specifiers = None if source.specifiers is None else source.specifiers[taken]
+    for index in range(inserted):
+        assert edits.new_ids is not None
+        columns = positions + index - edits.starts[rows]
+        seen = np.flatnonzero((columns >= 0) & (columns < edits.width))
+        token_ids[seen, columns[seen]] = edits.new_ids[rows[seen], index]
+        if specifiers is not None and (edits.drop_specifiers or index >= edits.num_removed):
+            specifiers[seen, columns[seen]] = 0.0
     return Variants(token_ids=token_ids, specifiers=specifiers, rows=rows)
 
 
@@ -182,70 +199,117 @@ def spread_scores(
 def edited_plainly(edits: Edits, row: int) -> Encoded:
     """Make one edit on a copy of the whole sequence: slow, obvious, for checks."""
     source, position = edits.source, int(edits.positions[row])
-    token_ids, specifiers, center = source.token_ids, source.specifiers, source.center
-    if edits.new_ids is None:
-        token_ids = np.delete(token_ids, position)
-        specifiers = None if specifiers is None else np.delete(specifiers, position, axis=0)
-        if center > position or center == len(token_ids):
-            center -= 1
-        return Encoded(token_ids, specifiers, center)
-    token_ids = token_ids.copy()
-    token_ids[position] = edits.new_ids[row]
-    if specifiers is not None and edits.drop_specifiers:
-        specifiers = specifiers.copy()
-        specifiers[position] = 0.0
-    return Encoded(token_ids, specifiers, center)
+    new = [] if edits.new_ids is None else edits.new_ids[row].tolist()
+    resume = position + edits.num_removed
+    ids = source.token_ids.tolist()
+    ids = ids[:position] + new + ids[resume:]
+    center = source.center
+    if center >= resume:
+        center += len(new) - edits.num_removed
+    elif center >= position and not new:
+        center = min(position, len(ids) - 1)
+    token_ids = np.array(ids, dtype=source.token_ids.dtype)
+    if source.specifiers is None:
+        return Encoded(token_ids, None, center)
+    carried = np.zeros((len(new), source.specifiers.shape[1]), source.specifiers.dtype)
+    if not edits.drop_specifiers:
+        replaced = source.specifiers[position:resume][: len(new)]
+        carried[: len(replaced)] = replaced
+    parts = [source.specifiers[:position], carried, source.specifiers[resume:]]
+    return Encoded(token_ids, np.concatenate(parts), center)
 
 
-def _plan_substitutions(
+def _window_starts(source: Source, window: int) -> Int[np.ndarray, " rows"]:
+    start, stop = source.window
+    return np.arange(start, max(start, stop - window + 1))
+
+
+def _plan(
     source: Source,
     positions: Int[np.ndarray, " rows"],
-    new_ids: Int[np.ndarray, " rows"],
-    drop_specifiers: bool,
+    new_ids: Int[np.ndarray, "rows inserted"] | None,
+    *,
+    num_removed: int,
+    drop_specifiers: bool = False,
 ) -> Edits:
-    start, stop = source.window
-    unchanged = source.token_ids[positions] == new_ids
-    if drop_specifiers and source.specifiers is not None:
-        unchanged &= ~source.specifiers[positions].any(axis=1)
-    own = np.arange(len(positions))
-    return Edits(
+    """Find out what a model sees of each edited sequence, and which of them are equal."""
+    num_inserted = 0 if new_ids is None else new_ids.shape[1]
+    length = max(0, len(source.token_ids) - num_removed + num_inserted)
+    centers = _moved_centers(source.center, positions, num_removed, num_inserted, length)
+    starts = np.zeros(len(positions), dtype=np.int64)
+    for center in np.unique(centers):
+        starts[centers == center] = source.crop(length, int(center))[0]
+    edits = Edits(
         source=source,
         positions=positions,
+        num_removed=num_removed,
         new_ids=new_ids,
         drop_specifiers=drop_specifiers,
-        starts=np.full(len(positions), start),
-        width=stop - start,
-        same_as=np.where(unchanged, EQUALS_ORIGINAL, own),
+        starts=starts,
+        width=min(length, source.room),
+        same_as=np.arange(len(positions)),
     )
+    return replace(edits, same_as=_equal_rows(edits))
 
 
-def _equal_removals(
-    source: Source, positions: Int[np.ndarray, " rows"], starts: Int[np.ndarray, " rows"]
+def _moved_centers(
+    center: int,
+    positions: Int[np.ndarray, " rows"],
+    num_removed: int,
+    num_inserted: int,
+    length: int,
 ) -> Int[np.ndarray, " rows"]:
-    """Find removals with equal results.
-
-    Removing i or j from the same stretch gives the same tokens exactly when all tokens from i
-    to j are equal. An edited view is a stretch one longer than the view without token i, and
-    the stretch begins where the unedited view does or one token earlier; the unedited view is
-    then that stretch without its last or without its first token. Removals from two different
-    stretches are equal only where both equal the unedited view.
-    """
-    runs = _runs(source)
-    window_start, window_stop = source.window
-    own = np.arange(len(positions))
-    first_of_run = np.concatenate([[True], np.diff(runs[positions]) != 0]) if len(own) else own == 0
-    first_of_run[1:] |= np.diff(starts) != 0
-    same_as = np.maximum.accumulate(np.where(first_of_run, own, 0))
-    if window_stop - window_start == len(source.token_ids):
-        return same_as
-    assert np.isin(starts, (window_start - 1, window_start)).all()
-    entering = np.where(starts == window_start, window_stop, window_start - 1)
-    return np.where(runs[positions] == runs[entering], EQUALS_ORIGINAL, same_as)
+    """Where the centre of a crop is after each edit; one that is removed gives way to the next."""
+    if center < 0:
+        return np.full(len(positions), -1)
+    after = np.where(center >= positions + num_removed, center + num_inserted - num_removed, center)
+    within = (center >= positions) & (center < positions + num_removed)
+    after = np.where(within, np.minimum(center, positions + max(0, num_inserted - 1)), after)
+    return np.minimum(after, length - 1)
 
 
-def _runs(source: Source) -> Int[np.ndarray, " length"]:
-    """Number the runs of neighbours with equal token and equal specifiers."""
-    changes = np.diff(source.token_ids) != 0
-    if source.specifiers is not None:
-        changes |= (source.specifiers[1:] != source.specifiers[:-1]).any(axis=1)
-    return np.concatenate([[0], np.cumsum(changes)])
+def _equal_rows(edits: Edits) -> Int[np.ndarray, " rows"]:
+    """Find rows with equal results; the unedited view stands before them as one more row."""
+    start, stop = edits.source.window
+    first = 1 if stop - start == edits.width else 0
+    codes, new_codes = _codes(edits)
+    unedited = np.zeros((first, edits.num_inserted), dtype=np.int64)
+
+    def below(unedited_value: int, of_rows: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " all"]:
+        return np.concatenate([np.full(first, unedited_value), of_rows])
+
+    every = np.ones(len(edits.positions), dtype=np.int64)
+    same_as = first_equal_rows(
+        EditedViews(
+            codes=codes,
+            new_codes=np.concatenate([unedited, new_codes]),
+            positions=below(len(codes), edits.positions),
+            num_removed=below(0, every * edits.num_removed),
+            num_inserted=below(0, every * edits.num_inserted),
+            starts=below(start, edits.starts),
+            width=edits.width,
+        )
+    )
+    return same_as[first:] - first
+
+
+def _codes(
+    edits: Edits,
+) -> tuple[Int[np.ndarray, " length"], Int[np.ndarray, "rows inserted"]]:
+    """Number what a token and its specifiers are together, in the source and among the new."""
+    source, num_rows = edits.source, len(edits.positions)
+    ids = source.token_ids.astype(np.int64)
+    new_ids = np.zeros((num_rows, 0), dtype=np.int64) if edits.new_ids is None else edits.new_ids
+    if source.specifiers is None:
+        return ids, new_ids
+    channels = source.specifiers.shape[1]
+    carried = np.zeros((*new_ids.shape, channels), dtype=source.specifiers.dtype)
+    if not edits.drop_specifiers:
+        for index in range(min(edits.num_removed, edits.num_inserted)):
+            carried[:, index] = source.specifiers[edits.positions + index]
+    rows = [
+        np.column_stack([ids, source.specifiers]),
+        np.column_stack([new_ids.reshape(-1), carried.reshape(-1, channels)]),
+    ]
+    numbers = np.unique(np.concatenate(rows), axis=0, return_inverse=True)[1].reshape(-1)
+    return numbers[: len(ids)], numbers[len(ids) :].reshape(new_ids.shape)

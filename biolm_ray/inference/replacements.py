@@ -44,10 +44,10 @@ def replacement_ids(replacements: Mapping[str, str], readable: Readable) -> dict
         if new not in readable:
             raise ConfigError(
                 f"looscores.replacementdict: the new token '{new[:40]}' is not in the "
-                f"vocabulary of {len(readable)} tokens{_nearest(new, readable)}"
+                f"vocabulary of {len(readable)} tokens{to_nearest(new, readable)}"
             )
     pairs = {
-        old_id: _same_place(mark, readable[new])
+        old_id: same_place(mark, readable[new])
         for old, new in replacements.items()
         for mark, old_id in readable.get(old, {}).items()
     }
@@ -56,7 +56,7 @@ def replacement_ids(replacements: Mapping[str, str], readable: Readable) -> dict
         raise ConfigError(
             f"looscores.replacementdict: none of its {len(replacements)} keys is in the "
             f"vocabulary of {len(readable)} tokens; the first is '{first[:40]}'"
-            f"{_nearest(first, readable)}"
+            f"{to_nearest(first, readable)}"
         )
     return pairs
 
@@ -66,11 +66,12 @@ def unused_replacements(replacements: Mapping[str, str], readable: Readable) -> 
     return tuple(old for old in replacements if old not in readable)
 
 
-def _same_place(mark: str, ids: Mapping[str, int]) -> int:
+def same_place(mark: str, ids: Mapping[str, int]) -> int:
     """Prefer the spelling for the same place in a sequence, then the one without a mark."""
     return ids.get(mark, ids.get("", next(iter(ids.values()))))
 
 
-def _nearest(token: str, vocabulary: Collection[str]) -> str:
+def to_nearest(token: str, vocabulary: Collection[str]) -> str:
+    """Name the token that is spelled most like one, for the end of a message."""
     near = difflib.get_close_matches(token, vocabulary, n=1, cutoff=0.0)
     return f"; the nearest is '{near[0]}'" if near else ""

@@ -5,10 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from biolm_ray.data.targets import Targets
+from biolm_ray.errors import ConfigError
 from biolm_ray.inference.leave_one_out import Scores
 from biolm_ray.tokenization.tokenizer import Tokenizer
+
+PUTTING_IN = ("replace", "saturation", "insert")
 
 
 def combine_scores(by_model: Sequence[Scores]) -> Scores:
@@ -22,15 +26,38 @@ def combine_scores(by_model: Sequence[Scores]) -> Scores:
         first,
         original=np.mean([scores.original for scores in by_model], axis=0),
         loo=loo.mean(axis=0),
+        loo_model=np.mean([scores.loo_model for scores in by_model], axis=0),
         loo_std=loo.std(axis=0, ddof=1),
         largest_difference=max(scores.largest_difference for scores in by_model),
+        redone=sum(scores.redone for scores in by_model),
     )
 
 
+def chosen_class(class_name: str | None, targets: Targets) -> int | None:
+    """Give the number of the class whose scores are asked for; None: the predicted one.
+
+    Raises:
+        ConfigError: The model knows no such class, or no classes at all.
+    """
+    if class_name is None:
+        return None
+    if targets.classes is None:
+        raise ConfigError(
+            f"interpret.class_name is '{class_name[:40]}', but the model predicts numbers; "
+            "leave it out"
+        )
+    if class_name not in targets.classes:
+        raise ConfigError(
+            f"interpret.class_name is '{class_name[:40]}'; the model knows "
+            f"{', '.join(targets.classes)}"
+        )
+    return targets.classes.index(class_name)
+
+
 def score_columns(edit: str, targets: Targets, num_models: int) -> list[str]:
-    """Name the columns of a table of scores: first those that other programs read."""
+    """Name the columns of a CSV table of scores: first those that other programs read."""
     columns = ["sequence", "token"]
-    columns += ["replacement"] if edit == "replace" else []
+    columns += ["replacement"] if edit in PUTTING_IN else []
     columns += ["label", "pred", "start_offset", "end_offset", "loo"]
     columns += [f"loo_{name}" for name in targets.classes or ()]
     return columns + (["loo_std"] if num_models > 1 else [])
@@ -44,23 +71,26 @@ def score_table(
     tokenizer: Tokenizer,
     targets: Targets,
     target: int = 0,
+    class_number: int | None = None,
 ) -> pd.DataFrame:
     """Lay out the scores of one sequence on one target, one row per edit.
 
-    It may have more columns than `score_columns` asks to be written.
+    After those of `score_columns` follow columns that only the typed table has.
 
-    For classes, `pred` names the predicted class of the original and `loo` is the change of its
-    probability; `loo_<class>` holds the change of every class.
+    For classes, `pred` names the predicted class of the original; `loo` is the change of the
+    probability of class `class_number`, or of the predicted one; `loo_<class>` holds the change of
+    every class.
     """
-    chosen = int(scores.original.argmax()) if targets.classes else target
+    predicted = int(scores.original.argmax()) if targets.classes else target
+    chosen = predicted if class_number is None else class_number
     table: dict[str, object] = {
         "sequence": sequence_id,
-        "token": tokenizer.tokens(scores.token_ids),
+        "token": _joined_texts(scores.token_ids, tokenizer),
     }
     if scores.new_ids is not None:
-        table["replacement"] = tokenizer.tokens(scores.new_ids)
+        table["replacement"] = _joined_texts(scores.new_ids, tokenizer)
     table["label"] = label
-    table["pred"] = targets.classes[chosen] if targets.classes else scores.original[chosen]
+    table["pred"] = targets.classes[predicted] if targets.classes else scores.original[target]
     table["start_offset"] = scores.start_offsets
     table["end_offset"] = scores.end_offsets
     table["loo"] = scores.loo[:, chosen]
@@ -68,4 +98,17 @@ def score_table(
         table[f"loo_{name}"] = scores.loo[:, index]
     if scores.loo_std is not None:
         table["loo_std"] = scores.loo_std[:, chosen]
+    table["loo_model"] = scores.loo_model[:, chosen]
+    table["position"] = scores.positions
     return pd.DataFrame(table)
+
+
+def _joined_texts(token_ids: Int[np.ndarray, "rows tokens"], tokenizer: Tokenizer) -> list[str]:
+    """The texts of the tokens of each row, one behind the other; nothing for an id of -1."""
+    num_rows, num_tokens = token_ids.shape
+    flat = token_ids.reshape(-1)
+    texts = np.array(tokenizer.tokens(np.maximum(flat, 0)), dtype=object)
+    texts[flat < 0] = ""
+    if num_tokens == 1:
+        return texts.tolist()
+    return ["".join(row) for row in texts.reshape(num_rows, num_tokens).tolist()]

@@ -11,10 +11,17 @@ import torch
 from torch import nn
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
+from biolm_ray.files import write_text
 from biolm_ray.inference.leave_one_out import Scores, make_planner, score_sequence
 from biolm_ray.inference.predict import check_fits, check_same_tokens
-from biolm_ray.inference.score_table import combine_scores, score_columns, score_table
-from biolm_ray.inference.units import Unit, UnitResult, save_unit
+from biolm_ray.inference.score_table import (
+    chosen_class,
+    combine_scores,
+    score_columns,
+    score_table,
+)
+from biolm_ray.inference.scores_file import scores_schema, write_part
+from biolm_ray.inference.units import Unit, UnitResult, save_result, table_path
 from biolm_ray.models.saved import SavedModel, load_model
 from biolm_ray.preparation.prepared import PreparedData
 
@@ -51,32 +58,43 @@ class UnitScorer:
             torch.set_num_threads(job.num_threads)
         self.device = "cuda" if job.use_gpu and torch.cuda.is_available() else "cpu"
         self.models = load_models(job)
+        self.targets = self.models[0].card.targets
         self.plan = make_planner(job.settings, self.models[0].tokenizer)
-        self.columns = score_columns(
-            job.settings.edit, self.models[0].card.targets, len(self.models)
-        )
+        self.class_number = chosen_class(job.settings.class_name, self.targets)
         self.prepared = PreparedData.open(job.prepared)
         for model in self.models:
             check_fits(model, self.prepared)
             model.module.to(self.device)
 
     def score(self, unit: Unit) -> UnitResult:
-        """Score a unit and leave its table, or one for each target, among the parts."""
-        suffixes = self.models[0].card.targets.suffixes
-        texts: dict[str, list[str]] = {suffix: [] for suffix in suffixes}
-        written = {"columns": self.columns, "index": False, "header": False}
-        num_scores, difference = 0, 0.0
+        """Score a unit and leave its tables, two for each target, among the parts."""
         with _exact_products():
-            for row in unit.rows:
-                scores = self._score_row(row)
-                difference = max(difference, scores.largest_difference)
-                num_scores += len(scores.positions)
-                for target, suffix in enumerate(suffixes):
-                    texts[suffix].append(self._table(row, scores, target).to_csv(**written))
-        result = UnitResult(unit.num_tokens, num_scores, difference)
-        tables = {suffix: "".join(parts) for suffix, parts in texts.items()}
-        save_unit(self.job.parts, unit, tables, result)
+            by_row = {row: self._score_row(row) for row in unit.rows}
+        squared_deviations = []
+        for target, suffix in enumerate(self.targets.suffixes):
+            tables = [self._table(row, scores, target) for row, scores in by_row.items()]
+            self._write(unit, suffix, tables)
+            if len(self.models) > 1:
+                squared_deviations.append(sum((table["loo_std"] ** 2).sum() for table in tables))
+        result = UnitResult(
+            num_tokens=unit.num_tokens,
+            num_scores=sum(len(scores.positions) for scores in by_row.values()),
+            largest_difference=max(scores.largest_difference for scores in by_row.values()),
+            squared_deviations=tuple(map(float, squared_deviations)),
+        )
+        save_result(self.job.parts, unit, result)
         return result
+
+    def _write(self, unit: Unit, suffix: str, tables: list[pd.DataFrame]) -> None:
+        edit, num_models = self.job.settings.edit, len(self.models)
+        columns = score_columns(edit, self.targets, num_models)
+        text = pd.concat(tables).to_csv(columns=columns, index=False, header=False)
+        write_text(table_path(self.job.parts, unit, suffix), text)
+        write_part(
+            table_path(self.job.parts, unit, suffix, ".parquet"),
+            tables,
+            scores_schema(self.targets, num_models),
+        )
 
     def _score_row(self, row: int) -> Scores:
         encoded = self.prepared.encoded(row)
@@ -92,8 +110,9 @@ class UnitScorer:
             sequence_id=self.prepared.ids[row],
             label=label[target] if isinstance(label, np.ndarray) else label,
             tokenizer=self.models[0].tokenizer,
-            targets=self.models[0].card.targets,
+            targets=self.targets,
             target=target,
+            class_number=self.class_number,
         )
 
 

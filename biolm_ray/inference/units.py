@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,11 +10,17 @@ import numpy as np
 from jaxtyping import Int
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
-from biolm_ray.files import write_json, write_text
+from biolm_ray.files import write_json
 
 LARGEST_COST = 20_000_000
 FEWEST_UNITS = 16
-FORMAT = 1
+FORMAT = 2
+ENDINGS = (".csv", ".parquet")
+NOT_IN_THE_SCORES = ("num_workers", "distribute", "folds", "compress")
+
+Cost = Callable[[Int[np.ndarray, " rows"]], Int[np.ndarray, " rows"]]
+"""What it costs to score sequences of some lengths, in tokens that a model computes."""
+
 MODEL_FILES = (
     "model.safetensors",
     "pytorch_model.bin",
@@ -33,7 +39,7 @@ class Unit:
         index: Place in the order of the input.
         rows: Rows of the prepared data set.
         num_tokens: Tokens in view of the model, over all rows.
-        cost: Tokens times the length of the pass that each of them takes.
+        cost: Tokens that a model computes for it.
     """
 
     index: int
@@ -44,15 +50,37 @@ class Unit:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What is kept of a scored unit beside its tables."""
+    """What is kept of a scored unit beside its tables.
+
+    Attributes:
+        squared_deviations: Sum of the squares of the deviations over models, for each table; empty
+            for a single model.
+    """
 
     num_tokens: int
     num_scores: int
     largest_difference: float
+    squared_deviations: tuple[float, ...] = ()
+
+
+def batched_cost(lengths: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
+    """A pass over the whole sequence for every token."""
+    return lengths**2
+
+
+def incremental_cost(lengths: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
+    """Two passes over the sequence, and for every token the few rows that its edit changes.
+
+    They are about a hundred in the layers and one in 64 of the sequence in the recurrent end.
+    """
+    return lengths * (102 + lengths // 64)
 
 
 def make_units(
-    rows: Int[np.ndarray, " rows"], lengths: Int[np.ndarray, " rows"], room: int
+    rows: Int[np.ndarray, " rows"],
+    lengths: Int[np.ndarray, " rows"],
+    room: int,
+    cost: Cost = batched_cost,
 ) -> list[Unit]:
     """Cut rows, in their order, into units of similar cost.
 
@@ -61,12 +89,13 @@ def make_units(
     sequence costs more than LARGEST_COST or a sixteenth of everything.
     """
     in_view = np.minimum(lengths, room)
-    costs = in_view**2
-    largest = min(LARGEST_COST, int(costs.sum()) // FEWEST_UNITS)
+    costs = cost(in_view)
+    until = np.concatenate([[0], np.cumsum(costs)])
+    largest = min(LARGEST_COST, int(until[-1]) // FEWEST_UNITS)
     units: list[Unit] = []
     start = 0
     for end in range(1, len(rows) + 1):
-        if end == len(rows) or costs[start : end + 1].sum() > largest:
+        if end == len(rows) or until[end + 1] - until[start] > largest:
             chosen = slice(start, end)
             units.append(
                 Unit(
@@ -90,10 +119,11 @@ def work_key(
     """Name a piece of work by all that its scores depend on.
 
     `prepared` is the name of the data set.
-    The number of workers is left out; the contents of the model folders count, not their names.
+    What decides only who works, or how tables are written, is left out. The contents of the model
+    folders count, not their names.
     """
     digest = hashlib.blake2b(digest_size=12)
-    relevant = settings.model_dump(mode="json", exclude={"num_workers", "folds"})
+    relevant = settings.model_dump(mode="json", exclude=set(NOT_IN_THE_SCORES))
     cropping = None if preprocessing is None else preprocessing.model_dump(mode="json")
     description = [FORMAT, relevant, cropping, prepared]
     digest.update(json.dumps(description, sort_keys=True).encode())
@@ -107,25 +137,24 @@ def work_key(
     return digest.hexdigest()
 
 
-def table_path(folder: Path, unit: Unit, suffix: str = "") -> Path:
-    """Where a unit's rows lie, without a header; `suffix` is that of a target."""
-    return folder / f"{unit.index:06d}{suffix}.csv"
+def table_path(folder: Path, unit: Unit, suffix: str = "", ending: str = ".csv") -> Path:
+    """Where a unit's rows lie; those in CSV have no header. `suffix` is that of a target."""
+    return folder / f"{unit.index:06d}{suffix}{ending}"
 
 
-def save_unit(folder: Path, unit: Unit, tables: Mapping[str, str], result: UnitResult) -> None:
-    """Write a unit's rows, by suffix of the target, then the small file that says so."""
-    for suffix, table in tables.items():
-        write_text(table_path(folder, unit, suffix), table)
+def save_result(folder: Path, unit: Unit, result: UnitResult) -> None:
+    """Write the small file that says that all tables of a unit are written."""
     write_json(_mark_path(folder, unit), asdict(result))
 
 
 def finished_unit(folder: Path, unit: Unit, suffixes: Sequence[str] = ("",)) -> UnitResult | None:
     """Give the result of a unit if an earlier run has completed it."""
     mark = _mark_path(folder, unit)
-    tables = [table_path(folder, unit, suffix) for suffix in suffixes]
+    tables = [table_path(folder, unit, suffix, ending) for suffix in suffixes for ending in ENDINGS]
     if not all(path.is_file() for path in [mark, *tables]):
         return None
-    return UnitResult(**json.loads(mark.read_text(encoding="utf-8")))
+    found = json.loads(mark.read_text(encoding="utf-8"))
+    return UnitResult(**found | {"squared_deviations": tuple(found["squared_deviations"])})
 
 
 def _mark_path(folder: Path, unit: Unit) -> Path:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from biolm_ray.config.schema import Section
 from biolm_ray.errors import ConfigError
+from biolm_ray.models.local_stack import LocalStack
 from biolm_ray.models.recurrence import full_precision, read_backwards, states_after_padding
 from biolm_ray.models.saluki_reference import ReferenceSaluki, shortest_block
 from biolm_ray.models.spec import ModelInputs, ModelSpec, Recipe
@@ -241,6 +242,13 @@ def _encoder_groups(module: nn.Module) -> list[list[nn.Parameter]]:
     return [list(part.parameters()) for part in parts]
 
 
+def _local_stack(module: nn.Module) -> LocalStack:
+    # The description needs the classes of this module.
+    from biolm_ray.models.saluki_stack import describe_saluki
+
+    return describe_saluki(module)
+
+
 def _recipe(options: SalukiOptions) -> Recipe:
     if options.variant == "reference":
         return Recipe(learning_rate=1e-3, weight_decay=1e-3, gradient_clip=0.4)
@@ -267,4 +275,5 @@ SPEC = ModelSpec(
     length_buckets=False,
     min_length=_min_length,
     encoder_groups=_encoder_groups,
+    local_stack=_local_stack,
 )

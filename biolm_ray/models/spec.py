@@ -1,6 +1,7 @@
 """What a model tells the core about itself."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from biolm_ray.config.schema import Section
+from biolm_ray.models.local_stack import LocalStack
 from biolm_ray.models.weights import take_matching
 
 
@@ -122,6 +124,11 @@ class ModelSpec:
             None when a model can only be trained as a whole.
         takes_adapters: Whether the encoder has `nn.Linear` layers for low-rank adapters.
         starts_trained: Whether `build` fills the encoder with trained weights, for given options.
+        local_stack: Describes a built module in evaluation mode as a stack of local layers, so
+            that leave-one-out scores need not run all of it for every token; None where it is not
+            one. The description must use the module's own weights, whatever their type and device.
+        shortcut: A context in which the module leaves out of a pass over whole sequences, none of
+            them padded, what its output does not depend on; None where it has none.
     """
 
     name: str
@@ -145,3 +152,5 @@ class ModelSpec:
     encoder_groups: Callable[[nn.Module], list[list[nn.Parameter]]] | None = None
     takes_adapters: bool = False
     starts_trained: Callable[[Any], bool] = lambda options: False
+    local_stack: Callable[[nn.Module], LocalStack | None] = lambda module: None
+    shortcut: Callable[[nn.Module], AbstractContextManager[None] | None] = lambda module: None

@@ -106,12 +106,14 @@ def describe_scoring(summary: LooSummary) -> str:
     own = summary.num_positions - summary.num_reused
     rate = own / summary.seconds if summary.seconds > 0 else 0.0
     reused = f", {summary.num_reused:,} of them by an earlier run" if summary.num_reused else ""
+    floors = ", ".join(f"{floor:.1e}" for floor in summary.noise_floors)
+    noise = f"\nnoise floor over the models: {floors}" if floors else ""
     unused = summary.unused_replacements
     missing = f"\nnever met in the vocabulary: {', '.join(unused)}" if unused else ""
     return (
         f"{summary.num_positions:,} edits of {summary.num_sequences:,} sequences scored{reused} in "
         f"{readable_time(summary.seconds)} ({rate:,.0f} positions/s); largest difference to an "
-        f"independent full pass: {summary.largest_difference:.1e}{missing}"
+        f"independent full pass: {summary.largest_difference:.1e}{noise}{missing}"
     )
 
 

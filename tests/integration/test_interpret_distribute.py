@@ -1,5 +1,6 @@
 """Scores of many sequences: inline or spread over workers, broken off or not, one table."""
 
+import gzip
 import os
 import signal
 from collections import Counter
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from stored import store
@@ -14,9 +17,10 @@ from stored import store
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig, TokenizationConfig
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import BiolmError, ConfigError, DataError, ResourceError
-from biolm_ray.inference import distribute
+from biolm_ray.inference import spreading
 from biolm_ray.inference.distribute import PARTS, LooSummary, score_rows
 from biolm_ray.inference.leave_one_out import make_planner, score_sequence
+from biolm_ray.inference.loaded_scores import load_scores
 from biolm_ray.inference.scorer import UnitScorer
 from biolm_ray.models.registry import find_spec, read_options
 from biolm_ray.models.saved import ModelCard, load_model, save_model
@@ -87,6 +91,11 @@ def score_inline(
     )
 
 
+def contents(summary: LooSummary) -> tuple[bytes, pa.Table]:
+    typed = pq.read_table(summary.path.with_suffix(".parquet"))
+    return summary.path.read_bytes(), typed.replace_schema_metadata(None)
+
+
 def test_the_table_holds_the_scores_of_every_row_in_the_order_asked_for(
     folders: list[Path], prepared: Path, tmp_path: Path
 ) -> None:
@@ -101,7 +110,8 @@ def test_the_table_holds_the_scores_of_every_row_in_the_order_asked_for(
     np.testing.assert_allclose(table["loo"], np.concatenate(scores), rtol=0, atol=1e-12)
     assert (summary.num_sequences, summary.num_positions) == (3, len(table))
     assert 0 <= summary.largest_difference < 1e-5
-    assert [path.name for path in tmp_path.iterdir()] == ["loo_scores_remove.csv"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["loo_scores_remove.csv", "loo_scores_remove.parquet"]
 
 
 def test_workers_write_the_same_bytes_as_one_process(
@@ -116,10 +126,10 @@ def test_workers_write_the_same_bytes_as_one_process(
         num_workers=2,
         progress=lambda *done: calls.append(done),
     )
-    assert spread.path.read_bytes() == alone.path.read_bytes()
+    assert contents(spread) == contents(alone)
     assert spread.num_positions == alone.num_positions
-    total = int(np.minimum(PreparedData.open(prepared).lengths, BLOCK_SIZE).sum())
-    assert calls[-1] == (total, total)
+    assert spread.noise_floors == pytest.approx(alone.noise_floors, rel=1e-12)
+    assert calls[-1] == (spread.num_positions, spread.num_positions)
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
     assert "loo_std" in pd.read_csv(alone.path).columns
 
@@ -156,6 +166,45 @@ def test_a_run_that_was_broken_off_does_only_what_is_missing(
     assert not (out_csv.parent / PARTS).exists()
 
 
+def test_the_noise_floor_is_the_standard_error_of_a_score_over_the_whole_table(
+    folders: list[Path], prepared: Path, tmp_path: Path
+) -> None:
+    summary = score_inline(folders, prepared, tmp_path / "x.csv")
+    single = [
+        score_inline([folder], prepared, tmp_path / folder.name / "x.csv") for folder in folders
+    ]
+    loo = np.stack([pd.read_csv(one.path)["loo"] for one in single])
+    expected = np.sqrt((loo.var(axis=0, ddof=1) / 2).mean())
+    assert summary.noise_floors == pytest.approx((expected,), rel=1e-9)
+    assert single[0].noise_floors == ()
+    scores = load_scores(tmp_path / "x.csv")
+    assert scores.metadata["noise_floor"] == summary.noise_floors[0]
+    assert scores.metadata["largest_difference"] == summary.largest_difference
+    assert scores.table["loo"].to_numpy() == pytest.approx(loo.mean(axis=0), abs=1e-12)
+    assert scores.table["loo_model"].to_numpy() == pytest.approx(loo.mean(axis=0) / 3, abs=1e-9)
+
+
+def test_a_compressed_table_holds_the_same_rows(
+    folders: list[Path], prepared: Path, tmp_path: Path
+) -> None:
+    rows = np.arange(3)
+    plain = score_inline(folders[:1], prepared, tmp_path / "plain" / "x.csv", rows)
+    settings = InterpretConfig(compress=True)
+    packed = score_inline(folders[:1], prepared, tmp_path / "x.csv", rows, settings)
+    assert packed.path.name == "x.csv.gz"
+    assert gzip.decompress(packed.path.read_bytes()) == plain.path.read_bytes()
+
+
+def test_a_class_is_refused_before_anything_is_scored_where_numbers_are_predicted(
+    folders: list[Path], prepared: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="the model predicts numbers"):
+        score_inline(
+            folders, prepared, tmp_path / "x.csv", settings=InterpretConfig(class_name="nucleus")
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def dying_scorer() -> type:
     """A worker that ends its own process the first time it is given a unit."""
 
@@ -168,6 +217,20 @@ def dying_scorer() -> type:
             return super().score(unit)
 
     return DyingScorer
+
+
+def dying_trial() -> type:
+    """A trial that ends its own process the first time it is given a unit."""
+
+    class DyingTrial(spreading.UnitTrial):
+        def step(self):
+            sign = self.scorer.job.parts.parent / "has died"
+            if not sign.exists():
+                sign.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().step()
+
+    return DyingTrial
 
 
 def mortal_scorer() -> type:
@@ -198,10 +261,39 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alone = score_inline(folders[:1], prepared, tmp_path / "alone" / "x.csv")
-    monkeypatch.setattr(distribute, "UnitScorer", dying_scorer())
+    monkeypatch.setattr(spreading, "UnitScorer", dying_scorer())
     spread = score_inline(folders[:1], prepared, tmp_path / "spread" / "x.csv", num_workers=2)
     assert (spread.path.parent / PARTS / "has died").exists()
-    assert spread.path.read_bytes() == alone.path.read_bytes()
+    assert contents(spread) == contents(alone)
+
+
+def test_trials_of_ray_tune_write_the_same_tables_as_one_process(
+    folders: list[Path], prepared: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    alone = score_inline(folders, prepared, tmp_path / "alone" / "x.csv")
+    settings = InterpretConfig(distribute="tune")
+    spread = score_inline(
+        folders, prepared, tmp_path / "spread" / "x.csv", settings=settings, num_workers=2
+    )
+    assert contents(spread) == contents(alone)
+    assert sorted(path.name for path in spread.path.parent.iterdir()) == ["x.csv", "x.parquet"]
+
+
+def test_a_trial_whose_worker_dies_is_begun_again(
+    folders: list[Path],
+    prepared: Path,
+    tmp_path: Path,
+    ray_cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = score_inline(folders[:1], prepared, tmp_path / "alone" / "x.csv")
+    monkeypatch.setattr(spreading, "UnitTrial", dying_trial())
+    settings = InterpretConfig(distribute="tune")
+    spread = score_inline(
+        folders[:1], prepared, tmp_path / "spread" / "x.csv", settings=settings, num_workers=2
+    )
+    assert (spread.path.parent / PARTS / "has died").exists()
+    assert contents(spread) == contents(alone)
 
 
 def test_workers_that_keep_dying_end_the_run_with_a_clear_message(
@@ -211,8 +303,8 @@ def test_workers_that_keep_dying_end_the_run_with_a_clear_message(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(distribute, "UnitScorer", mortal_scorer())
-    monkeypatch.setattr(distribute, "RESTARTS", 0)
+    monkeypatch.setattr(spreading, "UnitScorer", mortal_scorer())
+    monkeypatch.setattr(spreading, "RESTARTS", 0)
     with pytest.raises(ResourceError, match=r"keep dying .* what is finished is kept"):
         score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
 
@@ -224,7 +316,7 @@ def test_an_error_of_a_worker_arrives_as_itself(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(distribute, "UnitScorer", refusing_scorer())
+    monkeypatch.setattr(spreading, "UnitScorer", refusing_scorer())
     with pytest.raises(BiolmError) as caught:
         score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
     assert type(caught.value) is DataError

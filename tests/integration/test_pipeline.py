@@ -9,6 +9,7 @@ import pytest
 
 import biolm_ray
 from biolm_ray import load_config
+from biolm_ray.cli import main
 from biolm_ray.config.load import load_config as load
 from biolm_ray.demo.data import write_demo_data
 from biolm_ray.errors import ConfigError, DataError, TrainingError
@@ -170,6 +171,43 @@ def test_interpreting_scores_each_folds_own_test_rows(experiment: Path, data, ed
     rows = pd.read_csv(data, sep="\t").query("fold == 2")
     assert table["sequence"].unique().tolist() == rows["id"].tolist()
     assert len(table) == rows["sequence"].str.count(",").add(1).sum()
+
+
+EDITS = [
+    (["remove", "--set", "interpret.window=3"], "remove_window3"),
+    (["saturation"], "saturation"),
+    (["insert", "--set", "interpret.alphabet=[a, gej]"], "insert"),
+]
+
+
+@pytest.mark.parametrize(("edit", "name"), EDITS, ids=[name for _, name in EDITS])
+def test_the_command_line_scores_every_edit(
+    experiment: Path, data, tmp_path, edit: list[str], name: str
+):
+    lines = data.read_text().splitlines(keepends=True)
+    new = tmp_path / "new.tsv"
+    new.write_text("".join(lines[:3]))
+    flags = [
+        *("--filepath", new, "--outputpath", tmp_path / "out", "--pretrainedmodel", experiment),
+        *("--tokensep", ",", "--idpos", "id", "--seqpos", "sequence", "--handletokens", *edit),
+    ]
+    assert main(["interpret", *map(str, flags), "--set", "interpret.folds=0,2"]) == 0
+    scores = biolm_ray.load_scores(tmp_path / "out" / "interpret" / f"loo_scores_{name}.csv")
+    lengths = [line.split("\t")[3].count(",") + 1 for line in lines[1:3]]
+    found = scores.table.groupby("sequence", observed=True).size().tolist()
+    if name == "remove_window3":
+        assert found == [length - 2 for length in lengths]
+    elif name == "insert":
+        assert found == [2 * (length + 1) for length in lengths]
+        assert set(scores.table["replacement"]) == {"a", "gej"}
+    else:
+        assert all(
+            2 * length < rows <= 11 * length for rows, length in zip(found, lengths, strict=True)
+        )
+        assert (scores.table["token"] != scores.table["replacement"]).all()
+    assert scores.metadata["num_models"] == 2
+    assert scores.metadata["noise_floor"] > 0
+    assert scores.metadata["largest_difference"] < 1e-3
 
 
 def test_a_new_file_is_interpreted_by_the_models_of_all_folds(experiment: Path, data, tmp_path):

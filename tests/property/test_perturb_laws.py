@@ -10,9 +10,10 @@ from biolm_ray.inference.perturb import (
     Source,
     build_variants,
     edited_plainly,
+    plan_insertions,
     plan_masks,
     plan_removals,
-    plan_replacements,
+    plan_substitutions,
     spread_scores,
     stream_variants,
 )
@@ -41,13 +42,17 @@ def sources(draw: st.DrawFn) -> Source:
 @st.composite
 def plans(draw: st.DrawFn) -> Edits:
     source = draw(sources())
-    edit = draw(st.sampled_from(["remove", "mask", "replace"]))
+    edit = draw(st.sampled_from(["remove", "mask", "substitute", "insert"]))
+    window = draw(st.integers(1, 4))
     if edit == "remove":
-        return plan_removals(source)
+        return plan_removals(source, window)
     if edit == "mask":
-        return plan_masks(source, draw(st.sampled_from([MASK, 0])))
-    pairs = draw(st.dictionaries(st.integers(0, 2), st.integers(0, 3)))
-    return plan_replacements(source, pairs, drop_specifiers=draw(st.booleans()))
+        return plan_masks(source, draw(st.sampled_from([MASK, 0])), window)
+    if edit == "insert":
+        return plan_insertions(source, draw(st.lists(st.integers(0, 3), max_size=3, unique=True)))
+    some = st.lists(st.integers(0, 3), max_size=3)
+    choices = draw(st.dictionaries(st.integers(0, 2), some))
+    return plan_substitutions(source, choices, drop_specifiers=draw(st.booleans()))
 
 
 def view_of(source: Source, token_ids, specifiers, center: int) -> tuple[bytes, ...]:
@@ -89,6 +94,13 @@ def test_every_token_in_view_is_edited_once(source: Source) -> None:
         assert edits.positions.tolist() == list(range(start, stop))
 
 
+@given(sources(), st.integers(1, 5))
+def test_a_window_starts_at_every_token_that_leaves_it_in_view(source: Source, window: int) -> None:
+    start, stop = source.window
+    for edits in (plan_removals(source, window), plan_masks(source, MASK, window)):
+        assert edits.positions.tolist() == [i for i in range(start, stop) if i + window <= stop]
+
+
 @given(sources())
 def test_row_i_really_lacks_token_i(source: Source) -> None:
     whole = Source(token_ids=np.arange(len(source.token_ids)), room=len(source.token_ids))
@@ -101,7 +113,7 @@ def test_row_i_really_lacks_token_i(source: Source) -> None:
 def test_a_replacement_changes_one_token_and_at_most_its_specifiers(
     source: Source, drop_specifiers: bool
 ) -> None:
-    edits = plan_replacements(source, {0: 7}, drop_specifiers=drop_specifiers)
+    edits = plan_substitutions(source, {0: (7,)}, drop_specifiers=drop_specifiers)
     start, stop = source.window
     variants = build_variants(edits, np.arange(len(edits.positions)))
     assert edits.positions.tolist() == [i for i in range(start, stop) if source.token_ids[i] == 0]

@@ -290,6 +290,18 @@ def test_replacing_without_replacements_is_refused_when_interpreting() -> None:
     assert load_config(None, "fine-tune", settings).interpret.edit == "replace"
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"handletokens": "insert", "interpret.window": 3}, "can be removed or masked, found ins"),
+        ({"interpret.alphabet": ["a", "c"]}, "for saturation and insert, found remove"),
+    ],
+)
+def test_settings_of_another_edit_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, "interpret", {**LEAST, **settings})
+
+
 def test_settings_that_the_mode_does_not_use_may_contradict() -> None:
     settings = {**LEAST, "weightedregression": True, "crossvalidation": 1}
     assert load_config(None, "tokenize", settings).training.weighted

@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,12 @@ from biolm_ray.config.schema import InterpretConfig
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError
 from biolm_ray.inference.leave_one_out import make_planner, score_sequence
-from biolm_ray.inference.score_table import combine_scores, score_columns, score_table
+from biolm_ray.inference.score_table import (
+    chosen_class,
+    combine_scores,
+    score_columns,
+    score_table,
+)
 from biolm_ray.models.batches import Framing
 from biolm_ray.tokenization.tokenizer import Encoded
 
@@ -19,6 +25,7 @@ WORDS = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", "a", "cg", "t"]
 class FakeTokenizer:
     def __init__(self) -> None:
         self.vocabulary = {word: index for index, word in enumerate(WORDS)}
+        self.encoding = "atomic"
         self.special_ids = {word: self.vocabulary[word] for word in WORDS if word[0] == "["}
 
     def tokens(self, token_ids) -> list[str]:
@@ -55,6 +62,7 @@ def make_model(
     task = "classification" if classes else "regression"
     targets = Targets(task=task, scaler=scaler, classes=classes, names=names)
     return SimpleNamespace(
+        spec=SimpleNamespace(local_stack=lambda module: None, shortcut=lambda module: None),
         module=PlaceWeighted(targets.num_outputs).eval(),
         card=SimpleNamespace(targets=targets),
         tokenizer=FakeTokenizer(),
@@ -95,7 +103,7 @@ def test_masks_and_replacements_put_their_token_in_place() -> None:
     replaced = score_sequence(model, encode("a", "cg", "t"), plan)
     assert replaced.positions.tolist() == [2]
     assert replaced.new_ids is not None
-    assert replaced.new_ids.tolist() == [5]
+    assert replaced.new_ids.tolist() == [[5]]
     assert replaced.loo[0, 0] == pytest.approx(place_weighted("a", "cg", "a") - before, abs=1e-6)
 
 
@@ -170,7 +178,7 @@ def test_every_class_is_scored_and_loo_is_that_of_the_predicted_one() -> None:
         tokenizer=model.tokenizer,
         targets=model.card.targets,
     )
-    assert list(table.columns) == score_columns("remove", model.card.targets, 1)
+    assert list(table.columns)[:-2] == score_columns("remove", model.card.targets, 1)
     assert set(table["pred"]) == {"nucleus"}
     assert table["loo"].tolist() == table["loo_nucleus"].tolist()
     assert (table["loo_cytoplasm"] > 0).all()
@@ -196,7 +204,7 @@ def test_each_target_has_a_table_with_its_own_scores() -> None:
     assert tables[1]["loo"].to_numpy() == pytest.approx(2 * alone.loo[:, 0], abs=1e-6)
     assert tables[1]["pred"].tolist() == pytest.approx([2 * alone.original[0] - 5.0] * 3)
     assert [set(table["label"]) for table in tables] == [{1.5}, {2.5}]
-    assert list(tables[1].columns) == score_columns("remove", several.card.targets, 1)
+    assert list(tables[1].columns)[:-2] == score_columns("remove", several.card.targets, 1)
 
 
 def test_the_table_has_the_columns_that_other_programs_read() -> None:
@@ -207,12 +215,13 @@ def test_the_table_has_the_columns_that_other_programs_read() -> None:
     table = score_table(
         scores, sequence_id="x", label=1.5, tokenizer=model.tokenizer, targets=model.card.targets
     )
-    assert list(table.columns) == score_columns("replace", model.card.targets, 1)
+    assert list(table.columns)[:-2] == score_columns("replace", model.card.targets, 1)
     row = table.to_dict(orient="records")[0]
     assert row.pop("pred") == pytest.approx(place_weighted("cg", "t"))
     assert row.pop("loo") == pytest.approx(
         place_weighted("cg", "a") - place_weighted("cg", "t"), abs=1e-6
     )
+    assert row.pop("loo_model") == pytest.approx((5 - 7) * 2 / 100, abs=1e-6)
     assert row == {
         "sequence": "x",
         "token": "t",
@@ -220,7 +229,57 @@ def test_the_table_has_the_columns_that_other_programs_read() -> None:
         "label": 1.5,
         "start_offset": 2,
         "end_offset": 3,
+        "position": 1,
     }
+
+
+def test_a_chosen_class_is_scored_in_place_of_the_predicted_one() -> None:
+    model = make_model(classes=("cytoplasm", "nucleus"))
+    scores = score_sequence(model, encode("a", "cg", "t"), REMOVE)
+    table = score_table(
+        scores,
+        sequence_id="x",
+        label="cytoplasm",
+        tokenizer=model.tokenizer,
+        targets=model.card.targets,
+        class_number=chosen_class("cytoplasm", model.card.targets),
+    )
+    assert set(table["pred"]) == {"nucleus"}
+    assert table["loo"].tolist() == table["loo_cytoplasm"].tolist()
+    logits = [5 * 1 + 6 * 2 + 7 * 3, 6 * 1 + 7 * 2]
+    assert table["loo_model"][0] == pytest.approx((logits[1] - logits[0]) / 100, abs=1e-6)
+
+
+def test_a_class_that_the_model_does_not_know_is_refused_with_those_it_knows() -> None:
+    targets = make_model(classes=("cytoplasm", "nucleus")).card.targets
+    with pytest.raises(ConfigError, match="'golgi'; the model knows cytoplasm, nucleus"):
+        chosen_class("golgi", targets)
+    with pytest.raises(ConfigError, match="the model predicts numbers"):
+        chosen_class("golgi", make_model().card.targets)
+
+
+def test_windows_and_insertions_tell_the_tokens_they_concern() -> None:
+    model, encoded = make_model(), encode("a", "cg", "t")
+
+    def table(**settings) -> pd.DataFrame:
+        plan = make_planner(InterpretConfig(**settings), FakeTokenizer())
+        return score_table(
+            score_sequence(model, encoded, plan),
+            sequence_id="x",
+            label=None,
+            tokenizer=model.tokenizer,
+            targets=model.card.targets,
+        )
+
+    windows = table(edit="remove", window=2)
+    assert windows["token"].tolist() == ["acg", "cgt"]
+    assert windows[["start_offset", "end_offset"]].to_numpy().tolist() == [[0, 3], [1, 4]]
+    inserted = table(edit="insert", alphabet=("t",))
+    assert inserted["token"].tolist() == ["a", "cg", "t", ""]
+    assert inserted["replacement"].tolist() == ["t"] * 4
+    assert inserted["start_offset"].tolist() == inserted["end_offset"].tolist() == [0, 1, 3, 4]
+    before = place_weighted("a", "cg", "t")
+    assert inserted["loo"][3] == pytest.approx(place_weighted("a", "cg", "t", "t") - before)
 
 
 def test_several_models_give_mean_and_sample_deviation() -> None:
@@ -235,7 +294,7 @@ def test_several_models_give_mean_and_sample_deviation() -> None:
     table = score_table(
         both, sequence_id="x", label=None, tokenizer=first.tokenizer, targets=first.card.targets
     )
-    assert list(table.columns) == score_columns("remove", first.card.targets, 2)
+    assert list(table.columns)[:-2] == score_columns("remove", first.card.targets, 2)
     assert table["label"].isna().all()
 
 

@@ -1,8 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
 
+from biolm_ray.inference.self_check import largest_difference
+from biolm_ray.models.batches import Framing
 from biolm_ray.models.registry import find_spec, read_options
 from biolm_ray.models.spec import ModelInputs
 
@@ -11,7 +14,7 @@ SPECIALS = {"[UNK]": 0, "[PAD]": 1}
 
 
 def test_the_example_is_short():
-    assert len(PLUGIN.read_text().splitlines()) < 60
+    assert len(PLUGIN.read_text().splitlines()) < 100
 
 
 def test_the_example_learns_how_often_a_motif_occurs():
@@ -32,3 +35,20 @@ def test_the_example_learns_how_often_a_motif_occurs():
             loss.backward()
             optimizer.step()
     assert loss.item() < 0.3
+
+
+def test_the_example_describes_itself_rightly():
+    spec = find_spec("mean_pool", str(PLUGIN))
+    inputs = ModelInputs(
+        vocabulary_size=6, special_ids=SPECIALS, block_size=60, num_specifiers=2, num_outputs=2
+    )
+    for kernel in (1, 3, 5):
+        module = spec.build(read_options(spec, {"kernel": kernel}), inputs).eval()
+        model = SimpleNamespace(
+            spec=spec,
+            module=module,
+            card=SimpleNamespace(inputs=inputs),
+            framing=Framing(pad_id=1, block_size=60),
+        )
+        for shape in ((1, 0), (1, 1), (0, 1), (3, 0)):
+            assert largest_difference(model, shape) < 1e-9  # type: ignore[arg-type]

@@ -6,9 +6,10 @@ from biolm_ray.inference.perturb import (
     EQUALS_ORIGINAL,
     Source,
     build_variants,
+    plan_insertions,
     plan_masks,
     plan_removals,
-    plan_replacements,
+    plan_substitutions,
 )
 from biolm_ray.inference.replacements import replacement_ids, unused_replacements
 
@@ -75,10 +76,49 @@ def test_a_mask_keeps_the_specifiers() -> None:
 def test_a_token_replaced_by_itself_is_new_only_if_its_specifiers_go() -> None:
     specifiers = np.array([[1.0], [0.0]], dtype=np.float32)
     source = Source(token_ids=np.array([7, 7]), specifiers=specifiers, room=9)
-    kept = plan_replacements(source, {7: 7}, drop_specifiers=False)
+    kept = plan_substitutions(source, {7: (7,)}, drop_specifiers=False)
     assert kept.same_as.tolist() == [EQUALS_ORIGINAL, EQUALS_ORIGINAL]
-    dropped = plan_replacements(source, {7: 7}, drop_specifiers=True)
+    dropped = plan_substitutions(source, {7: (7,)}, drop_specifiers=True)
     assert dropped.same_as.tolist() == [0, EQUALS_ORIGINAL]
+
+
+def test_a_window_of_tokens_is_removed_or_masked_at_once() -> None:
+    source = Source(token_ids=np.array([1, 2, 3, 4]), room=9)
+    assert views(plan_removals(source, 3)) == [[4], [1]]
+    assert views(plan_masks(source, 0, 3)) == [[0, 0, 0, 4], [1, 0, 0, 0]]
+    assert views(plan_removals(source, 5)) == []
+
+
+def test_periodic_neighbours_make_equal_windows() -> None:
+    edits = plan_removals(Source(token_ids=np.array([1, 2, 1, 2, 3]), room=9), 2)
+    assert views(edits) == [[1, 2, 3], [1, 2, 3], [1, 2, 3], [1, 2, 1]]
+    assert edits.same_as.tolist() == [0, 0, 0, 3]
+
+
+def test_saturation_puts_every_choice_in_the_place_of_a_token() -> None:
+    source = Source(token_ids=np.array([1, 2, 5]), room=9)
+    edits = plan_substitutions(source, {1: (2, 3), 2: (1, 3)})
+    assert edits.positions.tolist() == [0, 0, 1, 1]
+    assert views(edits) == [[2, 2, 5], [3, 2, 5], [1, 1, 5], [1, 3, 5]]
+
+
+def test_a_token_is_put_in_before_every_other_and_behind_the_last() -> None:
+    edits = plan_insertions(Source(token_ids=np.array([1, 2]), room=9), (7, 1))
+    assert edits.positions.tolist() == [0, 0, 1, 1, 2, 2]
+    rows = [[7, 1, 2], [1, 1, 2], [1, 7, 2], [1, 1, 2], [1, 2, 7], [1, 2, 1]]
+    assert views(edits) == rows
+    assert edits.same_as.tolist() == [0, 1, 2, 1, 4, 5]
+
+
+def test_a_token_put_in_carries_no_specifiers_and_pushes_the_last_out_of_a_full_view() -> None:
+    specifiers = np.array([[1.0], [2.0]], dtype=np.float32)
+    source = Source(token_ids=np.array([1, 2]), specifiers=specifiers, room=2)
+    edits = plan_insertions(source, (7,))
+    variants = build_variants(edits, np.arange(3))
+    assert variants.token_ids.tolist() == [[7, 1], [1, 7], [1, 2]]
+    assert variants.specifiers is not None
+    assert variants.specifiers[:, :, 0].tolist() == [[0.0, 1.0], [1.0, 0.0], [1.0, 2.0]]
+    assert edits.same_as.tolist() == [0, 1, EQUALS_ORIGINAL]
 
 
 def test_building_a_row_that_is_not_planned_is_refused() -> None:

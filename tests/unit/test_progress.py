@@ -114,6 +114,18 @@ def test_scoring_tells_rate_and_time_left_at_most_every_few_seconds(caplog):
     ]
 
 
+def test_scoring_on_several_workers_tells_their_number(caplog):
+    times = iter([0.0, 0.0, 20.0])
+    logger = logging.getLogger("scoring")
+    progress = ScoringProgress(logger, num_workers=3, clock=lambda: next(times))
+    with caplog.at_level(logging.INFO, "scoring"):
+        for num_done in (0, 2000):
+            progress(num_done, 5000)
+    assert [record.getMessage() for record in caplog.records] == [
+        "2,000 of 5,000 positions, 100 a second on 3 workers, 30 s left"
+    ]
+
+
 def test_data_progress_tells_rate_and_time_left_and_in_the_end_how_long_it_took():
     lines: list[str] = []
     logger = logging.getLogger("test of data progress")

@@ -5,10 +5,13 @@ import numpy as np
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
 from biolm_ray.inference.units import (
     LARGEST_COST,
+    Unit,
     UnitResult,
+    batched_cost,
     finished_unit,
+    incremental_cost,
     make_units,
-    save_unit,
+    save_result,
     table_path,
     work_key,
 )
@@ -38,23 +41,41 @@ def test_no_rows_make_no_units() -> None:
     assert make_units(np.arange(0), np.arange(0), room=10) == []
 
 
+def write_tables(folder: Path, unit: Unit, *suffixes: str) -> None:
+    for suffix in suffixes:
+        for ending in (".csv", ".parquet"):
+            table_path(folder, unit, suffix, ending).write_text("x,a")
+
+
 def test_a_unit_counts_as_finished_only_once_all_is_written(tmp_path: Path) -> None:
     unit = make_units(np.arange(1), np.array([5]), room=10)[0]
     assert finished_unit(tmp_path, unit) is None
-    table_path(tmp_path, unit).write_text("half a table")
+    write_tables(tmp_path, unit, "")
     assert finished_unit(tmp_path, unit) is None
-    result = UnitResult(num_tokens=5, num_scores=5, largest_difference=1e-7)
-    save_unit(tmp_path, unit, {"": "x,a\n"}, result)
+    result = UnitResult(
+        num_tokens=5, num_scores=5, largest_difference=1e-7, squared_deviations=(0.5,)
+    )
+    save_result(tmp_path, unit, result)
     assert finished_unit(tmp_path, unit) == result
+    table_path(tmp_path, unit, "", ".parquet").unlink()
+    assert finished_unit(tmp_path, unit) is None
 
 
-def test_a_unit_of_several_targets_needs_the_table_of_each(tmp_path: Path) -> None:
+def test_a_unit_of_several_targets_needs_the_tables_of_each(tmp_path: Path) -> None:
     unit = make_units(np.arange(1), np.array([5]), room=10)[0]
     result = UnitResult(num_tokens=5, num_scores=5, largest_difference=0.0)
-    save_unit(tmp_path, unit, {"_a": "1\n", "_b": "2\n"}, result)
-    assert table_path(tmp_path, unit, "_b").read_text() == "2\n"
+    write_tables(tmp_path, unit, "_a", "_b")
+    save_result(tmp_path, unit, result)
     assert finished_unit(tmp_path, unit, ("_a", "_b")) == result
     assert finished_unit(tmp_path, unit, ("_a", "_c")) is None
+
+
+def test_units_are_balanced_by_the_cost_of_the_way_they_are_scored() -> None:
+    lengths = np.array([640, 64, 64])
+    assert batched_cost(lengths).tolist() == [409_600, 4096, 4096]
+    assert incremental_cost(lengths).tolist() == [71_680, 6592, 6592]
+    units = make_units(np.arange(3), lengths, room=1000, cost=incremental_cost)
+    assert [unit.cost for unit in units] == [71_680, 6592, 6592]
 
 
 def test_work_is_named_by_weights_rows_edit_and_cropping_but_not_by_the_number_of_workers(
@@ -71,7 +92,7 @@ def test_work_is_named_by_weights_rows_edit_and_cropping_but_not_by_the_number_o
         return work_key(folders, "name of the data", rows, settings, preprocessing)
 
     before = key()
-    assert key(InterpretConfig(num_workers=7)) == before
+    assert key(InterpretConfig(num_workers=7, compress=True, distribute="tune")) == before
     assert key(InterpretConfig(edit="mask")) != before
     assert key(rows=rows[:2]) != before
     assert key(preprocessing=PreprocessingConfig(block_size=64)) != before

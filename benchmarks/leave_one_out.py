@@ -1,0 +1,287 @@
+"""How fast leave-one-out scores are, against one padded pass for every token.
+
+The naive loop runs the same network, with the same weights, over the whole padded block once for
+every edit, as the reference does. Times of one core are those of the processor, so that other
+programs do not count; two workers are compared with one by the clock, and want two free cores.
+Prints a table and, as its last line, one JSON object. About ten minutes.
+
+    make bench-loo
+    make bench-loo ARGS="--only saluki"
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from measures import print_measures
+from saluki_step import BLOCK_SIZE, PlainSaluki
+from torch import nn
+from transformers_step import BERT
+
+import biolm_ray
+from biolm_ray.config.load import load_config
+from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig, TokenizationConfig
+from biolm_ray.data.targets import Scaler, Targets
+from biolm_ray.inference.batched import frame_variants
+from biolm_ray.inference.leave_one_out import Scores, make_planner, score_sequence, source_of
+from biolm_ray.inference.perturb import build_variants
+from biolm_ray.models.batches import frame
+from biolm_ray.models.registry import find_spec, read_options
+from biolm_ray.models.saluki_reference import ReferenceSaluki
+from biolm_ray.models.saved import ModelCard, SavedModel
+from biolm_ray.models.spec import ModelInputs
+from biolm_ray.tokenization.fitting import fit
+from biolm_ray.tokenization.settings import TokenizerSettings
+from biolm_ray.tokenization.tokenizer import Encoded, Tokenizer
+
+SALUKI = {1_000: (250, 800), 3_000: (350, 900), 10_000: (300, 600)}
+BERT_LENGTHS = {300: (4, 6), 500: (2, 2.5)}
+BERT_BLOCK = 512
+EDITS = ("remove", "mask")
+TABLE = (
+    *(
+        (f"{variant}_{edit}_{length}", f"Saluki, {variant}, {edit}, {length:,} tokens", *goal)
+        for variant in ("reference", "default")
+        for length, goal in SALUKI.items()
+        for edit in EDITS
+    ),
+    *(
+        (f"bert_{edit}_{length}", f"BERT 256x4, {edit}, {length} tokens, against 512", *goal)
+        for length, goal in BERT_LENGTHS.items()
+        for edit in EDITS
+    ),
+    ("two_workers", "200 sequences, two workers against one", 1.8, 1.95),
+)
+NUM_SEQUENCES = 200
+NUM_PASSES = 8
+
+
+def make_model(name: str, options: dict[str, Any], tokenizer: Tokenizer, block: int) -> SavedModel:
+    """A model with random weights whose scores are not all alike."""
+    spec = find_spec(name)
+    inputs = ModelInputs(
+        vocabulary_size=len(tokenizer.vocabulary),
+        special_ids=tokenizer.special_ids,
+        block_size=block,
+    )
+    torch.manual_seed(0)
+    module = spec.build(read_options(spec, options), inputs).eval()
+    preprocessing = PreprocessingConfig(block_size=block)
+    return SavedModel(
+        spec=spec,
+        module=module,
+        card=ModelCard(
+            model=name,
+            options=options,
+            inputs=inputs,
+            task="regression",
+            targets=Targets(task="regression", scaler=Scaler(kind="none")),
+            preprocessing=preprocessing,
+        ),
+        tokenizer=tokenizer,
+        framing=frame(spec, inputs, preprocessing),
+    )
+
+
+def letters_tokenizer() -> Tokenizer:
+    settings = TokenizerSettings(encoding="atomic", token_separator=",")
+    return fit(["a,c,g,t"], TokenizationConfig(min_frequency=1), settings)
+
+
+def words_tokenizer() -> Tokenizer:
+    """As many tokens as a BPE vocabulary has."""
+    text = ",".join(f"w{number}" for number in range(4_000))
+    settings = TokenizerSettings(encoding="atomic", token_separator=",")
+    return fit([text], TokenizationConfig(min_frequency=1), settings)
+
+
+def random_sequence(tokenizer: Tokenizer, length: int) -> Encoded:
+    ids = sorted(set(tokenizer.vocabulary.values()) - set(tokenizer.special_ids.values()))
+    return Encoded(np.random.default_rng(length).choice(ids, length), None, -1)
+
+
+def plain_twin(module: nn.Module) -> PlainSaluki:
+    """The plain loop with the weights of the reference variant: the same network."""
+    assert isinstance(module, ReferenceSaluki)
+    plain = PlainSaluki()
+    blocks = [module.entry_block, *module.mid_blocks]
+    recurrent, dense = module.gru_block, module.dense_block
+    parts: dict[nn.Module, nn.Module] = {
+        **{plain.convolutions[i]: block.conv for i, block in enumerate(blocks)},
+        **{plain.norms[i]: block.layernorm for i, block in enumerate(blocks)},
+        plain.gru: recurrent.gru,
+        plain.head[0]: recurrent.batch_norm,
+        plain.head[2]: dense.l1,
+        plain.head[4]: dense.batch_norm,
+        plain.head[6]: dense.l2,
+    }
+    for part, trained in parts.items():
+        part.load_state_dict(trained.state_dict())
+    return plain.eval()
+
+
+def fastest(work: Callable[[], object], rounds: int = 3) -> float:
+    """CPU seconds of the fastest of some rounds, after one for free."""
+    times = []
+    for _ in range(rounds + 1):
+        started = time.process_time()
+        work()
+        times.append(time.process_time() - started)
+    return min(times[1:])
+
+
+def seconds_per_token(model: SavedModel, encoded: Encoded, edit: Any, rounds: int = 3) -> float:
+    """CPU seconds to a token of all scores of a sequence, checks included."""
+    plan = make_planner(InterpretConfig(edit=edit), model.tokenizer)
+    found: list[Scores] = []
+    seconds = fastest(lambda: found.append(score_sequence(model, encoded, plan)), rounds)
+    assert not any(scores.redone for scores in found)
+    return seconds / len(found[0].positions)
+
+
+def saluki() -> dict[str, float]:
+    """Both variants against the plain loop; differences from it over edits of every sequence."""
+    tokenizer = letters_tokenizer()
+    models = {
+        variant: make_model("saluki", {"variant": variant}, tokenizer, BLOCK_SIZE)
+        for variant in ("reference", "default")
+    }
+    plain = plain_twin(models["reference"].module)
+    found: dict[str, float] = {}
+    for length in SALUKI:
+        encoded = random_sequence(tokenizer, length)
+        ids = torch.from_numpy(encoded.token_ids.astype(np.int64))[None]
+        with torch.inference_mode():
+            naive = fastest(lambda ids=ids: plain(ids, torch.tensor([ids.shape[1]])))
+        for variant, model in models.items():
+            for edit in EDITS:
+                seconds = seconds_per_token(model, encoded, edit)
+                found[f"{variant}_{edit}_{length}"] = naive / seconds
+                print(f"{variant} {edit} {length}: {1 / seconds:.0f} tokens/s", file=sys.stderr)
+    return found
+
+
+def differences() -> dict[str, float]:
+    """The largest difference from the plain padded pass, in float32 and float64."""
+    tokenizer = letters_tokenizer()
+    found: dict[str, float] = {}
+    for dtype, name in ((torch.float32, "fp32"), (torch.float64, "fp64")):
+        model = make_model("saluki", {"variant": "reference"}, tokenizer, BLOCK_SIZE)
+        model.module.to(dtype)
+        plain = plain_twin(model.module).to(dtype)
+        worst = 0.0
+        for length in (65, 1_000, 3_000):
+            encoded = random_sequence(tokenizer, length)
+            for edit in EDITS:
+                worst = max(worst, _from_plain(model, plain, encoded, edit))
+        found[f"difference_{name}"] = worst
+    return found
+
+
+def _from_plain(model: SavedModel, plain: PlainSaluki, encoded: Encoded, edit: Any) -> float:
+    plan = make_planner(InterpretConfig(edit=edit), model.tokenizer)
+    scores = score_sequence(model, encoded, plan)
+    edits = plan(source_of(encoded, model.framing))
+    rows = np.unique(np.linspace(0, len(edits.positions) - 1, NUM_PASSES).astype(int))
+    batch = frame_variants(build_variants(edits, rows), model.framing)
+    with torch.inference_mode():
+        outputs = [plain(ids[None], torch.tensor([len(ids)])) for ids in batch.token_ids]
+    full = torch.cat(outputs).double().numpy()
+    return float(np.abs(scores.loo[rows] + scores.original - full).max())
+
+
+def bert() -> dict[str, float]:
+    """BERT against batches of edits that are padded to the block."""
+    tokenizer = words_tokenizer()
+    model = make_model("huggingface", BERT, tokenizer, BERT_BLOCK)
+    found: dict[str, float] = {}
+    for length in BERT_LENGTHS:
+        encoded = random_sequence(tokenizer, length)
+        ids = torch.full((NUM_PASSES, BERT_BLOCK), tokenizer.special_ids["[PAD]"])
+        ids[:, :length] = torch.from_numpy(encoded.token_ids.astype(np.int64))
+        lengths = torch.full((NUM_PASSES,), length)
+        with torch.inference_mode():
+            naive = fastest(lambda ids=ids, lengths=lengths: model.module(ids, lengths), 2)
+        for edit in EDITS:
+            seconds = seconds_per_token(model, encoded, edit, rounds=1)
+            found[f"bert_{edit}_{length}"] = naive / NUM_PASSES / seconds
+            print(f"bert {edit} {length}: {1 / seconds:.0f} tokens/s", file=sys.stderr)
+    return found
+
+
+def workers() -> dict[str, float]:
+    """All of `interpret` on 200 transcripts, every substitution of every token."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "transcripts.tsv"
+        data.write_text("\n".join(_transcripts()), encoding="utf-8")
+        settings = {
+            "task": "regression",
+            "filepath": str(data),
+            "outputpath": f"{folder}/out",
+            "tokensep": ",",
+            "idpos": 1,
+            "seqpos": 3,
+            "labelpos": 2,
+            "blocksize": BLOCK_SIZE,
+            "nepochs": 1,
+            "ngpus": 0,
+            "silent": True,
+        }
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", OMP_NUM_THREADS="1")
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        try:
+            biolm_ray.finetune(load_config(None, "fine-tune", settings))
+            seconds = {number: _scoring_seconds(settings, number) for number in (1, 2)}
+        finally:
+            ray.shutdown()
+    return {"two_workers": seconds[1] / seconds[2]}
+
+
+def _scoring_seconds(settings: dict[str, Any], num_workers: int) -> float:
+    more = {"handletokens": "saturation", "interpret.num_workers": num_workers}
+    config = load_config(
+        None, "interpret", {**settings, **more, "outputpath": settings["outputpath"]}
+    )
+    started = time.monotonic()
+    biolm_ray.interpret(config)
+    seconds = time.monotonic() - started
+    print(f"{num_workers} workers: {seconds:.1f} s", file=sys.stderr)
+    return seconds
+
+
+def _transcripts() -> Iterator[str]:
+    random = np.random.default_rng(1)
+    for row in range(NUM_SEQUENCES):
+        letters = random.choice(list("acgt"), random.integers(2_000, 6_000))
+        yield f"t{row}\t{random.normal():.3f}\t{','.join(letters)}"
+
+
+MEASURES: dict[str, Callable[[], dict[str, float]]] = {
+    "saluki": saluki,
+    "differences": differences,
+    "bert": bert,
+    "workers": workers,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
+    torch.set_num_threads(1)
+    results: dict[str, float] = {}
+    for name in parser.parse_args().only:
+        print(f"measuring {name} ...", file=sys.stderr)
+        results |= MEASURES[name]()
+    print_measures(TABLE, results)
+
+
+if __name__ == "__main__":
+    main()
