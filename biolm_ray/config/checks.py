@@ -73,6 +73,13 @@ def contradictions(config: Config) -> Iterator[Problem]:
             ("interpret.edit",),
             "replacing tokens needs a replacementdict, such as {a: c, g: t}",
         )
+    num_columns = len(config.interpret.columns_of_regions)
+    if config.mode == "interpret" and num_columns not in (0, 1, 3):
+        yield (
+            ("interpret.region_columns",),
+            f"regions are told by one column, the CDS as start-end, or by three, the lengths of "
+            f"5'UTR, CDS and 3'UTR; found {num_columns} columns",
+        )
     if config.mode == "tune" and not config.tune.space:
         yield ("tune.space",), "tune needs at least one setting to vary in 'tune: space'"
 

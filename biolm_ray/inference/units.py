@@ -15,6 +15,11 @@ from biolm_ray.files import write_json, write_text
 LARGEST_COST = 20_000_000
 FEWEST_UNITS = 16
 FORMAT = 1
+WITHOUT_EFFECT = {
+    *("num_workers", "folds"),
+    *("region_columns", "kmer", "motifs", "plots", "coordinates"),
+}
+"""Settings that change no score."""
 MODEL_FILES = (
     "model.safetensors",
     "pytorch_model.bin",
@@ -93,7 +98,7 @@ def work_key(
     The number of workers is left out; the contents of the model folders count, not their names.
     """
     digest = hashlib.blake2b(digest_size=12)
-    relevant = settings.model_dump(mode="json", exclude={"num_workers", "folds"})
+    relevant = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
     cropping = None if preprocessing is None else preprocessing.model_dump(mode="json")
     description = [FORMAT, relevant, cropping, prepared]
     digest.update(json.dumps(description, sort_keys=True).encode())
