@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from biolm_ray.demo.data import read_rows
+from biolm_ray.demo.transcripts import ELEMENT
 from biolm_ray.errors import DataError
 from biolm_ray.report.motifs import ALL_REGIONS
 from biolm_ray.report.text import text_facts
@@ -120,6 +121,7 @@ def describe_results(
         enrichment: The same scores inside the planted elements.
         results: What each file or folder holds, and where it lies, in the order to be shown.
     """
+    least = 1e-300
     found = "LOO found the planted elements" if recovery.found else "LOO missed the elements"
     return "\n".join(
         [
@@ -128,9 +130,10 @@ def describe_results(
             f"{found}: of the {recovery.num_top} highest-scoring of {recovery.num_positions}"
             f" positions, {recovery.share_in_elements:.0%} lie inside one"
             f" (by chance: {recovery.share_by_chance:.1%}).",
-            f"Losing a letter of an element changes the half-life by {enrichment.mean:+.2f} h"
-            f" (elsewhere nearby {enrichment.expected:+.2f} h; {enrichment.num_occurrences}"
-            f" elements, z {enrichment.z:.1f}, q {enrichment.q_value:.1g}).",
+            f"Masking a letter of {ELEMENT.upper()} changes the predicted half-life by"
+            f" {enrichment.mean:+.2f} h, elsewhere in the region by {enrichment.expected:+.2f} h"
+            f" ({enrichment.num_occurrences} places, q {'<' if enrichment.q_value < least else ''}"
+            f"{max(enrichment.q_value, least):.0e}).",
             "Where the results lie:",
             text_facts(results),
         ]

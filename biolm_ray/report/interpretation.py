@@ -147,9 +147,10 @@ def _write_pictures(
         named = re.sub(r"[^\w.+-]+", "_", item.track.sequence)[:80]
         path = folder / f"{rank:02d}_{named}.png"
         edit = EDIT_NAMES.get(settings.edit, settings.edit)
-        is_class = isinstance(item.track.prediction, str)
-        unit = f"P({item.track.prediction})" if is_class else "prediction (units of the label)"
-        write_picture(path, Picture(item, own, tuple(motifs), edit, unit, nucleic))
+        value, unit = "the prediction", "(units of the label)"
+        if isinstance(item.track.prediction, str):
+            value, unit = f"P({item.track.prediction})", "(probability)"
+        write_picture(path, Picture(item, own, tuple(motifs), edit, value, unit, nucleic))
         paths[f"plot {rank}"] = path
     return paths
 

@@ -38,14 +38,15 @@ class Picture:
     Attributes:
         elements: Its strong stretches, the strongest first.
         motifs: Name, start and stop of each occurrence of a motif.
-        unit: What the scores are a change of, for the axis.
+        edit, value, unit: What was done, what changes by it, and in which unit, for the axes.
     """
 
     marked: MarkedTrack
     elements: tuple[Element, ...]
     motifs: tuple[tuple[str, int, int], ...] = ()
-    edit: str = "edit"
-    unit: str = "prediction"
+    edit: str = "the edit"
+    value: str = "the prediction"
+    unit: str = ""
     nucleic: bool = True
 
 
@@ -60,8 +61,9 @@ def draw_picture(picture: Picture) -> "Figure":
     """Draw the whole sequence above, and below its strongest stretch letter by letter."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 6), layout="constrained")
+    figure = Figure(figsize=(11, 6))
     above, below = figure.subplots(2, 1, height_ratios=(1, 1.15))
+    figure.subplots_adjust(left=0.085, right=0.985, top=0.85, bottom=0.085, hspace=0.32)
     figure.suptitle(_title(picture), x=0.01, ha="left", fontsize=12)
     window = _window(picture)
     _draw_whole(above, picture, window)
@@ -178,7 +180,7 @@ def _mark_regions(axes: "Axes", picture: Picture) -> None:
 
 
 def _label(axes: "Axes", picture: Picture) -> None:
-    axes.set_ylabel(f"change of {picture.unit}\nby {picture.edit}", fontsize=9)
+    axes.set_ylabel(f"change of {picture.value}\nby {picture.edit}\n{picture.unit}", fontsize=9)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=9)
