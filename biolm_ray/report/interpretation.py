@@ -22,11 +22,11 @@ from biolm_ray.training.fold_tables import write_table
 log = logging.getLogger("biolm_ray")
 
 EDIT_NAMES = {
-    "remove": "removing the letter",
-    "mask": "masking the letter",
-    "replace": "replacing the letter",
-    "insert": "inserting before the letter",
-    "saturation": "other letters, on average",
+    "remove": "removing the token",
+    "mask": "masking the token",
+    "replace": "replacing the token",
+    "insert": "inserting before the token",
+    "saturation": "other tokens, on average",
 }
 
 
@@ -48,6 +48,8 @@ class Interpretation:
 def interpret_table(path: Path, config: Config) -> Interpretation:
     """Write what the run's settings ask for about one of its tables, into a folder beside it."""
     spans = None
+    typed = path.with_name(f"{_stem(path)}.parquet")
+    path = typed if typed.is_file() else path
     columns = config.interpret.columns_of_regions
     if columns:
         names = read_score_table(path)["sequence"].astype(str).unique()
@@ -77,7 +79,7 @@ def write_interpretation(
         ConfigError: A motif has a letter that is no IUPAC code.
         DataError: The table or the file of coordinates cannot be used.
     """
-    folder = path.parent / path.name.partition(".")[0] if folder is None else folder
+    folder = path.with_name(_stem(path)) if folder is None else folder
     table = read_score_table(path)
     marked = mark_regions(make_tracks(table), spans, only_utr3=only_utr3)
     nucleic = is_nucleic([item.track for item in marked])
@@ -90,8 +92,9 @@ def write_interpretation(
     paths |= _write_pictures(folder / "plots", marked, elements, settings, nucleic)
     if settings.coordinates:
         tracks = [item.track for item in marked]
-        note = _write_track(folder.with_suffix(".bedgraph"), tracks, settings, only_utr3)
-        paths |= {} if only_utr3 else {"genome track": folder.with_suffix(".bedgraph")}
+        bedgraph = folder.with_name(f"{folder.name}.bedgraph")
+        note = _write_track(bedgraph, tracks, settings, only_utr3)
+        paths |= {} if only_utr3 else {"genome track": bedgraph}
         notes += [note] if note else []
     return Interpretation(folder, paths, tuple(notes))
 
@@ -103,6 +106,12 @@ def describe_interpretation(found: Interpretation) -> str:
     names += [f"{num_plots} plots"] if num_plots else []
     text = f"read them by {', '.join(name.replace('_', ' ') for name in names)}: {found.folder}"
     return "\n".join([text, *(f"  {note}" for note in found.notes)])
+
+
+def _stem(path: Path) -> str:
+    """The name without its endings; that of a target may hold dots."""
+    name = path.name.removesuffix(".gz")
+    return name.removesuffix(".csv").removesuffix(".parquet")
 
 
 def _score_tables(
@@ -163,5 +172,5 @@ def _write_track(
     if only_utr3:
         return "no genome track: the model reads the 3'UTR only, and its place is not known"
     table, missing = genome_track(tracks, read_bed(settings.coordinates))
-    write_bedgraph(path, table, path.stem)
+    write_bedgraph(path, table, path.name.removesuffix(".bedgraph"))
     return f"{missing:,} sequences have no place in the genome track" if missing else None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from biolm_ray.errors import DataError
@@ -18,6 +19,7 @@ UNKNOWN = "?"
 NUCLEIC = frozenset("ACGTUNRYSWKMBDHV")
 JUNCTION_ENDING = "ej"
 _NEEDED = ("sequence", "token", "pred", "start_offset", "end_offset", "loo")
+_READ = (*_NEEDED, "label")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,8 @@ class Track:
     """The scores of one sequence, letter by letter, without its markers.
 
     A token's score is shared equally among its letters. A letter that several edits touch
-    (windows, or one token replaced by several others) has the mean of what they give it.
+    (windows, or one token replaced by several others) has the mean of what they give it. What is
+    inserted counts for the token behind it.
 
     Attributes:
         letters: As in the tokens; GAP where nothing was scored, UNKNOWN for letters not known.
@@ -67,10 +70,16 @@ def read_score_table(path: Path) -> pd.DataFrame:
         DataError: It has no scores, or lacks a column.
     """
     if path.suffix == ".parquet":
-        table = pd.read_parquet(path)
+        names = set(pq.read_schema(path).names)
+        table = pd.read_parquet(path, columns=[name for name in _READ if name in names])
     else:
-        texts = {"sequence": str, "token": str, "replacement": str}
-        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"loo": [""]})
+        table = pd.read_csv(
+            path,
+            usecols=lambda name: name in _READ,
+            dtype={"sequence": str, "token": str},
+            keep_default_na=False,
+            na_values={"loo": [""]},
+        )
     missing = [name for name in _NEEDED if name not in table.columns]
     if missing:
         raise DataError(
@@ -84,12 +93,10 @@ def read_score_table(path: Path) -> pd.DataFrame:
 
 def make_tracks(table: pd.DataFrame) -> list[Track]:
     """Make the track of each sequence, in the order of the table."""
+    if (table["end_offset"] == table["start_offset"]).all():
+        table = table.assign(end_offset=_next_starts(table))
     table = pd.DataFrame(table[table["end_offset"] > table["start_offset"]])
-    names = table["sequence"].astype(str).to_numpy()
-    starts = table["start_offset"].to_numpy(np.int64)
-    changes = (names[1:] != names[:-1]) | (starts[1:] < starts[:-1])
-    bounds = [0, *(np.flatnonzero(changes) + 1).tolist(), len(table)]
-    return [_make_track(table.iloc[a:b]) for a, b in pairwise(bounds) if b > a]
+    return [_make_track(table.iloc[a:b]) for a, b in pairwise(_bounds(table)) if b > a]
 
 
 def is_nucleic(tracks: Sequence[Track]) -> bool:
@@ -104,6 +111,25 @@ def scored_stretches(track: Track) -> Iterator[tuple[int, int]]:
     yield from zip(
         np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True
     )
+
+
+def _bounds(table: pd.DataFrame) -> list[int]:
+    """The first row of each sequence, and the end; names may occur twice, places only rise."""
+    names = table["sequence"].astype(str).to_numpy()
+    starts = table["start_offset"].to_numpy(np.int64)
+    changes = (names[1:] != names[:-1]) | (starts[1:] < starts[:-1])
+    return [0, *(np.flatnonzero(changes) + 1).tolist(), len(table)]
+
+
+def _next_starts(table: pd.DataFrame) -> Int[np.ndarray, " rows"]:
+    """Where the token ends that something was put before: where the next begins."""
+    starts = table["start_offset"].to_numpy(np.int64)
+    ends = starts.copy()
+    for first, last in pairwise(_bounds(table)):
+        places = np.unique(starts[first:last])
+        after = np.append(places[1:], places[-1:])
+        ends[first:last] = after[np.searchsorted(places, starts[first:last])]
+    return ends
 
 
 def _make_track(table: pd.DataFrame) -> Track:

@@ -52,6 +52,17 @@ def test_parquet_and_csv_lead_to_the_same_files(scores: Path) -> None:
         assert path.read_bytes() == two.paths[name].read_bytes()
 
 
+def test_a_typed_table_beside_is_read_instead_and_names_may_hold_dots(tmp_path: Path) -> None:
+    rows = score_rows("g", "acgtac", range(6))
+    path = write_scores(tmp_path / "loo_scores_mask_half.life.csv", rows)
+    write_scores(path.with_suffix(".parquet"), rows.assign(loo=1.0))
+    settings = {"filepath": "x.tsv", "seqpos": 1, "outputpath": str(tmp_path)}
+    config = load_config(None, "interpret", {**settings, "interpret.plots": 0})
+    found = interpret_table(path, config)
+    assert found.folder == tmp_path / "loo_scores_mask_half.life"
+    assert set(pd.read_csv(found.paths["tokens"])["mean"]) == {1.0}
+
+
 def test_plots_kmers_and_motifs_are_as_many_as_asked_for(scores: Path) -> None:
     settings = InterpretConfig(edit="mask", plots=2, kmer=0, motifs={"ARE": "UAUUUA"})
     found = write_interpretation(scores, settings)

@@ -42,6 +42,14 @@ def test_several_replacements_of_one_token_give_their_mean() -> None:
     assert track.scores.tolist() == [3]
 
 
+def test_what_is_inserted_counts_for_the_token_behind_it() -> None:
+    rows = score_rows("g", ["a", "a", "ct", ""], [1, 3, 8, 99])
+    rows["start_offset"] = rows["end_offset"] = [0, 0, 1, 3]
+    (track,) = make_tracks(rows)
+    assert track.letters == "act"
+    assert track.scores.tolist() == [2, 4, 4]
+
+
 def test_a_place_without_a_score_is_a_gap() -> None:
     (track,) = make_tracks(score_rows("g", "acgt", [1, 2, 3, 4]).iloc[[0, 2, 3]])
     assert track.letters == "a.gt"
