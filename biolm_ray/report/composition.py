@@ -16,6 +16,7 @@ AMINO_ACIDS = dict(zip(map("".join, product("UCAG", repeat=3)), _AMINO_ACIDS, st
 
 def token_table(table: pd.DataFrame) -> pd.DataFrame:
     """The scores of each kind of token; `share` is its part of all absolute scores."""
+    table = pd.DataFrame(table[table["token"] != ""])
     scores = table["loo"].to_numpy(np.float64)
     names, of_row = np.unique(table["token"].astype(str).to_numpy(), return_inverse=True)
     counts = np.bincount(of_row)

@@ -66,6 +66,8 @@ class Track:
 def read_score_table(path: Path) -> pd.DataFrame:
     """Read a table of leave-one-out scores, as Parquet or as CSV, packed or not.
 
+    What is inserted behind the last token has no token; its text is empty.
+
     Raises:
         DataError: It has no scores, or lacks a column.
     """
@@ -88,7 +90,7 @@ def read_score_table(path: Path) -> pd.DataFrame:
         )
     if not len(table):
         raise DataError(f"{path}: no scores below the header; expected a row per token")
-    return table
+    return table.assign(token=table["token"].astype(object).fillna("").astype(str))
 
 
 def make_tracks(table: pd.DataFrame) -> list[Track]:

@@ -4,6 +4,7 @@ import pytest
 from scored import score_rows, track_of, write_scores
 
 from biolm_ray.errors import DataError
+from biolm_ray.report.composition import token_table
 from biolm_ray.report.tracks import (
     is_nucleic,
     make_tracks,
@@ -114,6 +115,14 @@ def test_a_table_is_read_the_same_from_every_format(tmp_path, name: str) -> None
     assert table["sequence"].astype(str).tolist() == ["007", "007", "h"]
     assert table["token"].tolist() == ["NA", "a", "c"]
     assert table["loo"].tolist() == [1, 2, 3]
+
+
+def test_what_stands_behind_the_last_token_has_no_token(tmp_path) -> None:
+    rows = score_rows("g", ["a", None], [1, 2])
+    for name in ("scores.csv", "scores.parquet"):
+        table = read_score_table(write_scores(tmp_path / name, rows))
+        assert table["token"].tolist() == ["a", ""]
+        assert token_table(table)["num_tokens"].tolist() == [1]
 
 
 def test_other_tables_are_refused(tmp_path) -> None:
