@@ -39,6 +39,11 @@ from biolm_ray.logs import logged
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.scanning import prepared_folder
 from biolm_ray.report.cross_validation import CrossValidationReport, report_folds
+from biolm_ray.report.interpretation import (
+    Interpretation,
+    describe_interpretation,
+    interpret_table,
+)
 from biolm_ray.report.predictions import report_predictions
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
 from biolm_ray.tokenization.tokenizer import Tokenizer
@@ -85,9 +90,10 @@ class PredictResult:
 
 @dataclass(frozen=True, kw_only=True)
 class InterpretResult:
-    """The tables of leave-one-out scores."""
+    """The tables of leave-one-out scores, and what was made of each to be read."""
 
     tables: tuple[LooSummary, ...]
+    readable: tuple[Interpretation, ...] = ()
 
 
 @contextmanager
@@ -213,10 +219,14 @@ def interpret(config: Config) -> InterpretResult:
             gpu_per_worker=gpu_per_worker,
             progress=ScoringProgress(log, num_workers=num_workers),
         )
+        readable: list[Interpretation] = []
         for summary in summaries:
             paths = ", ".join(map(str, summary.paths))
             log.info("%s\nscores: %s", describe_scoring(summary), paths)
-        return InterpretResult(tables=tuple(summaries))
+            found = [interpret_table(path, config) for path in summary.paths]
+            log.info("%s", "\n".join(map(describe_interpretation, found)))
+            readable += found
+        return InterpretResult(tables=tuple(summaries), readable=tuple(readable))
 
 
 def tune(config: Config) -> SearchResult:

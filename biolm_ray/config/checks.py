@@ -91,6 +91,13 @@ def _edit_problems(config: Config) -> Iterator[Problem]:
             ("interpret.alphabet", "interpret.edit"),
             f"an alphabet is for saturation and insert, found {edit}; leave it out",
         )
+    num_columns = len(settings.columns_of_regions)
+    if num_columns not in (0, 1, 3):
+        yield (
+            ("interpret.region_columns",),
+            f"regions are told by one column, the CDS as start-end, or by three, the lengths of "
+            f"5'UTR, CDS and 3'UTR; found {num_columns} columns",
+        )
 
 
 def _tokenization_problems(config: Config) -> Iterator[Problem]:

@@ -32,7 +32,8 @@ def with_absolute_paths(config: Config) -> Config:
 
     A plugin given as a module name, and a model that is no folder here, stay as they are.
     """
-    model = config.model
+    model, interpret = config.model, config.interpret
+    bed = interpret.coordinates
     changes = {}
     if model.pretrained and Path(model.pretrained).expanduser().exists():
         changes["pretrained"] = absolute(model.pretrained)
@@ -43,6 +44,9 @@ def with_absolute_paths(config: Config) -> Config:
             "output_path": absolute(config.output_path),
             "data": config.data.model_copy(update=_data_paths(config.data)),
             "model": model.model_copy(update=changes),
+            "interpret": interpret.model_copy(
+                update={"coordinates": bed and absolute(bed)},
+            ),
         }
     )
 

@@ -202,7 +202,7 @@ class ResourcesConfig(Section):
 
 
 class InterpretConfig(Section):
-    """Which edits are scored."""
+    """Which edits are scored, and what is made of the scores."""
 
     edit: Literal["remove", "mask", "replace", "saturation", "insert"] = "remove"
     window: PositiveInt = 1
@@ -214,6 +214,16 @@ class InterpretConfig(Section):
     num_workers: PositiveInt | None = None
     distribute: Literal["actors", "tune"] = "actors"
     compress: bool = False
+    region_columns: ColumnsSetting | None = None
+    kmer: int = Field(default=6, ge=0, le=12)
+    motifs: dict[str, str] = {}
+    plots: NonNegativeInt = 6
+    coordinates: str | None = None
+
+    @property
+    def columns_of_regions(self) -> tuple[Column, ...]:
+        """The columns that tell the regions, also where there is just one, or none."""
+        return _as_tuple(self.region_columns)
 
 
 class Range(Section):

@@ -18,6 +18,8 @@ _ALLOWED = {
     "splits.ratio": "two or three shares such as 85,15 or 80,10,10",
     "splits.validation_splits": "a list of split names, or a list of such lists",
     "splits.test_splits": "a list of split names, or a list of such lists",
+    "interpret.region_columns": "a column number from 1, a name in the header, or three of them",
+    "interpret.motifs": "a dictionary such as {ARE: UAUUUA}, a list, or a file of motifs",
     "training.resume": "true, false, auto or a number of epochs",
     "model.options": "a dictionary of the model's own settings",
     "run.mlflow": "a tracking URI such as http://host:5000, sqlite:////path/file.db or file:/path",

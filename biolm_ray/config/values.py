@@ -7,6 +7,7 @@ import json
 import re
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from biolm_ray.config.schema import Column, Config, Section
@@ -270,6 +271,36 @@ def _read_paths(value: Any) -> Any:
     return paths[0] if len(paths) == 1 else paths
 
 
+def _read_motifs(value: Any) -> Any:
+    """Read motifs by name: a dictionary, a list of motifs that name themselves, or a file."""
+    if is_unset(value):
+        return UNSET
+    is_file = isinstance(value, str) and re.fullmatch(r"[^{\[(,]*[./][^,]*", value.strip())
+    motifs = _motif_file(Path(value.strip()).expanduser()) if is_file else value
+    if not isinstance(motifs, dict):
+        text = motifs.strip() if isinstance(motifs, str) else ""
+        motifs = read_mapping(text) if text[:1] == "{" else _named_by_themselves(read_list(motifs))
+    motifs = {str(name): str(motif).strip() for name, motif in motifs.items()}
+    for name, motif in motifs.items():
+        if not re.fullmatch(r"[A-Za-z]+", motif):
+            raise ValueError(f"letters of the IUPAC code in motif '{name}', not '{motif[:40]}'")
+    return motifs
+
+
+def _named_by_themselves(motifs: list[Any]) -> dict[str, str]:
+    return {str(motif): str(motif) for motif in motifs}
+
+
+def _motif_file(path: Path) -> dict[str, str]:
+    """Read a motif a line, after its name if it has one; # begins a comment."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"a file of motifs that can be read ({error})") from None
+    fields = [line.partition("#")[0].split() for line in lines]
+    return {" ".join(words[:-1]) or words[-1]: words[-1] for words in fields if words}
+
+
 _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "data.path": _read_paths,
     "data.label_column": _read_columns,
@@ -279,6 +310,8 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "splits.ratio": _read_ratio,
     "splits.validation_splits": _read_groups,
     "splits.test_splits": _read_groups,
+    "interpret.region_columns": _read_columns,
+    "interpret.motifs": _read_motifs,
     "training.resume": _read_resume,
     "model.options": _read_options,
     "tune.space": _read_options,

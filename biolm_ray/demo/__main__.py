@@ -5,7 +5,13 @@ from pathlib import Path
 
 from biolm_ray import finetune, interpret, load_config, tokenize
 from biolm_ray.demo.data import attainable_correlation, write_demo_data
-from biolm_ray.demo.outcome import describe_results, element_recovery, log_correlation
+from biolm_ray.demo.outcome import (
+    describe_results,
+    element_recovery,
+    log_correlation,
+    motif_enrichment,
+)
+from biolm_ray.demo.transcripts import ELEMENT
 from biolm_ray.experiment.runtime import connected
 
 EPOCHS = 16
@@ -32,17 +38,20 @@ def run_demo(folder: Path, *, num_rows: int = 600, num_epochs: int = EPOCHS) -> 
         "training.stop_metric": "spearman",
         "handletokens": "mask",
         "interpret.folds": [0],
+        "interpret.motifs": {"element": ELEMENT},
     }
     with connected(None):
         tokenize(load_config(None, "tokenize", settings))
         trained = finetune(load_config(None, "fine-tune", settings))
         scored = interpret(load_config(None, "interpret", settings))
     scores = scored.tables[0].path
+    readable = scored.readable[0]
     out_of_fold = trained.folder / "out_of_fold.csv"
     return describe_results(
         correlation=log_correlation(out_of_fold),
         attainable=attainable_correlation(truth.truth),
         recovery=element_recovery(scores, truth.elements),
+        enrichment=motif_enrichment(readable.paths["motifs"], "element"),
         results={
             "data": truth.data,
             "what the labels are made of": truth.truth,
@@ -51,6 +60,7 @@ def run_demo(folder: Path, *, num_rows: int = 600, num_epochs: int = EPOCHS) -> 
             "prediction of every transcript": out_of_fold,
             "metrics of every fold": trained.folder / "cross_validation.csv",
             "score of every token": scores,
+            "scores by region, codon, motif, ...; plots": readable.folder,
         },
     )
 

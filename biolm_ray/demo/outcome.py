@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from biolm_ray.demo.data import read_rows
+from biolm_ray.demo.transcripts import ELEMENT
 from biolm_ray.errors import DataError
+from biolm_ray.report.motifs import ALL_REGIONS
 from biolm_ray.report.text import text_facts
 
 TOP_SHARE = 0.02
@@ -73,10 +75,41 @@ def log_correlation(predictions: Path) -> float:
     return float(np.corrcoef(np.log(columns))[0, 1])
 
 
+@dataclass(frozen=True)
+class MotifEnrichment:
+    """How the scores inside a motif compare with the same places shifted along the sequences.
+
+    Attributes:
+        mean, expected: Mean score inside, and over all shifts, in hours.
+        z: Their distance in standard deviations, of the scores' ranks.
+        q_value: Corrected for the number of tests.
+    """
+
+    num_occurrences: int
+    mean: float
+    expected: float
+    z: float
+    q_value: float
+
+
+def motif_enrichment(table: Path, motif: str) -> MotifEnrichment:
+    """Read what a table of motifs says of one motif in all regions together.
+
+    Raises:
+        DataError: The motif is not in the table, or occurs nowhere.
+    """
+    for row in read_rows(table, ","):
+        if row["motif"] == motif and row["region"] == ALL_REGIONS and row["q_value"]:
+            numbers = {name: float(row[name]) for name in ("mean", "expected", "z", "q_value")}
+            return MotifEnrichment(num_occurrences=int(row["num_occurrences"]), **numbers)
+    raise DataError(f"{table}: no occurrence of motif '{motif}' was tested")
+
+
 def describe_results(
     correlation: float,
     attainable: float,
     recovery: ElementRecovery,
+    enrichment: MotifEnrichment,
     results: Mapping[str, Path],
 ) -> str:
     """The demo's closing statement.
@@ -85,8 +118,10 @@ def describe_results(
         correlation: Of predicted and measured log half-lives, over all folds.
         attainable: The same for a model that knows the function behind the data.
         recovery: What the scores of one fold's test rows point at.
+        enrichment: The same scores inside the planted elements.
         results: What each file or folder holds, and where it lies, in the order to be shown.
     """
+    least = 1e-300
     found = "LOO found the planted elements" if recovery.found else "LOO missed the elements"
     return "\n".join(
         [
@@ -95,6 +130,10 @@ def describe_results(
             f"{found}: of the {recovery.num_top} highest-scoring of {recovery.num_positions}"
             f" positions, {recovery.share_in_elements:.0%} lie inside one"
             f" (by chance: {recovery.share_by_chance:.1%}).",
+            f"Masking a letter of {ELEMENT.upper()} changes the predicted half-life by"
+            f" {enrichment.mean:+.2f} h, elsewhere in the region by {enrichment.expected:+.2f} h"
+            f" ({enrichment.num_occurrences} places, q {'<' if enrichment.q_value < least else ''}"
+            f"{max(enrichment.q_value, least):.0e}).",
             "Where the results lie:",
             text_facts(results),
         ]

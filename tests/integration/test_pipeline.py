@@ -210,6 +210,29 @@ def test_the_command_line_scores_every_edit(
     assert scores.metadata["largest_difference"] < 1e-3
 
 
+def test_interpreting_makes_the_scores_readable(experiment: Path, data):
+    motifs = {"element": "UAUUUAU", "absent": "GGGGGGGGGGGG"}
+    settings = settings_for(
+        data,
+        experiment,
+        handletokens="mask",
+        **{"interpret.folds": [1], "interpret.motifs": motifs, "interpret.plots": 1},
+    )
+    (found,) = biolm_ray.interpret(load_config(None, "interpret", settings)).readable
+    assert found.folder == experiment / "fine-tune" / "1" / "loo_scores_mask"
+    regions = pd.read_csv(found.paths["regions"])
+    assert regions["region"].tolist() == ["5'UTR", "CDS", "3'UTR"]
+    tested = pd.read_csv(found.paths["motifs"]).set_index(["motif", "region"])["num_occurrences"]
+    sequences = pd.read_csv(data, sep="\t").query("fold == 1")["sequence"]
+    letters = sequences.str.replace("ej", "").str.replace(",", "").str.lower()
+    assert tested["element", "all"] >= letters.str.count("tatttat").sum() - 1
+    assert tested["absent", "all"] == 0
+    junctions = pd.read_csv(found.paths["junctions"])["num_junctions"].sum()
+    assert junctions == sequences.str.count("ej").sum()
+    assert len(list((found.folder / "plots").iterdir())) == 1
+    assert str(found.folder) in (experiment / "interpret" / "logs" / "run.log").read_text()
+
+
 def test_a_new_file_is_interpreted_by_the_models_of_all_folds(experiment: Path, data, tmp_path):
     new = tmp_path / "new.tsv"
     new.write_text("".join(data.read_text().splitlines(keepends=True)[:3]))

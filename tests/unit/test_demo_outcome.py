@@ -4,9 +4,11 @@ import pytest
 
 from biolm_ray.demo.outcome import (
     ElementRecovery,
+    MotifEnrichment,
     describe_results,
     element_recovery,
     log_correlation,
+    motif_enrichment,
 )
 from biolm_ray.errors import DataError
 
@@ -77,10 +79,27 @@ def test_the_correlation_is_that_of_the_logarithms(tmp_path: Path) -> None:
     assert log_correlation(path) == pytest.approx(1)
 
 
+def test_the_enrichment_is_that_in_all_regions(tmp_path: Path) -> None:
+    table = tmp_path / "motifs.csv"
+    header = "motif,pattern,region,num_occurrences,num_sequences,mean,expected,z,p_value,q_value\n"
+    table.write_text(
+        f"{header}a,TAT,CDS,1,1,1,1,1,0.2,0.3\na,TAT,all,4,2,0.5,0.1,9,0,0\nb,GG,all,0,0,,,,,\n"
+    )
+    assert motif_enrichment(table, "a") == MotifEnrichment(4, 0.5, 0.1, 9.0, 0.0)
+    with pytest.raises(DataError, match="no occurrence of motif 'b'"):
+        motif_enrichment(table, "b")
+
+
 @pytest.mark.parametrize(
-    ("share", "verdict"), [(0.91, "LOO found the planted"), (0.06, "LOO missed")]
+    ("share", "verdict", "q_value", "shown"),
+    [
+        (0.91, "LOO found the planted", 0.0, "<1e-300"),
+        (0.06, "LOO missed", 0.0213, "2e-02"),
+    ],
 )
-def test_the_statement_compares_with_what_is_attainable(share: float, verdict: str) -> None:
+def test_the_statement_compares_with_what_is_attainable(
+    share: float, verdict: str, q_value: float, shown: str
+) -> None:
     recovery = ElementRecovery(
         num_positions=78_000, num_top=1560, share_in_elements=share, share_by_chance=0.052
     )
@@ -88,10 +107,12 @@ def test_the_statement_compares_with_what_is_attainable(share: float, verdict: s
         0.831,
         0.907,
         recovery,
+        MotifEnrichment(num_occurrences=52, mean=0.471, expected=0.068, z=47.5, q_value=q_value),
         {"data": Path("demo/demo.tsv"), "out-of-fold predictions": Path("demo/all.csv")},
     )
     assert "0.83 (attainable with this noise: 0.91)" in text
     assert verdict in text
     assert f"{share:.0%} lie inside one (by chance: 5.2%)" in text
+    assert f"by +0.47 h, elsewhere in the region by +0.07 h (52 places, q {shown})" in text
     assert "demo/demo.tsv" in text
     assert "demo/all.csv" in text

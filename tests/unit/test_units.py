@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
+from biolm_ray.config.schema import Column, InterpretConfig, PreprocessingConfig
 from biolm_ray.inference.units import (
     LARGEST_COST,
     Unit,
@@ -93,6 +93,9 @@ def test_work_is_named_by_weights_rows_edit_and_cropping_but_not_by_the_number_o
 
     before = key()
     assert key(InterpretConfig(num_workers=7, compress=True, distribute="tune")) == before
+    assert key(InterpretConfig(num_workers=7)) == before
+    reading = {"kmer": 3, "motifs": {"a": "UAU"}, "plots": 1, "coordinates": "genes.bed"}
+    assert key(InterpretConfig(region_columns=Column(index=1), **reading)) == before
     assert key(InterpretConfig(edit="mask")) != before
     assert key(rows=rows[:2]) != before
     assert key(preprocessing=PreprocessingConfig(block_size=64)) != before

@@ -1,0 +1,176 @@
+"""Everything that is made of one table of leave-one-out scores, to be read."""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from biolm_ray.config.schema import Config, InterpretConfig
+from biolm_ray.data.side_columns import read_side_columns
+from biolm_ray.report.composition import codon_table, junction_table, token_table
+from biolm_ray.report.elements import Element, element_table, find_elements
+from biolm_ray.report.genome_track import genome_track, read_bed, write_bedgraph
+from biolm_ray.report.motifs import compile_motifs, kmer_table, matches, motif_table
+from biolm_ray.report.regions import MarkedTrack, mark_regions, read_spans, region_table
+from biolm_ray.report.score_plots import Picture, choose_pictures, write_picture
+from biolm_ray.report.tracks import Track, is_nucleic, make_tracks, read_score_table
+from biolm_ray.training.fold_tables import write_table
+
+log = logging.getLogger("biolm_ray")
+
+EDIT_NAMES = {
+    "remove": "removing the token",
+    "mask": "masking the token",
+    "replace": "replacing the token",
+    "insert": "inserting before the token",
+    "saturation": "other tokens, on average",
+}
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """What was written about one table of scores.
+
+    Attributes:
+        folder: Where it lies.
+        paths: The files, by what they hold.
+        notes: What was left out, and why.
+    """
+
+    folder: Path
+    paths: dict[str, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def interpret_table(path: Path, config: Config) -> Interpretation:
+    """Write what the run's settings ask for about one of its tables, into a folder beside it."""
+    spans = None
+    typed = path.with_name(f"{_stem(path)}.parquet")
+    path = typed if typed.is_file() else path
+    columns = config.interpret.columns_of_regions
+    if columns:
+        names = read_score_table(path)["sequence"].astype(str).unique()
+        spans = read_spans(read_side_columns(config.data, columns, names))
+    only_utr3 = config.preprocessing.region == "utr3"
+    return write_interpretation(path, config.interpret, spans=spans, only_utr3=only_utr3)
+
+
+def write_interpretation(
+    path: Path,
+    settings: InterpretConfig,
+    folder: Path | None = None,
+    *,
+    spans: Mapping[str, tuple[int, int]] | None = None,
+    only_utr3: bool = False,
+) -> Interpretation:
+    """Write tables by region, codon, junction, token, k-mer and motif, elements, plots, a track.
+
+    Args:
+        path: A table of scores, CSV or Parquet.
+        settings: What is to be written.
+        folder: Where to; unset: beside the table, under its name.
+        spans: Start and stop of the CDS of each sequence; else its tokens tell.
+        only_utr3: The model reads the 3'UTR only, so that no place in the whole is known.
+
+    Raises:
+        ConfigError: A motif has a letter that is no IUPAC code.
+        DataError: The table or the file of coordinates cannot be used.
+    """
+    folder = path.with_name(_stem(path)) if folder is None else folder
+    table = read_score_table(path)
+    marked = mark_regions(make_tracks(table), spans, only_utr3=only_utr3)
+    nucleic = is_nucleic([item.track for item in marked])
+    tables, notes = _score_tables(table, marked, settings, nucleic)
+    elements = find_elements(marked)
+    tables["top_elements"] = element_table(marked, elements)
+    paths = {name: folder / f"{name}.csv" for name in tables}
+    for name, found in tables.items():
+        write_table(paths[name], found)
+    paths |= _write_pictures(folder / "plots", marked, elements, settings, nucleic)
+    if settings.coordinates:
+        tracks = [item.track for item in marked]
+        bedgraph = folder.with_name(f"{folder.name}.bedgraph")
+        note = _write_track(bedgraph, tracks, settings, only_utr3)
+        paths |= {} if only_utr3 else {"genome track": bedgraph}
+        notes += [note] if note else []
+    return Interpretation(folder, paths, tuple(notes))
+
+
+def describe_interpretation(found: Interpretation) -> str:
+    """Say in one line where things are, and then what was left out."""
+    names = [name for name in found.paths if not name.startswith("plot ")]
+    num_plots = len(found.paths) - len(names)
+    names += [f"{num_plots} plots"] if num_plots else []
+    text = f"read them by {', '.join(name.replace('_', ' ') for name in names)}: {found.folder}"
+    return "\n".join([text, *(f"  {note}" for note in found.notes)])
+
+
+def _stem(path: Path) -> str:
+    """The name without its endings; that of a target may hold dots."""
+    name = path.name.removesuffix(".gz")
+    return name.removesuffix(".csv").removesuffix(".parquet")
+
+
+def _score_tables(
+    table: pd.DataFrame, marked: list[MarkedTrack], settings: InterpretConfig, nucleic: bool
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """The tables that can be made, and why the others cannot."""
+    tables, notes = {"tokens": token_table(table)}, []
+    num_known = sum(bool(item.regions) for item in marked)
+    if num_known:
+        tables["regions"] = region_table(marked)
+    if num_known < len(marked):
+        notes.append(
+            f"regions of {len(marked) - num_known:,} of {len(marked):,} sequences are not known: "
+            "no markers s and e, and nothing in interpret.region_columns"
+        )
+    codons = codon_table(marked) if nucleic else pd.DataFrame()
+    junctions = junction_table(marked)
+    tables |= {"codons": codons} if len(codons) else {}
+    tables |= {"junctions": junctions} if len(junctions) else {}
+    if settings.kmer:
+        tables["kmers"] = kmer_table(marked, settings.kmer)
+    if settings.motifs:
+        tables["motifs"] = motif_table(marked, settings.motifs)
+    return tables, notes
+
+
+def _write_pictures(
+    folder: Path,
+    marked: list[MarkedTrack],
+    elements: list[Element],
+    settings: InterpretConfig,
+    nucleic: bool,
+) -> dict[str, Path]:
+    patterns = compile_motifs(settings.motifs, nucleic=nucleic)
+    paths = {}
+    for rank, (item, own) in enumerate(choose_pictures(marked, elements, settings.plots), 1):
+        motifs = [
+            (name, start, start + len(settings.motifs[name]))
+            for name, pattern in patterns.items()
+            for start in matches(item.track.plain, pattern).nonzero()[0].tolist()
+        ]
+        named = re.sub(r"[^\w.+-]+", "_", item.track.sequence)[:80]
+        path = folder / f"{rank:02d}_{named}.png"
+        edit = EDIT_NAMES.get(settings.edit, settings.edit)
+        value, unit = "the prediction", "(units of the label)"
+        if isinstance(item.track.prediction, str):
+            value, unit = f"P({item.track.prediction})", "(probability)"
+        write_picture(path, Picture(item, own, tuple(motifs), edit, value, unit, nucleic))
+        paths[f"plot {rank}"] = path
+    return paths
+
+
+def _write_track(
+    path: Path, tracks: list[Track], settings: InterpretConfig, only_utr3: bool
+) -> str | None:
+    """Write the genome track; say which sequences are not in it."""
+    assert settings.coordinates is not None
+    if only_utr3:
+        return "no genome track: the model reads the 3'UTR only, and its place is not known"
+    table, missing = genome_track(tracks, read_bed(settings.coordinates))
+    write_bedgraph(path, table, path.name.removesuffix(".bedgraph"))
+    return f"{missing:,} sequences have no place in the genome track" if missing else None

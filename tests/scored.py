@@ -1,0 +1,54 @@
+"""Small tables of leave-one-out scores, made without a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from biolm_ray.report.tracks import Track, make_tracks
+
+
+def score_rows(
+    name: str,
+    tokens: Sequence[str],
+    scores: Sequence[float],
+    *,
+    sizes: Sequence[int] | None = None,
+    first: int = 0,
+) -> pd.DataFrame:
+    """The rows of one sequence; a token counts 1 unless `sizes` tells otherwise."""
+    ends = first + np.cumsum(np.ones(len(tokens), int) if sizes is None else sizes)
+    starts = np.concatenate([[first], ends[:-1]])
+    return pd.DataFrame(
+        {
+            "sequence": name,
+            "position": np.arange(len(tokens), dtype=np.int32),
+            "token": list(tokens),
+            "replacement": None,
+            "label": 2.0,
+            "pred": 1.5,
+            "start_offset": starts.astype(np.int32),
+            "end_offset": ends.astype(np.int32),
+            "loo": np.asarray(scores, dtype=np.float64),
+        }
+    )
+
+
+def track_of(tokens: Sequence[str], scores: Sequence[float], **more) -> Track:
+    (track,) = make_tracks(score_rows("g", tokens, scores, **more))
+    return track
+
+
+def write_scores(path: Path, table: pd.DataFrame) -> Path:
+    """Write a table as a run does: as CSV without `position`, or as Parquet with its types."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix != ".parquet":
+        table.drop(columns=["position", "replacement"]).to_csv(path, index=False)
+        return path
+    names = pa.array(table["sequence"]).dictionary_encode()
+    columns = {name: pa.array(table[name], from_pandas=True) for name in table.columns}
+    pq.write_table(pa.table({**columns, "sequence": names}), path)
+    return path
