@@ -158,7 +158,8 @@ def _write_pictures(
         edit = EDIT_NAMES.get(settings.edit, settings.edit)
         value, unit = "the prediction", "(units of the label)"
         if isinstance(item.track.prediction, str):
-            value, unit = f"P({item.track.prediction})", "(probability)"
+            scored = getattr(settings, "class_name", None) or item.track.prediction
+            value, unit = f"P({scored})", "(probability)"
         write_picture(path, Picture(item, own, tuple(motifs), edit, value, unit, nucleic))
         paths[f"plot {rank}"] = path
     return paths

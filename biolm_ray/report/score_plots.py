@@ -174,7 +174,7 @@ def _mark_regions(axes: "Axes", picture: Picture) -> None:
         left, right = offsets[part.start] - 0.5, offsets[part.stop - 1] + 0.5
         axes.fill_between([left, right], 1.01, 1.08, color=_REGIONS.get(part.name, "#DDDDDD"),
                           transform=across, clip_on=False, linewidth=0)  # fmt: skip
-        if part.stop - part.start > 0.04 * whole:
+        if part.stop - part.start > 0.03 * whole:
             axes.text((left + right) / 2, 1.043, part.name, transform=across, ha="center",
                       va="center", fontsize=8)  # fmt: skip
 
