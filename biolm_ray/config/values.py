@@ -260,10 +260,11 @@ def _read_options(value: Any) -> Any:
 
 
 def _read_paths(value: Any) -> Any:
-    """Read one path, or a list of them; a comma in a text is part of its path."""
+    """Read one path, or a list of them; a comma in a text, or quotes around it, make it one path."""
     if is_unset(value):
         return UNSET
-    if isinstance(value, str) and value.strip()[:1] in ("[", "("):
+    is_bare = isinstance(value, str) and not isinstance(value, Quoted)
+    if is_bare and value.strip()[:1] in ("[", "("):
         value = parse_text(value.strip())
     if not isinstance(value, list | tuple):
         return _read_text(value)

@@ -40,7 +40,7 @@ def predict_on_ray(
     board: Any = ray.remote(num_cpus=0)(Board).remote()
     result = task.remote(folders, prepared, rows, preprocessing, board)
     while not ray.wait([result], timeout=ASK_SECONDS)[0]:
-        events: Any = ray.get(board.events.remote())
+        events, _, _ = ray.get(board.news.remote())
         for event in events.values():
             progress(event["done"], event["all"])
     ray.kill(board)
