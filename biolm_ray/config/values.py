@@ -260,7 +260,7 @@ def _read_options(value: Any) -> Any:
 
 
 def _read_paths(value: Any) -> Any:
-    """Read one path, or a list of them; a comma in a text, or quotes around it, make it one path."""
+    """Read one path, or a list of them; a text with a comma or in quotes is one path."""
     if is_unset(value):
         return UNSET
     is_bare = isinstance(value, str) and not isinstance(value, Quoted)
