@@ -23,7 +23,7 @@ import ray
 import torch
 from measures import print_measures
 from saluki_step import BLOCK_SIZE, PlainSaluki
-from torch import nn
+from torch import Tensor, nn
 from transformers_step import BERT
 
 import biolm_ray
@@ -61,6 +61,7 @@ TABLE = (
     ("two_workers", "200 sequences, two workers against one", 1.8, 1.95),
 )
 NUM_SEQUENCES = 200
+NUM_SEEN = 40
 NUM_PASSES = 8
 
 
@@ -199,7 +200,10 @@ def _from_plain(model: SavedModel, plain: PlainSaluki, encoded: Encoded, edit: A
 
 
 def bert() -> dict[str, float]:
-    """BERT against batches of edits that are padded to the block."""
+    """BERT against batches of edits padded to the block, with the attention of plain scripts.
+
+    The ratio to the same padded batches with fused attention is given too, as `..._fused`.
+    """
     tokenizer = words_tokenizer()
     model = make_model("huggingface", BERT, tokenizer, BERT_BLOCK)
     found: dict[str, float] = {}
@@ -208,20 +212,33 @@ def bert() -> dict[str, float]:
         ids = torch.full((NUM_PASSES, BERT_BLOCK), tokenizer.special_ids["[PAD]"])
         ids[:, :length] = torch.from_numpy(encoded.token_ids.astype(np.int64))
         lengths = torch.full((NUM_PASSES,), length)
-        with torch.inference_mode():
-            naive = fastest(lambda ids=ids, lengths=lengths: model.module(ids, lengths), 2)
+        naive = {
+            attention: _padded_seconds(model.module, attention, ids, lengths)
+            for attention in ("eager", "sdpa")
+        }
         for edit in EDITS:
             seconds = seconds_per_token(model, encoded, edit, rounds=1)
-            found[f"bert_{edit}_{length}"] = naive / NUM_PASSES / seconds
+            found[f"bert_{edit}_{length}"] = naive["eager"] / seconds
+            found[f"bert_{edit}_{length}_fused"] = naive["sdpa"] / seconds
             print(f"bert {edit} {length}: {1 / seconds:.0f} tokens/s", file=sys.stderr)
     return found
 
 
+def _padded_seconds(module: Any, attention: str, ids: Tensor, lengths: Tensor) -> float:
+    """CPU seconds to a padded row."""
+    module.network.set_attn_implementation(attention)
+    with torch.inference_mode():
+        return fastest(lambda: module(ids, lengths), rounds=2) / len(ids)
+
+
 def workers() -> dict[str, float]:
-    """All of `interpret` on 200 transcripts, every substitution of every token."""
+    """All of `interpret` on 200 new transcripts, with a model that has seen a few others."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "transcripts.tsv"
-        data.write_text("\n".join(_transcripts()), encoding="utf-8")
+        lines = list(_transcripts())
+        data.write_text("\n".join(lines[NUM_SEQUENCES:]), encoding="utf-8")
+        new = data.with_stem("new")
+        new.write_text("\n".join(lines[:NUM_SEQUENCES]), encoding="utf-8")
         settings = {
             "task": "regression",
             "filepath": str(data),
@@ -239,6 +256,7 @@ def workers() -> dict[str, float]:
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         try:
             biolm_ray.finetune(load_config(None, "fine-tune", settings))
+            settings["filepath"] = str(new)
             seconds = {number: _scoring_seconds(settings, number) for number in (1, 2)}
         finally:
             ray.shutdown()
@@ -246,7 +264,7 @@ def workers() -> dict[str, float]:
 
 
 def _scoring_seconds(settings: dict[str, Any], num_workers: int) -> float:
-    more = {"handletokens": "saturation", "interpret.num_workers": num_workers}
+    more = {"handletokens": "remove", "interpret.num_workers": num_workers}
     config = load_config(
         None, "interpret", {**settings, **more, "outputpath": settings["outputpath"]}
     )
@@ -259,7 +277,7 @@ def _scoring_seconds(settings: dict[str, Any], num_workers: int) -> float:
 
 def _transcripts() -> Iterator[str]:
     random = np.random.default_rng(1)
-    for row in range(NUM_SEQUENCES):
+    for row in range(NUM_SEQUENCES + NUM_SEEN):
         letters = random.choice(list("acgt"), random.integers(2_000, 6_000))
         yield f"t{row}\t{random.normal():.3f}\t{','.join(letters)}"
 

@@ -48,6 +48,8 @@ class LooSummary:
         num_reused: Those of them that an earlier run, broken off, had already scored.
         seconds: Wall time of this run.
         largest_difference: Largest deviation of a score from its independent recomputation.
+        num_redone: How many times a model's fast path was found wrong on a sequence, so that whole
+            passes took its place.
         paths: The CSV table, or one for each target; a parquet file stands beside each.
         noise_floors: The noise floor of each table (see `noise_floors`); none for a single model.
         unused_replacements: Keys of the replacement dictionary that no token can match.
@@ -58,6 +60,7 @@ class LooSummary:
     num_reused: int
     seconds: float
     largest_difference: float
+    num_redone: int
     paths: tuple[Path, ...]
     noise_floors: tuple[float, ...] = ()
     unused_replacements: tuple[str, ...] = ()
@@ -138,6 +141,7 @@ def score_rows(
         num_reused=num_reused,
         seconds=time.monotonic() - started,
         largest_difference=_largest_difference(results),
+        num_redone=sum(result.num_redone for result in results),
         paths=tuple(tables),
         noise_floors=noise_floors(results, len(folders)),
         unused_replacements=_unused(settings, first_model),

@@ -80,6 +80,7 @@ class UnitScorer:
             num_tokens=unit.num_tokens,
             num_scores=sum(len(scores.positions) for scores in by_row.values()),
             largest_difference=max(scores.largest_difference for scores in by_row.values()),
+            num_redone=sum(scores.redone for scores in by_row.values()),
             squared_deviations=tuple(map(float, squared_deviations)),
         )
         save_result(self.job.parts, unit, result)

@@ -64,6 +64,7 @@ class UnitResult:
     num_tokens: int
     num_scores: int
     largest_difference: float
+    num_redone: int = 0
     squared_deviations: tuple[float, ...] = ()
 
 

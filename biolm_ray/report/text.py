@@ -108,12 +108,13 @@ def describe_scoring(summary: LooSummary) -> str:
     reused = f", {summary.num_reused:,} of them by an earlier run" if summary.num_reused else ""
     floors = ", ".join(f"{floor:.1e}" for floor in summary.noise_floors)
     noise = f"\nnoise floor over the models: {floors}" if floors else ""
+    redone = f"\nredone by whole passes: {summary.num_redone:,}" if summary.num_redone else ""
     unused = summary.unused_replacements
     missing = f"\nnever met in the vocabulary: {', '.join(unused)}" if unused else ""
     return (
         f"{summary.num_positions:,} edits of {summary.num_sequences:,} sequences scored{reused} in "
         f"{readable_time(summary.seconds)} ({rate:,.0f} positions/s); largest difference to an "
-        f"independent full pass: {summary.largest_difference:.1e}{noise}{missing}"
+        f"independent full pass: {summary.largest_difference:.1e}{redone}{noise}{missing}"
     )
 
 

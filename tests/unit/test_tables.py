@@ -297,6 +297,7 @@ def test_a_finished_scoring_run_tells_its_rate_and_largest_difference() -> None:
         num_reused=1000,
         seconds=20.0,
         largest_difference=2.4e-7,
+        num_redone=0,
         paths=(Path("loo_scores_replace.csv"),),
         unused_replacements=("z",),
     )
