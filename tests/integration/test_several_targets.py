@@ -130,8 +130,8 @@ def test_interpreting_writes_a_table_for_each_target(experiment: Path, data):
     same = ["sequence", "token", "start_offset", "end_offset"]
     pd.testing.assert_frame_equal(tables[0][same], tables[1][same])
     assert not np.allclose(tables[0]["loo"], tables[1]["loo"])
-    assert sorted(path.name for path in folder.glob("*loo*.csv")) == [
-        f"loo_scores_remove_{name}.csv" for name in NAMES
+    assert sorted(path.name for path in folder.glob("*loo*") if path.is_file()) == [
+        f"loo_scores_remove_{name}.{ending}" for name in NAMES for ending in ("csv", "parquet")
     ]
 
 
