@@ -1,6 +1,7 @@
 """Leave-one-out scores of many sequences, spread over Ray workers or made right here."""
 
 import gzip
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -180,8 +181,9 @@ def noise_floors(results: Sequence[UnitResult], num_models: int) -> tuple[float,
     num_scores = sum(result.num_scores for result in results)
     if num_models < 2 or not num_scores:
         return ()
-    sums = np.sum([result.squared_deviations for result in results], axis=0)
-    return tuple(float(total) for total in np.sqrt(sums / num_scores / num_models))
+    # The sum is exact, so that it does not depend on the order in which workers finish.
+    by_table = zip(*(result.squared_deviations for result in results), strict=True)
+    return tuple(math.sqrt(math.fsum(sums) / num_scores / num_models) for sums in by_table)
 
 
 def _write_tables(

@@ -16,7 +16,8 @@ LARGEST_COST = 20_000_000
 FEWEST_UNITS = 16
 FORMAT = 2
 ENDINGS = (".csv", ".parquet")
-NOT_IN_THE_SCORES = ("num_workers", "distribute", "folds", "compress")
+WITHOUT_EFFECT = {"num_workers", "folds", "distribute", "compress"}
+"""Settings that change no score."""
 
 Cost = Callable[[Int[np.ndarray, " rows"]], Int[np.ndarray, " rows"]]
 """What it costs to score sequences of some lengths, in tokens that a model computes."""
@@ -124,7 +125,7 @@ def work_key(
     folders count, not their names.
     """
     digest = hashlib.blake2b(digest_size=12)
-    relevant = settings.model_dump(mode="json", exclude=set(NOT_IN_THE_SCORES))
+    relevant = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
     cropping = None if preprocessing is None else preprocessing.model_dump(mode="json")
     description = [FORMAT, relevant, cropping, prepared]
     digest.update(json.dumps(description, sort_keys=True).encode())

@@ -131,7 +131,7 @@ def test_interpreting_writes_a_table_for_each_target(experiment: Path, data):
     pd.testing.assert_frame_equal(tables[0][same], tables[1][same])
     assert not np.allclose(tables[0]["loo"], tables[1]["loo"])
     assert sorted(path.name for path in folder.glob("*loo*")) == [
-        f"loo_scores_remove_{name}.csv" for name in NAMES
+        f"loo_scores_remove_{name}.{ending}" for name in NAMES for ending in ("csv", "parquet")
     ]
 
 
