@@ -25,14 +25,17 @@ from biolm_ray.inference.scorer import ScoringJob, load_models
 from biolm_ray.inference.scores_file import ScoresMetadata, merge_parts, scores_schema
 from biolm_ray.inference.spreading import score_units
 from biolm_ray.inference.units import (
+    Cost,
     Unit,
     UnitResult,
+    batched_cost,
     finished_unit,
+    incremental_cost,
     make_units,
     table_path,
     work_key,
 )
-from biolm_ray.models.saved import SavedModel
+from biolm_ray.models.saved import SavedModel, load_model
 from biolm_ray.preparation.prepared import PreparedData
 
 Progress = Callable[[int, int], None]
@@ -119,7 +122,7 @@ def score_rows(
     )
     first_model = _check_job(job, prepared)
     targets = first_model.card.targets
-    units = make_units(rows, prepared.lengths[rows], first_model.framing.room)
+    units = make_units(rows, prepared.lengths[rows], first_model.framing.room, _cost(job))
     found = [finished_unit(job.parts, unit, targets.suffixes) for unit in units]
     results = [result for result in found if result is not None]
     num_reused = sum(result.num_scores for result in results)
@@ -232,6 +235,13 @@ def _positions(results: Sequence[UnitResult], units: Sequence[Unit]) -> tuple[in
     tokens_done = sum(result.num_tokens for result in results)
     all_tokens = sum(unit.num_tokens for unit in units)
     return num_done, round(num_done * all_tokens / max(1, tokens_done))
+
+
+def _cost(job: ScoringJob) -> Cost:
+    """What sequences cost the first model, by the path it takes."""
+    model = load_model(job.model_folders[0], preprocessing=job.preprocessing)
+    is_local = model.spec.local_stack(model.module) is not None
+    return incremental_cost if is_local else batched_cost
 
 
 def _check_job(job: ScoringJob, prepared: PreparedData) -> SavedModel:
