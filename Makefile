@@ -18,7 +18,7 @@ help:
 	@echo "make test       run the tests (ARGS='tests/unit -k splits' chooses some)"
 	@echo "make check      style, types and import direction"
 	@echo "make bench-data measure how fast data are prepared and fed (three minutes, 15 GB of disk)"
-	@echo "make bench-training measure how fast models train and predict (eight minutes)"
+	@echo "make bench-training measure how fast models train and predict (twelve minutes)"
 	@echo "make chaos      interrupt trainings in every way there is and compare weights (half an hour)"
 	@echo "make bench-loo  measure how fast leave-one-out scores are (ten minutes)"
 	@echo "make format     put the code into the house's format"

@@ -1,6 +1,6 @@
 """How fast models train and predict, and what distribution costs, against the plain alternatives.
 
-Prints a table and, as its last line, one JSON object. About eight minutes on two cores, which
+Prints a table and, as its last line, one JSON object. About twelve minutes on two cores, which
 should have nothing else to do. The chaos of interruptions is `make chaos`; whether Saluki is better
 with padding or without, `saluki_padding.py`.
 
@@ -78,7 +78,7 @@ def _cross_validation_seconds(num_cpus: int) -> float:
             "labelpos": "half_life_hours",
             "crossvalidation": NUM_FOLDS,
             "blocksize": 1024,
-            "nepochs": 5,
+            "nepochs": 10,
             "ngpus": 0,
             "silent": True,
         }
