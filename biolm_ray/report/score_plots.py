@@ -63,7 +63,7 @@ def draw_picture(picture: Picture) -> "Figure":
 
     figure = Figure(figsize=(11, 6))
     above, below = figure.subplots(2, 1, height_ratios=(1, 1.15))
-    figure.subplots_adjust(left=0.085, right=0.985, top=0.85, bottom=0.085, hspace=0.32)
+    figure.subplots_adjust(left=0.11, right=0.985, top=0.85, bottom=0.085, hspace=0.32)
     figure.suptitle(_title(picture), x=0.01, ha="left", fontsize=12)
     window = _window(picture)
     _draw_whole(above, picture, window)
