@@ -9,7 +9,6 @@ Prints a table and, as its last line, one JSON object. About ten minutes.
     make bench-loo ARGS="--only saluki"
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from measures import print_measures
+from measures import take_measures
 from saluki_step import BLOCK_SIZE, PlainSaluki
 from torch import Tensor, nn
 from transformers_step import BERT
@@ -285,7 +284,7 @@ def _transcripts() -> Iterator[str]:
         yield f"t{row}\t{random.normal():.3f}\t{','.join(letters)}"
 
 
-MEASURES: dict[str, Callable[[], dict[str, float]]] = {
+MEASURES = {
     "saluki": saluki,
     "differences": differences,
     "bert": bert,
@@ -293,16 +292,5 @@ MEASURES: dict[str, Callable[[], dict[str, float]]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
-    torch.set_num_threads(1)
-    results: dict[str, float] = {}
-    for name in parser.parse_args().only:
-        print(f"measuring {name} ...", file=sys.stderr)
-        results |= MEASURES[name]()
-    print_measures(TABLE, results)
-
-
 if __name__ == "__main__":
-    main()
+    take_measures(__doc__, MEASURES, TABLE)

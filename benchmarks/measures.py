@@ -1,7 +1,11 @@
 """A table of what was found, what must be reached and what is aimed at."""
 
+import argparse
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
 
 Row = tuple[str, str, float, float]
 """The key of a measure, its name for people, what it must reach, what is aimed at."""
@@ -15,3 +19,17 @@ def print_measures(table: Sequence[Row], results: Mapping[str, float]) -> None:
         if key in results:
             print(f"{text:{width}} {results[key]:9.2f} {must:6g} {aim:6g}")
     print(json.dumps({key: round(value, 4) for key, value in results.items()}))
+
+
+def take_measures(
+    about: str, measures: Mapping[str, Callable[[], dict[str, float]]], table: Sequence[Row]
+) -> None:
+    """Take those measures that the command line names (`--only`), else all, and print them."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=measures, default=list(measures))
+    torch.set_num_threads(1)
+    results: dict[str, float] = {}
+    for name in parser.parse_args().only:
+        print(f"measuring {name} ...", file=sys.stderr)
+        results |= measures[name]()
+    print_measures(table, results)

@@ -8,18 +8,14 @@ with padding or without, `saluki_padding.py`.
     make bench-training ARGS="--only saluki"
 """
 
-import argparse
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import ray
-import torch
 from fold_overhead import MOST_GB, MOST_SECONDS, fold_overhead
-from measures import print_measures
+from measures import take_measures
 from saluki_step import HUMAN, YEAST, measure_prediction, measure_training
 from transformers_step import measure as measure_transformers
 
@@ -99,7 +95,7 @@ def overhead() -> dict[str, float]:
     return {"fold_seconds": found["seconds"], "fold_gb": found["gb"]}
 
 
-MEASURES: dict[str, Callable[[], dict[str, float]]] = {
+MEASURES = {
     "saluki": saluki,
     "transformers": transformers,
     "folds": folds,
@@ -107,16 +103,5 @@ MEASURES: dict[str, Callable[[], dict[str, float]]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
-    torch.set_num_threads(1)
-    results: dict[str, float] = {}
-    for name in parser.parse_args().only:
-        print(f"measuring {name} ...", file=sys.stderr)
-        results |= MEASURES[name]()
-    print_measures(TABLE, results)
-
-
 if __name__ == "__main__":
-    main()
+    take_measures(__doc__, MEASURES, TABLE)

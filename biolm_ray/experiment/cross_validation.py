@@ -16,8 +16,8 @@ from biolm_ray.experiment.running import run_jobs
 from biolm_ray.experiment.storage import SETTINGS
 from biolm_ray.experiment.trainer import TRAIN_STATE
 from biolm_ray.files import write_json
+from biolm_ray.training.checkpoint import CHECKPOINTS
 from biolm_ray.training.fold import FoldJob, train_fold
-from biolm_ray.training.loop import CHECKPOINTS
 from biolm_ray.training.outcome import DONE
 
 log = logging.getLogger("biolm_ray")

@@ -14,6 +14,9 @@ import torch
 from biolm_ray.errors import TrainingError
 from biolm_ray.files import atomic_path
 
+CHECKPOINTS = "checkpoint"
+"""Their folder, in that of the model."""
+
 # The one before the newest is there for the day the newest is damaged.
 NUM_KEPT = 2
 READ_BYTES = 1 << 20

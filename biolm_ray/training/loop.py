@@ -11,7 +11,7 @@ from torch import nn
 
 from biolm_ray.errors import TrainingError
 from biolm_ray.training.accumulation import Accumulator, Loaded, Loss
-from biolm_ray.training.checkpoint import Checkpoints, Progress
+from biolm_ray.training.checkpoint import CHECKPOINTS, Checkpoints, Progress
 from biolm_ray.training.estimate import estimate
 from biolm_ray.training.journal import Journal
 from biolm_ray.training.metrics import is_better
@@ -23,7 +23,6 @@ from biolm_ray.training.workers import Workers
 Event = dict[str, float | str]
 Report = Callable[[Event], None]
 
-CHECKPOINTS = "checkpoint"
 REPORT_SECONDS = 1.0
 
 

@@ -12,10 +12,9 @@ from biolm_ray.data.splits import Fold
 from biolm_ray.files import atomic_path, write_json
 from biolm_ray.models.saved import ModelCard, save_model
 from biolm_ray.tokenization.tokenizer import Tokenizer
-from biolm_ray.training.checkpoint import Progress
+from biolm_ray.training.checkpoint import CHECKPOINTS, Progress
 from biolm_ray.training.fold_tables import write_results
 from biolm_ray.training.journal import write_state
-from biolm_ray.training.loop import CHECKPOINTS
 
 DONE = "done.json"
 ROWS = "rows.npz"
