@@ -21,7 +21,7 @@ from pathlib import Path
 
 from simulated import Nodes, kill, simulated_cluster
 
-from biolm_ray.demo.data import write_demo_data
+from biolm_ray.demo.data import DATA_SETTINGS, write_demo_data
 from biolm_ray.errors import ResourceError
 
 NUM_NODES = 2
@@ -32,21 +32,16 @@ ALONE = "ray::train_with_ray"
 ONE_OF_SEVERAL = "ray::RayTrainWorker"
 CONTROLLER = "ray::TrainController"
 COMPARED = ("model.safetensors", "trainer_state.json", "test_predictions.csv")
-SETTINGS = """
-task: regression
-data:
-  path: demo.tsv
-  has_header: true
-  token_separator: ","
-  id_column: id
-  sequence_column: sequence
-  label_column: half_life_hours
+SETTINGS = (
+    DATA_SETTINGS
+    + """\
   prepared_path: prepared
 preprocessing: {block_size: 512}
 training: {batch_size: 4, gradient_accumulation: 2, num_epochs: 20, patience: 20, scaling: log}
 model: {name: saluki, channels: 16, num_layers: 3}
 resources: {max_failures: 1000}
 """
+)
 FOLDS = ("--set", "splits.num_folds=5", "--ngpus", "0")
 TWO_WORKERS = ("--splitratio", "60,20,20", "--ngpus", "2")
 

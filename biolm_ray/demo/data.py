@@ -14,6 +14,18 @@ from biolm_ray.files import atomic_path
 
 NUM_FOLDS = 3
 DATA_COLUMNS = ("id", "fold", "half_life_hours", "sequence")
+DATA_SETTINGS = """
+task: regression
+data:
+  path: demo.tsv
+  has_header: true
+  token_separator: ","
+  id_column: id
+  sequence_column: sequence
+  label_column: half_life_hours
+"""
+"""The beginning of a configuration file that reads the data file beside it, `demo.tsv`."""
+
 TRUTH_COLUMNS = (
     "id",
     "log_half_life",

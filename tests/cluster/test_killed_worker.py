@@ -7,25 +7,20 @@ from pathlib import Path
 import pytest
 from commands import start_command
 
-from biolm_ray.demo.data import write_demo_data
+from biolm_ray.demo.data import DATA_SETTINGS, write_demo_data
 
 pytestmark = pytest.mark.cluster
 
-SETTINGS = """
-task: regression
-data:
-  path: demo.tsv
-  has_header: true
-  token_separator: ","
-  id_column: id
-  sequence_column: sequence
-  label_column: half_life_hours
+SETTINGS = (
+    DATA_SETTINGS
+    + """\
 splits: {ratio: [60, 20, 20]}
 preprocessing: {block_size: 512}
 training: {batch_size: 8, num_epochs: 30, scaling: log}
 model: {name: saluki, channels: 64}
 resources: {num_gpus: 0, address: local}
 """
+)
 
 
 TRAIN = ("fine-tune", "--configfile", "run.yaml", "--outputpath")

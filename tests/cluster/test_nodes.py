@@ -9,24 +9,19 @@ import pytest
 from commands import start_command
 from simulated import Nodes, simulated_cluster
 
-from biolm_ray.demo.data import write_demo_data
+from biolm_ray.demo.data import DATA_SETTINGS, write_demo_data
 
 pytestmark = pytest.mark.cluster
 
-SETTINGS = """
-task: regression
-data:
-  path: demo.tsv
-  has_header: true
-  token_separator: ","
-  id_column: id
-  sequence_column: sequence
-  label_column: half_life_hours
+SETTINGS = (
+    DATA_SETTINGS
+    + """\
 splits: {num_folds: 2}
 preprocessing: {block_size: 512}
 training: {batch_size: 8, num_epochs: 1}
 model: {name: saluki, channels: 8, num_layers: 3}
 """
+)
 TRAIN = ("fine-tune", "--configfile", "run.yaml", "--outputpath", "run", "--ngpus", "0")
 TAKE_AWAY = """
 import sys, time

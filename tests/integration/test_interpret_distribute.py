@@ -4,7 +4,9 @@ import gzip
 import os
 import signal
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -270,16 +272,26 @@ def refusing_scorer() -> type:
     return RefusingScorer
 
 
+@pytest.mark.parametrize(
+    ("distribute", "worker", "dying"),
+    [("actors", "UnitScorer", dying_scorer), ("tune", "UnitTrial", dying_trial)],
+)
 def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
     folders: list[Path],
     prepared: Path,
     tmp_path: Path,
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
+    distribute: Literal["actors", "tune"],
+    worker: str,
+    dying: Callable[[], type],
 ) -> None:
     alone = score_inline(folders[:1], prepared, tmp_path / "alone" / "x.csv")
-    monkeypatch.setattr(spreading, "UnitScorer", dying_scorer())
-    spread = score_inline(folders[:1], prepared, tmp_path / "spread" / "x.csv", num_workers=2)
+    monkeypatch.setattr(spreading, worker, dying())
+    settings = InterpretConfig(distribute=distribute)
+    spread = score_inline(
+        folders[:1], prepared, tmp_path / "spread" / "x.csv", settings=settings, num_workers=2
+    )
     assert (spread.path.parent / PARTS / "has died").exists()
     assert contents(spread) == contents(alone)
 
@@ -303,23 +315,6 @@ def test_trials_of_ray_tune_write_the_same_tables_as_one_process(
     )
     assert contents(spread) == contents(alone)
     assert sorted(path.name for path in spread.path.parent.iterdir()) == ["x.csv", "x.parquet"]
-
-
-def test_a_trial_whose_worker_dies_is_begun_again(
-    folders: list[Path],
-    prepared: Path,
-    tmp_path: Path,
-    ray_cluster: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    alone = score_inline(folders[:1], prepared, tmp_path / "alone" / "x.csv")
-    monkeypatch.setattr(spreading, "UnitTrial", dying_trial())
-    settings = InterpretConfig(distribute="tune")
-    spread = score_inline(
-        folders[:1], prepared, tmp_path / "spread" / "x.csv", settings=settings, num_workers=2
-    )
-    assert (spread.path.parent / PARTS / "has died").exists()
-    assert contents(spread) == contents(alone)
 
 
 def test_workers_that_keep_dying_end_the_run_with_a_clear_message(

@@ -8,19 +8,13 @@ from pathlib import Path
 from commands import start_command
 
 from biolm_ray.config.load import load_config
-from biolm_ray.demo.data import write_demo_data
+from biolm_ray.demo.data import DATA_SETTINGS, write_demo_data
 
-SETTINGS = """
-task: regression
-outputpath: search
-data:
-  path: demo.tsv
-  has_header: true
-  token_separator: ","
-  id_column: id
-  sequence_column: sequence
-  label_column: half_life_hours
+SETTINGS = (
+    DATA_SETTINGS
+    + """\
   split_column: fold
+outputpath: search
 preprocessing: {block_size: 512}
 training: {batch_size: 8, num_epochs: 2, scaling: log}
 model: {name: saluki, num_layers: 3}
@@ -31,6 +25,7 @@ tune:
     training.learning_rate: {low: 1e-4, high: 1e-2, log: true}
     model.channels: [4, 8]
 """
+)
 
 
 TUNE = ("tune", "--configfile", "tune.yaml")
