@@ -6,13 +6,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
+from torch import nn
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
 from biolm_ray.data.targets import Targets
@@ -35,7 +36,7 @@ from biolm_ray.inference.units import (
     table_path,
     work_key,
 )
-from biolm_ray.models.saved import SavedModel, load_model
+from biolm_ray.models.saved import SavedModel
 from biolm_ray.preparation.prepared import PreparedData
 
 Progress = Callable[[int, int], None]
@@ -120,9 +121,9 @@ def score_rows(
         parts=out_csv.parent / PARTS / key,
         use_gpu=gpu_per_worker > 0,
     )
-    first_model = _check_job(job, prepared)
+    first_model, cost = _check_job(job, prepared)
     targets = first_model.card.targets
-    units = make_units(rows, prepared.lengths[rows], first_model.framing.room, _cost(job))
+    units = make_units(rows, prepared.lengths[rows], first_model.framing.room, cost)
     found = [finished_unit(job.parts, unit, targets.suffixes) for unit in units]
     results = [result for result in found if result is not None]
     num_reused = sum(result.num_scores for result in results)
@@ -237,21 +238,26 @@ def _positions(results: Sequence[UnitResult], units: Sequence[Unit]) -> tuple[in
     return num_done, round(num_done * all_tokens / max(1, tokens_done))
 
 
-def _cost(job: ScoringJob) -> Cost:
-    """What sequences cost the first model, by the path it takes."""
-    model = load_model(job.model_folders[0], preprocessing=job.preprocessing)
-    is_local = model.spec.local_stack(model.module) is not None
-    return incremental_cost if is_local else batched_cost
+def _check_job(job: ScoringJob, prepared: PreparedData) -> tuple[SavedModel, Cost]:
+    """Find here, before any worker starts, what would stop them all.
 
+    Returns:
+        The first model, without its weights, and what sequences cost by the path that it takes.
+    """
+    costs: list[Cost] = []
 
-def _check_job(job: ScoringJob, prepared: PreparedData) -> SavedModel:
-    """Find here, before any worker starts, what would stop them all; give the first model."""
-    models = load_models(job, with_weights=False)
+    def without_weights(model: SavedModel) -> SavedModel:
+        is_local = model.spec.local_stack(model.module) is not None
+        costs.append(incremental_cost if is_local else batched_cost)
+        return replace(model, module=nn.Identity())
+
+    models = load_models(job, without_weights)
     for model in models:
         check_fits(model, prepared)
-    make_planner(job.settings, models[0].tokenizer)
-    chosen_class(job.settings.class_name, models[0].card.targets)
-    return models[0]
+    first = models[0]
+    make_planner(job.settings, first.tokenizer)
+    chosen_class(job.settings.class_name, first.card.targets)
+    return first, costs[0]
 
 
 def _unused(settings: InterpretConfig, model: SavedModel) -> tuple[str, ...]:

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from jaxtyping import Int
 
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.inference.scores_file import KEY
+from biolm_ray.inference.scores_file import ENDINGS, KEY, first_rows, table_stem, typed_path
 
-ENDINGS = (".parquet", ".csv.gz", ".csv")
 TEXTS = ("sequence", "token", "replacement")
 
 
@@ -52,11 +50,11 @@ class LooScores:
 
 def explained(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give the values and the tokens of each sequence (arrays of arrays) and its base value."""
-    sequences = _sequence_numbers(table)
+    first = first_rows(table["sequence"], table["position"].to_numpy())
+    sequences = np.repeat(np.arange(len(first)), np.diff([*first, len(table)]))
     keys = [pd.Series(sequences, name="number"), pd.Series(table["position"].to_numpy())]
     rows = pd.DataFrame({"loo": table["loo"].to_numpy(), "token": table["token"].to_numpy()})
     places = rows.groupby(keys, sort=False).agg({"loo": "mean", "token": "first"})
-    first = np.flatnonzero(np.diff(sequences, prepend=-1))
     ends = np.cumsum(np.bincount(places.index.get_level_values(0), minlength=len(first)))[:-1]
     base_values = np.zeros(len(first))
     if pd.api.types.is_numeric_dtype(table["pred"]):
@@ -89,7 +87,7 @@ def load_scores(path: str | Path) -> LooScores:
 
 
 def _load_file(path: Path) -> LooScores:
-    typed = path.with_name(f"{_stem(path)}.parquet")
+    typed = typed_path(path)
     if not path.is_file() and not typed.is_file():
         raise ConfigError(f"{path}: no table of scores there")
     if not typed.is_file():
@@ -117,7 +115,7 @@ def _tables_in(folder: Path) -> list[Path]:
         for place in folders:
             for path in sorted(place.glob("loo_scores_*")):
                 if path.name.endswith(ENDINGS):
-                    found.setdefault(_stem(path), {})[place] = path
+                    found.setdefault(table_stem(path), {})[place] = path
         if len(found) > 1:
             raise ConfigError(f"{folder} holds several tables: {', '.join(found)}; name one")
         if found:
@@ -127,21 +125,6 @@ def _tables_in(folder: Path) -> list[Path]:
 
 def _fold_number(folder: Path) -> tuple[int, str]:
     return (int(folder.name) if folder.name.isdecimal() else -1, folder.name)
-
-
-def _stem(path: Path) -> str:
-    for ending in ENDINGS:
-        if path.name.endswith(ending):
-            return path.name.removesuffix(ending)
-    return path.name
-
-
-def _sequence_numbers(table: pd.DataFrame) -> Int[np.ndarray, " rows"]:
-    """Number the sequences; one begins where the name changes or the positions start anew."""
-    names = table["sequence"].astype(str).to_numpy()
-    positions = table["position"].to_numpy()
-    begins = (names[1:] != names[:-1]) | (positions[1:] < positions[:-1])
-    return np.concatenate([np.zeros(min(1, len(names)), np.int64), np.cumsum(begins)])
 
 
 def _ragged(parts: list[np.ndarray]) -> np.ndarray:

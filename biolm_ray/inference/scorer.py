@@ -1,14 +1,13 @@
 """What one worker does: hold models and data, and score units of sequences."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
 from biolm_ray.files import write_text
@@ -117,15 +116,16 @@ class UnitScorer:
         )
 
 
-def load_models(job: ScoringJob, *, with_weights: bool = True) -> list[SavedModel]:
+def load_models(
+    job: ScoringJob, keep: Callable[[SavedModel], SavedModel] = lambda model: model
+) -> list[SavedModel]:
     """Load a job's models and make sure that their scores can be averaged.
 
-    Without weights only one model is in memory at a time, and none can predict.
+    `keep` says what stays of each, so that only one has to be in memory as a whole at a time.
     """
-    models = []
-    for folder in job.model_folders:
-        model = load_model(folder, preprocessing=job.preprocessing)
-        models.append(model if with_weights else replace(model, module=nn.Identity()))
+    models = [
+        keep(load_model(folder, preprocessing=job.preprocessing)) for folder in job.model_folders
+    ]
     check_same_tokens(models, [str(folder) for folder in job.model_folders])
     return models
 

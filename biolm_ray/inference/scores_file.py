@@ -1,18 +1,22 @@
 """The typed table of scores: a parquet file beside each CSV table."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Int
 
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path
 
 KEY = b"biolm_ray"
+ENDINGS = (".parquet", ".csv.gz", ".csv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,29 @@ class ScoresMetadata:
     num_models: int = 1
     largest_difference: float = 0.0
     noise_floor: float | None = None
+
+
+def table_stem(path: Path) -> str:
+    """The name of a table without its endings; that of a target may hold dots."""
+    ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), "")
+    return path.name.removesuffix(ending)
+
+
+def typed_path(path: Path) -> Path:
+    """Where the typed table lies that belongs to a table."""
+    return path.with_name(f"{table_stem(path)}.parquet")
+
+
+def first_rows(
+    sequences: Sequence[Any] | pd.Series, places: Int[np.ndarray, " rows"]
+) -> Int[np.ndarray, " sequences"]:
+    """The first row of each sequence of a table.
+
+    One begins where the name changes, or where places start anew: names may occur twice.
+    """
+    names = np.asarray(sequences, dtype=str)
+    begins = (names[1:] != names[:-1]) | (places[1:] < places[:-1])
+    return np.flatnonzero(np.concatenate([np.ones(min(1, len(names)), bool), begins]))
 
 
 def scores_schema(targets: Targets, num_models: int) -> pa.Schema:

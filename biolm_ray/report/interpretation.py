@@ -10,6 +10,7 @@ import pandas as pd
 
 from biolm_ray.config.schema import Config, InterpretConfig
 from biolm_ray.data.side_columns import read_side_columns
+from biolm_ray.inference.scores_file import table_stem, typed_path
 from biolm_ray.report.composition import codon_table, junction_table, token_table
 from biolm_ray.report.elements import Element, element_table, find_elements
 from biolm_ray.report.genome_track import genome_track, read_bed, write_bedgraph
@@ -47,15 +48,15 @@ class Interpretation:
 
 def interpret_table(path: Path, config: Config) -> Interpretation:
     """Write what the run's settings ask for about one of its tables, into a folder beside it."""
-    spans = None
-    typed = path.with_name(f"{_stem(path)}.parquet")
-    path = typed if typed.is_file() else path
-    columns = config.interpret.columns_of_regions
+    typed = typed_path(path)
+    table = read_score_table(typed if typed.is_file() else path)
+    spans, columns = None, config.interpret.columns_of_regions
     if columns:
-        names = read_score_table(path)["sequence"].astype(str).unique()
+        names = table["sequence"].astype(str).unique()
         spans = read_spans(read_side_columns(config.data, columns, names))
     only_utr3 = config.preprocessing.region == "utr3"
-    return write_interpretation(path, config.interpret, spans=spans, only_utr3=only_utr3)
+    folder = path.with_name(table_stem(path))
+    return _write(table, config.interpret, folder, spans, only_utr3=only_utr3)
 
 
 def write_interpretation(
@@ -79,8 +80,18 @@ def write_interpretation(
         ConfigError: A motif has a letter that is no IUPAC code.
         DataError: The table or the file of coordinates cannot be used.
     """
-    folder = path.with_name(_stem(path)) if folder is None else folder
-    table = read_score_table(path)
+    folder = path.with_name(table_stem(path)) if folder is None else folder
+    return _write(read_score_table(path), settings, folder, spans, only_utr3=only_utr3)
+
+
+def _write(
+    table: pd.DataFrame,
+    settings: InterpretConfig,
+    folder: Path,
+    spans: Mapping[str, tuple[int, int]] | None,
+    *,
+    only_utr3: bool,
+) -> Interpretation:
     marked = mark_regions(make_tracks(table), spans, only_utr3=only_utr3)
     nucleic = is_nucleic([item.track for item in marked])
     tables, notes = _score_tables(table, marked, settings, nucleic)
@@ -106,12 +117,6 @@ def describe_interpretation(found: Interpretation) -> str:
     names += [f"{num_plots} plots"] if num_plots else []
     text = f"read them by {', '.join(name.replace('_', ' ') for name in names)}: {found.folder}"
     return "\n".join([text, *(f"  {note}" for note in found.notes)])
-
-
-def _stem(path: Path) -> str:
-    """The name without its endings; that of a target may hold dots."""
-    name = path.name.removesuffix(".gz")
-    return name.removesuffix(".csv").removesuffix(".parquet")
 
 
 def _score_tables(
@@ -155,10 +160,10 @@ def _write_pictures(
         ]
         named = re.sub(r"[^\w.+-]+", "_", item.track.sequence)[:80]
         path = folder / f"{rank:02d}_{named}.png"
-        edit = EDIT_NAMES.get(settings.edit, settings.edit)
+        edit = EDIT_NAMES[settings.edit]
         value, unit = "the prediction", "(units of the label)"
         if isinstance(item.track.prediction, str):
-            scored = getattr(settings, "class_name", None) or item.track.prediction
+            scored = settings.class_name or item.track.prediction
             value, unit = f"P({scored})", "(probability)"
         write_picture(path, Picture(item, own, tuple(motifs), edit, value, unit, nucleic))
         paths[f"plot {rank}"] = path

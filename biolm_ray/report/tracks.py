@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from biolm_ray.errors import DataError
+from biolm_ray.inference.scores_file import first_rows
 from biolm_ray.tokenization.markers import MARKERS
 
 GAP = "."
@@ -116,11 +117,9 @@ def scored_stretches(track: Track) -> Iterator[tuple[int, int]]:
 
 
 def _bounds(table: pd.DataFrame) -> list[int]:
-    """The first row of each sequence, and the end; names may occur twice, places only rise."""
-    names = table["sequence"].astype(str).to_numpy()
-    starts = table["start_offset"].to_numpy(np.int64)
-    changes = (names[1:] != names[:-1]) | (starts[1:] < starts[:-1])
-    return [0, *(np.flatnonzero(changes) + 1).tolist(), len(table)]
+    """The first row of each sequence, and the end."""
+    first = first_rows(table["sequence"], table["start_offset"].to_numpy(np.int64))
+    return [*first.tolist(), len(table)]
 
 
 def _next_starts(table: pd.DataFrame) -> Int[np.ndarray, " rows"]:
