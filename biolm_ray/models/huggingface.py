@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from biolm_ray.config.schema import Section
 from biolm_ray.errors import ConfigError
+from biolm_ray.models.bert_shortcut import bert_shortcut
 from biolm_ray.models.corruption import IGNORED, mask_tokens
-from biolm_ray.models.first_row import first_row_shortcut
 from biolm_ray.models.spec import Batch, ModelInputs, ModelSpec, Pretraining, Recipe
 from biolm_ray.models.wrapping import (
     WrappedNetwork,
@@ -274,6 +274,6 @@ SPEC = ModelSpec(
     tokenizer_folder=_tokenizer_folder,
     encoder_groups=transformer_groups,
     takes_adapters=True,
-    shortcut=first_row_shortcut,
+    shortcut=bert_shortcut,
     starts_trained=lambda options: options.uses_checkpoint_tokenizer,
 )

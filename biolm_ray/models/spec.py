@@ -127,8 +127,9 @@ class ModelSpec:
         local_stack: Describes a built module in evaluation mode as a stack of local layers, so
             that leave-one-out scores need not run all of it for every token; None where it is not
             one. The description must use the module's own weights, whatever their type and device.
-        shortcut: A context in which the module leaves out of a pass over whole sequences, none of
-            them padded, what its output does not depend on; None where it has none.
+        shortcut: A context in which passes over whole sequences, none of them padded, compute once
+            what the sequences share and leave out what no output depends on; None where a model
+            has none.
     """
 
     name: str
