@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from biolm_ray.data.targets import Targets
-from biolm_ray.errors import ResourceError
 from biolm_ray.models.batches import Batches
-from biolm_ray.models.spec import Batch
 from biolm_ray.training.batching import Rows
+from biolm_ray.training.halving import run_in_halves
 
 Outputs = Float[np.ndarray, "rows outputs"]
 
@@ -64,7 +63,7 @@ def model_outputs(
         progress: Called after each batch with the number of rows done and of all rows.
 
     Raises:
-        ResourceError: A sequence does not fit into the GPU's memory.
+        ResourceError: A sequence does not fit into the memory of the device.
     """
     outputs = np.empty((len(rows), num_outputs), dtype=np.float64)
     num_done, was_training = 0, module.training
@@ -75,33 +74,12 @@ def model_outputs(
             padded = batches.padded_lengths(some)
             for chosen in length_batches(padded, batch_tokens):
                 batch = batches.load(some[chosen])
-                outputs[first + chosen] = _forward(module, batch, device).numpy()
+                outputs[first + chosen] = run_in_halves(module, batch, device).numpy()
                 num_done += len(chosen)
                 if progress is not None:
                     progress(num_done, len(rows))
     module.train(was_training)
     return outputs
-
-
-def _forward(module: nn.Module, batch: Batch, device: torch.device | str) -> Tensor:
-    """Run a batch, in halves where it does not fit into the GPU's memory.
-
-    Raises:
-        ResourceError: Not even one sequence fits.
-    """
-    num_rows = len(batch.lengths)
-    try:
-        moved = batch.to(device)
-        return module(moved.token_ids, moved.lengths, moved.specifiers).double().cpu()
-    except torch.OutOfMemoryError:
-        if num_rows == 1:
-            raise ResourceError(
-                f"a sequence of {batch.token_ids.shape[1]} tokens does not fit into the GPU's "
-                "memory; choose a smaller blocksize, or ngpus: 0 to use the CPU"
-            ) from None
-    # The error has held on to the memory until here.
-    halves = (batch.part(0, num_rows // 2), batch.part(num_rows // 2, num_rows))
-    return torch.cat([_forward(module, half, device) for half in halves])
 
 
 def to_predictions(outputs: Outputs, targets: Targets) -> Outputs:
