@@ -58,6 +58,7 @@ class LooSummary:
         paths: The CSV table, or one for each target; a parquet file stands beside each.
         noise_floors: The noise floor of each table (see `noise_floors`); none for a single model.
         unused_replacements: Keys of the replacement dictionary that no token can match.
+        notes: What else the user should be told, in sentences, each once.
     """
 
     num_sequences: int
@@ -69,6 +70,7 @@ class LooSummary:
     paths: tuple[Path, ...]
     noise_floors: tuple[float, ...] = ()
     unused_replacements: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -150,6 +152,7 @@ def score_rows(
         paths=tuple(tables),
         noise_floors=noise_floors(results, len(folders)),
         unused_replacements=_unused(settings, first_model),
+        notes=tuple(sorted({note for result in results for note in result.notes})),
     )
 
 

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from biolm_ray.inference.batched import outputs_alone, outputs_of_rows
+from biolm_ray.inference.batched import BATCH_TOKENS, outputs_alone, outputs_of_rows
 from biolm_ray.inference.incremental import run_incrementally
 from biolm_ray.inference.perturb import Edits, edited_plainly
-from biolm_ray.inference.self_check import checked_stack
+from biolm_ray.inference.self_check import CheckedStack
 from biolm_ray.models.saved import SavedModel
 
-BATCH_TOKENS = 16_384
 NUM_CHECKS = 4
 TOLERANCE = 1e-5
 
@@ -40,6 +39,7 @@ def predict_edits(
     edits: Edits,
     original: Float[np.ndarray, " outputs"],
     *,
+    stack: CheckedStack | None = None,
     batch_tokens: int = BATCH_TOKENS,
     num_checks: int = NUM_CHECKS,
     device: torch.device | str = "cpu",
@@ -55,18 +55,20 @@ def predict_edits(
         model: In evaluation mode, on `device`.
         edits: The plan.
         original: Outputs of the unedited sequence.
-        batch_tokens: Most tokens in one pass; memory grows with it.
+        stack: The model's, checked once for many sequences; unset, it is checked for this one.
+        batch_tokens: Most tokens in one pass; on a GPU, in the first, which tells how many fit.
         num_checks: Edits that are computed a second time.
         device: Where the module's weights are.
     """
     distinct = edits.distinct
     outputs = np.tile(original, (len(distinct), 1))
     missing = np.ones(len(distinct), dtype=bool)
-    stack = checked_stack(model, (edits.num_removed, edits.num_inserted)) if len(distinct) else None
-    if stack is not None:
+    shape = edits.num_removed, edits.num_inserted
+    right = (stack or CheckedStack(model)).for_edits(shape) if len(distinct) else None
+    if right is not None:
         with torch.inference_mode():
             found = run_incrementally(
-                stack, edits, model.framing, num_outputs=len(original), device=device
+                right, edits, model.framing, num_outputs=len(original), device=device
             )
         changed = found.done & ~found.unchanged
         outputs[changed] = found.outputs[changed]

@@ -65,8 +65,8 @@ def run_incrementally(
         np.zeros((num_distinct, num_outputs)), *np.zeros((2, num_distinct), dtype=bool)
     )
     start, stop = edits.source.window
-    original_read = _num_read(stack, stop - start + framing.num_special)
-    num_read = _num_read(stack, edits.width + framing.num_special)
+    original_read = num_rows_read(stack, stop - start + framing.num_special)
+    num_read = num_rows_read(stack, edits.width + framing.num_special)
     if num_read < 1:
         return found
     for group in group_edits(edits, framing):
@@ -80,7 +80,7 @@ def run_incrementally(
     return found
 
 
-def _num_read(stack: LocalStack, num_tokens: int) -> int:
+def num_rows_read(stack: LocalStack, num_tokens: int) -> int:
     """Count the rows that the tail reads of a sequence of so many tokens."""
     count = num_tokens
     for block in stack.blocks:

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from biolm_ray.config.schema import InterpretConfig
 from biolm_ray.errors import ConfigError
 from biolm_ray.inference.alphabet import inserted_ids, saturating_choices
-from biolm_ray.inference.batched import outputs_alone
-from biolm_ray.inference.edit_outputs import BATCH_TOKENS, NUM_CHECKS, predict_edits
+from biolm_ray.inference.batched import BATCH_TOKENS, outputs_alone
+from biolm_ray.inference.edit_outputs import NUM_CHECKS, predict_edits
 from biolm_ray.inference.perturb import (
     Edits,
     Source,
@@ -23,6 +23,7 @@ from biolm_ray.inference.perturb import (
     spread_scores,
 )
 from biolm_ray.inference.replacements import readable_vocabulary, replacement_ids
+from biolm_ray.inference.self_check import CheckedStack
 from biolm_ray.models.batches import Framing
 from biolm_ray.models.saved import SavedModel
 from biolm_ray.tokenization.tokenizer import Encoded, Tokenizer
@@ -70,6 +71,7 @@ def score_sequence(
     encoded: Encoded,
     plan: Planner,
     *,
+    stack: CheckedStack | None = None,
     batch_tokens: int = BATCH_TOKENS,
     num_checks: int = NUM_CHECKS,
     device: torch.device | str = "cpu",
@@ -80,7 +82,8 @@ def score_sequence(
         model: In evaluation mode, on `device`.
         encoded: The whole sequence, not cropped.
         plan: Chooses the edits (see `make_planner`).
-        batch_tokens: Most tokens in one forward pass; memory grows with it.
+        stack: The model's, checked once for many sequences; unset, it is checked for this one.
+        batch_tokens: Most tokens in one pass; on a GPU, in the first, which tells how many fit.
         num_checks: Edits that are computed a second time, each on its own.
         device: Where the module's weights are.
     """
@@ -88,7 +91,13 @@ def score_sequence(
     edits = plan(source)
     unedited = outputs_alone(model, encoded, device)
     edited = predict_edits(
-        model, edits, unedited, batch_tokens=batch_tokens, num_checks=num_checks, device=device
+        model,
+        edits,
+        unedited,
+        stack=stack,
+        batch_tokens=batch_tokens,
+        num_checks=num_checks,
+        device=device,
     )
     original = _predictions(model, unedited[None])[0]
     loo = spread_scores(edits, _predictions(model, edited.outputs) - original)

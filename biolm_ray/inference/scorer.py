@@ -20,6 +20,7 @@ from biolm_ray.inference.score_table import (
     score_table,
 )
 from biolm_ray.inference.scores_file import scores_schema, write_part
+from biolm_ray.inference.self_check import CheckedStack
 from biolm_ray.inference.units import Unit, UnitResult, save_result, table_path
 from biolm_ray.models.saved import SavedModel, load_model
 from biolm_ray.preparation.prepared import PreparedData
@@ -64,6 +65,7 @@ class UnitScorer:
         for model in self.models:
             check_fits(model, self.prepared)
             model.module.to(self.device)
+        self.stacks = [CheckedStack(model) for model in self.models]
 
     def score(self, unit: Unit) -> UnitResult:
         """Score a unit and leave its tables, two for each target, among the parts."""
@@ -81,6 +83,7 @@ class UnitScorer:
             largest_difference=max(scores.largest_difference for scores in by_row.values()),
             num_redone=sum(scores.redone for scores in by_row.values()),
             squared_deviations=tuple(map(float, squared_deviations)),
+            notes=tuple(note for stack in self.stacks for note in stack.notes),
         )
         save_result(self.job.parts, unit, result)
         return result
@@ -99,7 +102,10 @@ class UnitScorer:
     def _score_row(self, row: int) -> Scores:
         encoded = self.prepared.encoded(row)
         return combine_scores(
-            [score_sequence(model, encoded, self.plan, device=self.device) for model in self.models]
+            [
+                score_sequence(model, encoded, self.plan, stack=stack, device=self.device)
+                for model, stack in zip(self.models, self.stacks, strict=True)
+            ]
         )
 
     def _table(self, row: int, scores: Scores, target: int) -> pd.DataFrame:

@@ -1,103 +1,126 @@
 """Whether a model's description of itself as a stack of local layers is right."""
 
 import copy
-import logging
+from collections.abc import Sequence
 from functools import partial
 from math import prod
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
 
 from biolm_ray.inference.batched import frame_variants
-from biolm_ray.inference.incremental import run_incrementally
+from biolm_ray.inference.incremental import num_rows_read, run_incrementally
 from biolm_ray.inference.perturb import Edits, Source, build_variants
 from biolm_ray.models.batches import Framing
 from biolm_ray.models.local_stack import LocalStack
 from biolm_ray.models.saved import SavedModel
 
-log = logging.getLogger("biolm_ray")
-
 TOLERANCE = 1e-9
-NUM_ROWS = 12
-LONGEST = 600
+NUM_EDITS = 12
+SEVERAL_ROWS = 3
+# The whole block is checked too where it is no longer than the first; the second bounds the time.
+SHORT, LONGEST = 600, 10_000
 
 EditShape = tuple[int, int]
-_verdicts: WeakKeyDictionary[nn.Module, dict[EditShape, bool]] = WeakKeyDictionary()
 
 
-def checked_stack(model: SavedModel, shape: EditShape) -> LocalStack | None:
-    """Describe a model as a stack that was found right, or give None.
+class CheckedStack:
+    """A model's description as a stack of local layers, used where it was found right.
 
-    The check is made once for a module and a shape of edits, the numbers of tokens taken out and
-    put in.
+    Holds as long as the model's weights stay what and where they are.
     """
-    if model.module.training:
-        return None
-    stack = model.spec.local_stack(model.module)
-    if stack is None:
-        return None
-    verdicts = _verdicts.setdefault(model.module, {})
-    if shape not in verdicts:
-        verdicts[shape] = _is_right(model, shape)
-    return stack if verdicts[shape] else None
+
+    def __init__(self, model: SavedModel) -> None:
+        """Describe a model; one in training mode is not described."""
+        self._model = model
+        self._stack = None if model.module.training else model.spec.local_stack(model.module)
+        self._problems: dict[EditShape, str | None] = {}
+
+    def for_edits(self, shape: EditShape) -> LocalStack | None:
+        """Give the stack if it is right for edits that take out and put in so many tokens.
+
+        The first question about a shape is answered by a check, all others by memory.
+        """
+        if self._stack is None:
+            return None
+        if shape not in self._problems:
+            self._problems[shape] = find_problem(self._model, shape)
+        return self._stack if self._problems[shape] is None else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of checks that failed, in sentences."""
+        problems = dict.fromkeys(filter(None, self._problems.values()))
+        return tuple(
+            f"model {self._model.spec.name}: its description as a stack of local layers is not "
+            f"used, since {problem}; its scores are those of whole passes"
+            for problem in problems
+        )
 
 
-def _is_right(model: SavedModel, shape: EditShape) -> bool:
-    # What torch raises when rows do not fit; a description by another hand may well be wrong.
-    problems = (RuntimeError, IndexError, ValueError)
-    try:
-        difference = largest_difference(model, shape)
-    except problems as error:
-        reason = " ".join(str(error).split())[:200]
-    else:
-        if difference <= TOLERANCE:
-            return True
-        reason = f"its predictions differ by {difference:.1e}"
-    log.warning(
-        "model %s describes itself wrongly as a stack of local layers (%s); leave-one-out scores "
-        "are computed by whole passes",
-        model.spec.name,
-        reason,
-    )
-    return False
-
-
-def largest_difference(model: SavedModel, shape: EditShape) -> float:
-    """Compare with full passes in float64, on random sequences of awkward lengths.
+def find_problem(model: SavedModel, shape: EditShape) -> str | None:
+    """Compare a description with full passes in float64, on random sequences of awkward lengths.
 
     Returns:
-        The largest difference, relative to outputs beyond 1.
+        What is wrong with it; None if an output differs nowhere by more than 1e-9 (of outputs
+        beyond 1: by that share).
     """
     module = copy.deepcopy(model.module).double().cpu()
     stack = model.spec.local_stack(module)
     assert stack is not None
+    lengths = awkward_lengths(stack, model.framing, shape)
+    if lengths[-1] > LONGEST:
+        return f"a check would take sequences of more than {LONGEST:,} tokens"
+    for length in lengths:
+        if length >= max(1, shape[0]):
+            problem = _problem_with(module, stack, _random_edits(model, length, shape), model)
+            if problem is not None:
+                return problem
+    return None
+
+
+def awkward_lengths(stack: LocalStack, framing: Framing, shape: EditShape) -> Sequence[int]:
+    """Choose lengths around the total stride, up to one with several rows at the tail.
+
+    The tail has to read them of the edited sequence. Where a block has no room for so many, its
+    room is the longest.
+    """
     total = prod(block.stride for block in stack.blocks)
-    room = model.framing.room
-    lengths = {1, 2, total - 1, total, total + 1, 2 * total + 1, room}
-    differences = [0.0]
-    for length in sorted(lengths):
-        if max(1, shape[0]) <= length <= min(room, LONGEST):
-            edits = _random_edits(model, length, shape)
-            differences.append(_difference(module, stack, edits, model.framing))
-    return max(differences)
+    several = 2 * total + 1
+    added = framing.num_special - shape[0] + shape[1]
+    while several <= LONGEST and num_rows_read(stack, several + added) < SEVERAL_ROWS:
+        several += 1
+    longest = min(framing.room, several)
+    lengths = {1, 2, total - 1, total, total + 1, 2 * total + 1}
+    chosen = {longest, *(length for length in lengths if 1 <= length < longest)}
+    return sorted(chosen | ({framing.room} if framing.room <= SHORT else set()))
 
 
-def _difference(module: nn.Module, stack: LocalStack, edits: Edits, framing: Framing) -> float:
-    num_rows = len(edits.positions)
-    rows = np.unique(np.linspace(0, num_rows - 1, min(NUM_ROWS, num_rows)).astype(int))
-    batch = frame_variants(build_variants(edits, rows), framing)
-    if not batch.token_ids.shape[1]:
-        return 0.0
+def _problem_with(
+    module: nn.Module, stack: LocalStack, edits: Edits, model: SavedModel
+) -> str | None:
+    framing = model.framing
+    num_outputs = model.card.inputs.num_outputs
     with torch.inference_mode():
+        try:
+            found = run_incrementally(stack, edits, framing, num_outputs=num_outputs)
+        # What torch raises when rows do not fit; a description by another hand may well be wrong.
+        except (RuntimeError, IndexError, ValueError) as error:
+            return f"it cannot be run ({' '.join(str(error).split())[:200]})"
+        rows = np.flatnonzero(found.done)
+        if not rows.size or not edits.width + framing.num_special:
+            return None
+        batch = frame_variants(build_variants(edits, rows), framing)
         full = module(batch.token_ids, batch.lengths, batch.specifiers).numpy()
-        found = run_incrementally(stack, edits, framing, num_outputs=full.shape[1])
-    differences = np.abs(found.outputs[rows] - full) / np.maximum(1.0, np.abs(full))
-    return float(differences[found.done[rows]].max(initial=0.0))
+    allowed = TOLERANCE * np.maximum(1.0, np.abs(full))
+    # A comparison that a number which is none does not pass either.
+    is_right = bool((np.abs(found.outputs[rows] - full) <= allowed).all())
+    return None if is_right else "what it predicts differs from full passes"
 
 
 def _random_edits(model: SavedModel, length: int, shape: EditShape) -> Edits:
+    """Make NUM_EDITS edits, the first and the last possible among them, of a random sequence."""
     num_removed, num_inserted = shape
     random = np.random.default_rng((length, *shape))
     inputs = model.card.inputs
@@ -112,7 +135,7 @@ def _random_edits(model: SavedModel, length: int, shape: EditShape) -> Edits:
         room=framing.room,
         cut_side=framing.cut_side,
     )
-    positions = np.arange(length - num_removed + 1)
+    positions = np.unique(np.linspace(0, length - num_removed, NUM_EDITS).astype(int))
     num_rows = len(positions)
     edited_length = length - num_removed + num_inserted
     start, stop = source.crop(edited_length, -1)

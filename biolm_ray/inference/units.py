@@ -59,6 +59,7 @@ class UnitResult:
     Attributes:
         squared_deviations: Sum of the squares of the deviations over models, for each table; empty
             for a single model.
+        notes: What the user should be told, in sentences.
     """
 
     num_tokens: int
@@ -66,6 +67,7 @@ class UnitResult:
     largest_difference: float
     num_redone: int = 0
     squared_deviations: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def batched_cost(lengths: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
@@ -159,7 +161,8 @@ def finished_unit(folder: Path, unit: Unit, suffixes: Sequence[str] = ("",)) -> 
     if not all(path.is_file() for path in [mark, *tables]):
         return None
     found = json.loads(mark.read_text(encoding="utf-8"))
-    return UnitResult(**found | {"squared_deviations": tuple(found["squared_deviations"])})
+    lists = {key: tuple(value) for key, value in found.items() if isinstance(value, list)}
+    return UnitResult(**found | lists)
 
 
 def _mark_path(folder: Path, unit: Unit) -> Path:

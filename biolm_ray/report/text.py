@@ -111,10 +111,11 @@ def describe_scoring(summary: LooSummary) -> str:
     redone = f"\nredone by whole passes: {summary.num_redone:,}" if summary.num_redone else ""
     unused = summary.unused_replacements
     missing = f"\nnever met in the vocabulary: {', '.join(unused)}" if unused else ""
+    notes = "".join(f"\n{note}" for note in summary.notes)
     return (
         f"{summary.num_positions:,} edits of {summary.num_sequences:,} sequences scored{reused} in "
         f"{readable_time(summary.seconds)} ({rate:,.0f} positions/s); largest difference to an "
-        f"independent full pass: {summary.largest_difference:.1e}{redone}{noise}{missing}"
+        f"independent full pass: {summary.largest_difference:.1e}{redone}{noise}{missing}{notes}"
     )
 
 

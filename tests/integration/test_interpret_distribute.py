@@ -26,9 +26,11 @@ from biolm_ray.models.registry import find_spec, read_options
 from biolm_ray.models.saved import ModelCard, load_model, save_model
 from biolm_ray.models.spec import ModelInputs
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.report.text import describe_scoring
 from biolm_ray.tokenization.fitting import TokenCounts, build_word_tokenizer
 from biolm_ray.tokenization.tokenizer import Tokenizer, TokenizerSettings
 
+EXAMPLE = Path(__file__).parents[2] / "examples/mean_pool_plugin.py"
 NUM_ROWS = 24
 BLOCK_SIZE = 40
 REMOVE = InterpretConfig(edit="remove")
@@ -53,18 +55,28 @@ def write_prepared(folder: Path, tokenizer: Tokenizer, *, with_labels: bool = Tr
 NUMBERS = Targets(task="regression", scaler=Scaler(kind="standard", center=2, spread=3))
 
 
-def write_model(folder: Path, tokenizer: Tokenizer, seed: int, targets: Targets = NUMBERS) -> Path:
+def write_model(
+    folder: Path,
+    tokenizer: Tokenizer,
+    seed: int,
+    targets: Targets = NUMBERS,
+    plugin: Path | None = None,
+) -> Path:
     inputs = ModelInputs(
         vocabulary_size=len(tokenizer.vocabulary),
         special_ids=tokenizer.special_ids,
         block_size=BLOCK_SIZE,
         num_outputs=targets.num_outputs,
     )
-    spec, options = find_spec("saluki"), {"channels": 8, "num_layers": 2}
+    if plugin is None:
+        spec, options = find_spec("saluki"), {"channels": 8, "num_layers": 2}
+    else:
+        spec, options = find_spec(None, str(plugin)), {}
     torch.manual_seed(seed)
     module = spec.build(read_options(spec, options), inputs)
     card = ModelCard(
-        model="saluki",
+        model=spec.name,
+        plugin=None if plugin is None else str(plugin),
         options=options,
         inputs=inputs,
         task=targets.task,
@@ -135,6 +147,26 @@ def test_workers_write_the_same_bytes_as_one_process(
     assert calls[-1] == (spread.num_positions, spread.num_positions)
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
     assert "loo_std" in pd.read_csv(alone.path).columns
+
+
+def test_a_wrong_description_is_told_once_however_many_workers_and_models_there_are(
+    prepared: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    plugin, text = tmp_path / "wrong.py", EXAMPLE.read_text(encoding="utf-8")
+    right, wrong = "left=(len(weight) - 1) // 2", "left=0"
+    assert right in text
+    plugin.write_text(text.replace(right, wrong), encoding="utf-8")
+    folders = [
+        write_model(tmp_path / str(seed), make_tokenizer(), seed, plugin=plugin) for seed in (0, 1)
+    ]
+    alone = score_inline(folders, prepared, tmp_path / "alone" / "x.csv")
+    spread = score_inline(folders, prepared, tmp_path / "spread" / "x.csv", num_workers=2)
+    (note,) = spread.notes
+    assert note.startswith("model mean_pool: its description as a stack of local layers is not")
+    assert describe_scoring(spread).splitlines().count(note) == 1
+    assert alone.notes == spread.notes
+    assert contents(spread) == contents(alone)
+    assert (spread.num_redone, spread.largest_difference < 1e-5) == (0, True)
 
 
 def test_a_run_that_was_broken_off_does_only_what_is_missing(

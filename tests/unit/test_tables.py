@@ -300,9 +300,11 @@ def test_a_finished_scoring_run_tells_its_rate_and_largest_difference() -> None:
         num_redone=0,
         paths=(Path("loo_scores_replace.csv"),),
         unused_replacements=("z",),
+        notes=("something else",),
     )
     assert describe_scoring(summary) == (
         "3,000 edits of 2 sequences scored, 1,000 of them by an earlier run in 20 s "
         "(100 positions/s); largest difference to an independent full pass: 2.4e-07\n"
-        "never met in the vocabulary: z"
+        "never met in the vocabulary: z\n"
+        "something else"
     )

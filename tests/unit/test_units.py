@@ -53,7 +53,11 @@ def test_a_unit_counts_as_finished_only_once_all_is_written(tmp_path: Path) -> N
     write_tables(tmp_path, unit, "")
     assert finished_unit(tmp_path, unit) is None
     result = UnitResult(
-        num_tokens=5, num_scores=5, largest_difference=1e-7, squared_deviations=(0.5,)
+        num_tokens=5,
+        num_scores=5,
+        largest_difference=1e-7,
+        squared_deviations=(0.5,),
+        notes=("something",),
     )
     save_result(tmp_path, unit, result)
     assert finished_unit(tmp_path, unit) == result
