@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-Row = tuple[str, str, float, float]
-"""The key of a measure, its name for people, what it must reach, what is aimed at."""
+Row = tuple[str, str, float | None, float | None]
+"""The key of a measure, its name for people, what it must reach, what is aimed at, if anything."""
 
 
 def print_measures(table: Sequence[Row], results: Mapping[str, float]) -> None:
@@ -17,7 +17,8 @@ def print_measures(table: Sequence[Row], results: Mapping[str, float]) -> None:
     print(f"{'measure':{width}} {'found':>9} {'must':>6} {'aim':>6}")
     for key, text, must, aim in table:
         if key in results:
-            print(f"{text:{width}} {results[key]:9.2f} {must:6g} {aim:6g}")
+            goals = " ".join("     -" if goal is None else f"{goal:6g}" for goal in (must, aim))
+            print(f"{text:{width}} {results[key]:9.2f} {goals}")
     print(json.dumps({key: round(value, 4) for key, value in results.items()}))
 
 
