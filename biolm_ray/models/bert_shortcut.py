@@ -10,10 +10,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from biolm_ray.models.wrapping import WrappedNetwork
+
+# Share of the places in which the sequences of a batch differ, up to which it is faster to attend
+# once to the others. Beyond, scores that are written out would also fill the memory.
+MOST_OWN = 1 / 8
 
 
 def bert_shortcut(module: nn.Module) -> AbstractContextManager[None] | None:
@@ -71,11 +76,7 @@ def _distinct_rows(
 def _first_layer(
     layer: Any, rows: Float[Tensor, "distinct hidden"], places: Int[Tensor, "batch length"]
 ) -> Float[Tensor, "batch length hidden"]:
-    """Run the first layer, whose queries, keys and values are those of the distinct rows.
-
-    The keys that all sequences share count as one: its score is the logarithm of their summed
-    exponentials, its value the mean of theirs by these weights.
-    """
+    """Run the first layer, whose queries, keys and values are those of the distinct rows."""
     attention = layer.attention.self
     size = attention.attention_head_size
     queries, keys, values = (
@@ -83,18 +84,36 @@ def _first_layer(
         for project in (attention.query, attention.key, attention.value)
     )
     queries = queries * attention.scaling
-    is_shared = (places == places[0]).all(0)
-    shared, own = places[0, is_shared], places[:, ~is_shared]
+    is_own = (places != places[0]).any(0)
+    if is_own.sum() <= MOST_OWN * len(is_own):
+        attended = _attend_sharing(queries, keys, values, places, is_own)
+    else:
+        of_all = (each[:, places] for each in (queries, keys, values))
+        attended = F.scaled_dot_product_attention(*of_all, scale=1.0)
+    attended = attended.permute(1, 2, 0, 3).flatten(2)
+    return layer.feed_forward_chunk(layer.attention.output(attended, rows[places]))
+
+
+def _attend_sharing(
+    queries: Float[Tensor, "heads distinct size"],
+    keys: Float[Tensor, "heads distinct size"],
+    values: Float[Tensor, "heads distinct size"],
+    places: Int[Tensor, "batch length"],
+    is_own: Bool[Tensor, " length"],
+) -> Float[Tensor, "heads batch length size"]:
+    """Attend to the keys that all sequences share once for every distinct query.
+
+    They then count as one key: its score is the logarithm of their summed exponentials, its value
+    the mean of theirs by these weights.
+    """
+    shared, own = places[0, ~is_own], places[:, is_own]
     shared_scores = queries @ keys[:, shared].mT
     shared_values = shared_scores.softmax(-1) @ values[:, shared]
     own_scores = queries[:, places] @ keys[:, own].mT
     as_one = shared_scores.logsumexp(-1)[:, places, None]
     weights = torch.cat([own_scores, as_one], -1).softmax(-1)
-    attended = torch.addcmul(
-        weights[..., :-1] @ values[:, own], weights[..., -1:], shared_values[:, places]
-    )
-    attended = attended.permute(1, 2, 0, 3).flatten(2)
-    return layer.feed_forward_chunk(layer.attention.output(attended, rows[places]))
+    own_part = weights[..., :-1] @ values[:, own]
+    return torch.addcmul(own_part, weights[..., -1:], shared_values[:, places])
 
 
 def _first_rows(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from biolm_ray.models import bert_shortcut
 from biolm_ray.models.registry import find_spec, read_options
 from biolm_ray.models.spec import ModelInputs
 
@@ -44,8 +45,10 @@ def removals(length: int) -> Tensor:
 
 BATCHES = {
     "removals": lambda: removals(12),
+    "adjacent removals": lambda: removals(19)[5:8],
     "insertions": lambda: torch.stack([row[:9] for row in removals(12)[:3]]),
     "masks": lambda: torch.randint(5, 9, (12,)).repeat(12, 1).fill_diagonal_(4),
+    "adjacent masks": lambda: torch.randint(5, 9, (20,)).repeat(2, 1).fill_diagonal_(4),
     "equal rows": lambda: torch.randint(2, 9, (1, 12)).repeat(3, 1),
     "rows without a common place": lambda: torch.arange(4)[:, None].repeat(1, 7),
     "one row": lambda: torch.randint(2, 9, (1, 20)),
@@ -70,12 +73,28 @@ def test_outputs_are_those_of_whole_passes(
     assert len(before.unique(dim=0)) > 1 or batch in ("equal rows", "one row")
 
 
+@pytest.mark.parametrize(("num_rows", "shares"), [(3, True), (12, False)])
+def test_keys_are_shared_where_sequences_differ_in_few_places(
+    num_rows: int, shares: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared: list[int] = []
+    attend = bert_shortcut._attend_sharing
+
+    def spied(*inputs: Tensor) -> Tensor:
+        shared.append(int((~inputs[-1]).sum()))
+        return attend(*inputs)
+
+    monkeypatch.setattr(bert_shortcut, "_attend_sharing", spied)
+    within(make("bert"), removals(19)[:num_rows], torch.full((num_rows,), 19))
+    assert shared == ([17] if shares else [])
+
+
 def test_scores_far_apart_do_not_overflow() -> None:
     module = make("bert")
     first = module.network.bert.encoder.layer[0].attention.self
     first.query.weight.data *= 1_000
-    token_ids = removals(12)
-    lengths = torch.full((12,), 12)
+    token_ids = removals(19)[5:8]
+    lengths = torch.full((3,), 19)
     before = module(token_ids, lengths)
     torch.testing.assert_close(within(module, token_ids, lengths), before, rtol=1e-9, atol=1e-9)
 
