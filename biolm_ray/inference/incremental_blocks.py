@@ -113,7 +113,7 @@ class ConvolutionStep:
         )
 
     def _kind(self, num_reached: int) -> int:
-        """Tell which sum a row takes whose last taps, so many, read the window or what is behind."""
+        """Tell which sum a row takes, so many of whose taps read the window or what is behind."""
         taps = self.convolution.taps
         if num_reached < taps:
             return max(num_reached, 0)
