@@ -66,11 +66,11 @@ class GatheringStep:
 
 
 class ConvolutionStep:
-    """Multiplies only the rows of the windows; the products of all other rows are at hand, summed.
+    """Multiplies only the rows of the windows.
 
     A window changes `num_touched` rows of the convolution, those whose taps read one of its rows.
-    What the other taps add to them, and the whole rows they are pooled with, are rows of `sums`,
-    found by the place of the window alone.
+    What the other taps add to them, and the whole rows that they are pooled with, depend on its
+    place alone: they are looked up among sums over A and B (`partial_sums`).
     """
 
     def __init__(
@@ -91,29 +91,28 @@ class ConvolutionStep:
         self._pass_over(base, before.lows, after.count)
 
     def _pass_over(self, base: BaseRows, lows: Int[np.ndarray, " rows"], count: int) -> None:
-        """Run the layer over A and B, and find the sums that complete the windows' rows."""
+        """Run the layer over A and B, and keep the sums that windows are completed from."""
         convolution, left, taps = self.convolution, self.block.left, self.convolution.taps
         num_rows = self.num_spare + self.num_pooled
-        to_first = taps - 1 + self.num_spare
         start, stop = -left, count * convolution.pool - left
-        first = min(start, int(lows.min()) - to_first)
-        last = max(stop, int(lows.max()) - to_first + num_rows)
-        products = convolution.products(base.part(first, last + taps - 1))
-        sums = partial_sums(products, convolution.bias)
+        # Numbered by the first row they read, a window's rows start so many before it.
+        ahead = taps - 1 + self.num_spare
+        first = min(start, int(lows.min()) - ahead)
+        last = max(stop, int(lows.max()) - ahead + num_rows)
+        rows = base.part(first, last + taps - 1)
+        sums = partial_sums(convolution, rows)
         whole = sums[:: 2 * taps, start - first : stop - first]
-        self.result = convolution.pooled(convolution.pointwise(whole[: len(products)]))
-        for taps_behind in range(self.width + 1, taps):
-            # These rows read A, the window and B.
-            sums[taps_behind] += sums[taps + taps_behind - self.width] - convolution.bias
+        self.result = convolution.pooled(convolution.pointwise(whole[: len(rows)]))
+        for num_reached in range(self.width + 1, taps):
+            # Taps to both sides of a window that is narrower than the convolution.
+            sums[num_reached] += sums[taps + num_reached - self.width] - convolution.bias
         self.sums = sums.flatten(0, 1)
-        kinds = [self._kind(row - self.num_spare + 1) for row in range(num_rows)]
-        offsets = [kind * sums.shape[1] + row for row, kind in enumerate(kinds)]
-        self.offsets = (
-            torch.tensor(offsets, dtype=torch.int64, device=sums.device) - to_first - first
-        )
+        kinds = [self._kind(row + 1 - self.num_spare) for row in range(num_rows)]
+        places = [kind * sums.shape[1] + row - ahead - first for row, kind in enumerate(kinds)]
+        self.offsets = torch.tensor(places, dtype=torch.int64, device=sums.device)
 
     def _kind(self, num_reached: int) -> int:
-        """Tell which sum a row takes, so many of whose taps read the window or what is behind."""
+        """Choose the sum for a row so many of whose taps read the window or what is behind it."""
         taps = self.convolution.taps
         if num_reached < taps:
             return max(num_reached, 0)
@@ -156,7 +155,7 @@ class ConvolutionStep:
 
 
 def partial_sums(
-    products: Float[Tensor, "sources rows taps outputs"], bias: Float[Tensor, " outputs"]
+    convolution: Convolution, rows: Float[Tensor, "sources rows channels"]
 ) -> Float[Tensor, "kinds valid outputs"]:
     """Sum the first taps of every row of a convolution over A, and the last ones over B.
 
@@ -164,14 +163,20 @@ def partial_sums(
         The bias and, of A, all taps, all but the last, and so on to none of them; then, of B, the
         last tap, the last two, and so on to all: 2 * taps + 1 kinds.
     """
-    taps = products.shape[2]
-    num_valid = products.shape[1] - taps + 1
-    sums = products.new_empty(2 * taps + 1, num_valid, len(bias))
+    taps, bias, weight = convolution.taps, convolution.bias, convolution.weight
+    num_valid = rows.shape[1] - taps + 1
+    sums = bias.new_empty(2 * taps + 1, num_valid, len(bias))
     sums[taps] = bias
-    for tap in range(taps):
-        rows = products[:, tap : tap + num_valid, tap]
-        torch.add(sums[taps - tap], rows[A], out=sums[taps - tap - 1])
-    for tap in reversed(range(taps)):
-        rows = products[:, tap : tap + num_valid, tap]
-        torch.add(sums[2 * taps - tap - 1], rows[B], out=sums[2 * taps - tap])
+    # From the bias to either end, a tap more in each kind.
+    steps = [(A, tap, taps - tap, taps - tap - 1) for tap in range(taps)]
+    steps += [(B, tap, 2 * taps - tap - 1, 2 * taps - tap) for tap in reversed(range(taps))]
+    if weight is None:
+        products = convolution.products(rows)
+        for source, tap, known, wanted in steps:
+            more = products[source, tap : tap + num_valid, tap]
+            torch.add(sums[known], more, out=sums[wanted])
+    else:
+        for source, tap, known, wanted in steps:
+            read = rows[source, tap : tap + num_valid]
+            torch.addmm(sums[known], read, weight[tap], out=sums[wanted])
     return sums

@@ -24,7 +24,7 @@ from biolm_ray.inference.perturb import (
 )
 from biolm_ray.inference.self_check import checked_stack
 from biolm_ray.models.batches import Framing
-from biolm_ray.models.local_stack import LocalBlock, LocalStack, PooledTail
+from biolm_ray.models.local_stack import LocalBlock, LocalStack, PooledTail, gru_tail
 from biolm_ray.models.saluki import SPEC, SalukiOptions
 from biolm_ray.models.spec import ModelInputs
 from biolm_ray.tokenization.tokenizer import Encoded
@@ -149,6 +149,19 @@ def test_edits_that_are_seen_in_part_take_whole_passes() -> None:
     found = predict_edits(model, shown, original, num_checks=0)
     full = full_passes(model, shown, shown.distinct)
     np.testing.assert_allclose(found.outputs, full, rtol=0, atol=1e-9)
+
+
+def test_long_recurrences_in_float32_stay_within_a_millionth() -> None:
+    torch.manual_seed(0)
+    gru = nn.GRU(16, 16, batch_first=True)
+    tail = gru_tail(gru, nn.Identity())
+    rows = 3 * torch.randn(200, 16)
+    with torch.inference_mode():
+        states = tail.start(200)[None]
+        for inputs in tail.project(rows).split(1):
+            states = tail.step(inputs, states)
+        wanted = gru.double()(rows.double()[None])[0][:, -1]
+    assert (states - wanted).abs().max() < 1e-6
 
 
 class Convolved(nn.Module):
