@@ -1,6 +1,6 @@
 """Predictions of edited sequences by whole passes, many at once: the path for every model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -76,12 +76,12 @@ def _free_memory(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] + unused
 
 
-def outputs_alone(
-    model: SavedModel, encoded: EncodedSequence, device: torch.device | str
-) -> Float[np.ndarray, " outputs"]:
-    """Run a model on one sequence, cropped and framed as in training; in the model's units."""
-    batch = collate([crop(encoded, model.framing)], model.framing)
-    return outputs_of_batch(model, batch, device)[0]
+def plain_outputs(
+    model: SavedModel, sequences: Sequence[EncodedSequence], device: torch.device | str
+) -> Float[np.ndarray, "sequences outputs"]:
+    """Run a model on some sequences, cropped and framed as in training; in the model's units."""
+    batch = collate([crop(encoded, model.framing) for encoded in sequences], model.framing)
+    return outputs_of_batch(model, batch, device)
 
 
 def outputs_of_batch(

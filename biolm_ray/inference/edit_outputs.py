@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from biolm_ray.inference.batched import BATCH_TOKENS, outputs_alone, outputs_of_rows
+from biolm_ray.inference.batched import BATCH_TOKENS, outputs_of_rows, plain_outputs
 from biolm_ray.inference.incremental import run_incrementally
 from biolm_ray.inference.perturb import Edits, edited_plainly
 from biolm_ray.inference.self_check import CheckedStack
@@ -23,7 +23,7 @@ class EditOutputs:
 
     Attributes:
         outputs: Of the distinct rows of the plan.
-        checked: Rows of the plan that were computed a second time, each on its own.
+        checked: Rows of the plan that were computed a second time, from plainly edited sequences.
         checked_outputs: What that gave.
         redone: Whether the fast path was found wrong and everything was computed anew.
     """
@@ -78,12 +78,11 @@ def predict_edits(
     with shortcut or nullcontext():
         outputs[missing] = outputs_of_rows(model, edits, distinct[missing], **whole)
     checked = rows_to_check(edits, num_checks)
-    again = [outputs_alone(model, edited_plainly(edits, int(row)), device) for row in checked]
-    result = EditOutputs(
-        outputs=outputs,
-        checked=checked,
-        checked_outputs=np.array(again).reshape(len(checked), len(original)),
-    )
+    again = np.zeros((0, len(original)))
+    if len(checked):
+        edited = [edited_plainly(edits, int(row)) for row in checked]
+        again = plain_outputs(model, edited, device)
+    result = EditOutputs(outputs=outputs, checked=checked, checked_outputs=again)
     is_plain = missing.all() and shortcut is None
     if is_plain or _agree(edits, result, original):
         return result

@@ -127,12 +127,16 @@ class GroupPasses:
 
     def _only_inside(self, windows: Tensor, index: int, part: slice) -> Tensor:
         """Put what stands outside beyond the ends of an edited sequence."""
-        level, lows = self.levels[index], self.levels[index].lows[part]
-        if self.stack.filled or (lows.min() >= 0 and lows.max() + level.width <= level.count):
+        if self.stack.filled:
             return windows
-        places = self.lows[index][part, None] + torch.arange(level.width, device=self.device)
-        is_outside = (places < 0) | (places >= level.count)
-        return windows.masked_fill(is_outside[..., None], self.stack.blocks[index - 1].outside)
+        level, lows = self.levels[index], self.levels[index].lows[part]
+        at_ends = np.flatnonzero((lows < 0) | (lows + level.width > level.count))
+        places = lows[at_ends, None] + np.arange(level.width)
+        edits, columns = np.nonzero((places < 0) | (places >= level.count))
+        if len(edits):
+            chosen = torch.from_numpy(at_ends[edits]), torch.from_numpy(columns)
+            windows[chosen] = self.stack.blocks[index - 1].outside
+        return windows
 
     def _rows_of(self, ids: np.ndarray, specifiers: np.ndarray | None) -> Tensor:
         values = None if specifiers is None else torch.from_numpy(specifiers).to(self.device)

@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -48,7 +50,7 @@ class GatheringStep:
         first = next_lows * self.block.stride - self.block.left
         read = first[:, None] + torch.arange(self.num_read, device=lows.device)
         is_b = read >= lows[:, None] + self.before.width
-        rows = self.table[read + self.slack + is_b * self.shift_to_b]
+        rows = F.embedding(read + self.slack + is_b * self.shift_to_b, self.table)
         places = (lows - first)[:, None] + torch.arange(self.before.width, device=lows.device)
         self._put(rows, places, windows)
         return self.block.run(rows)
@@ -64,11 +66,11 @@ class GatheringStep:
 
 
 class ConvolutionStep:
-    """Multiplies only the rows of the windows; products of other rows with each tap are at hand.
+    """Multiplies only the rows of the windows.
 
-    The convolution's rows that see a window are `num_touched`, the first `lows + left - taps + 1`.
-    What the taps before and after the window add to them depends on the window's ends alone, so it
-    is summed once for every end (`before` and `behind`).
+    A window changes `num_touched` rows of the convolution, those whose taps read one of its rows.
+    What the other taps add to them, and the whole rows that they are pooled with, depend on its
+    place alone: they are looked up among sums over A and B (`partial_sums`).
     """
 
     def __init__(
@@ -79,70 +81,51 @@ class ConvolutionStep:
         before: Level,
         after: Level,
     ) -> None:
-        self.block, self.convolution = block, convolution
-        self.width, self.next_width = before.width, after.width
+        self.block, self.convolution, self.width = block, convolution, before.width
         self.num_touched = before.width + convolution.taps - 1
-        self.first_touched = block.left - convolution.taps + 1
+        self.num_spare = convolution.pool - 1
+        self.num_pooled = after.width * convolution.pool
         self.flat_weight = None
         if convolution.weight is not None:
             self.flat_weight = convolution.weight.flatten(0, 1).contiguous()
-        self._pass_over(base, before, after)
+        self._pass_over(base, before.lows, after.count)
 
-    def _pass_over(self, base: BaseRows, before: Level, after: Level) -> None:
-        convolution, taps, pool = self.convolution, self.convolution.taps, self.convolution.pool
-        self.first_low = int(before.lows.min())
-        last_low = int(before.lows.max())
-        start = min(0, int(after.lows.min())) * pool - pool
-        stop = max(after.count, int(after.lows.max()) + after.width) * pool + pool
-        self.first_normed = start
-        first_row = min(start - self.block.left, self.first_low - taps + 1)
-        last_row = max(stop - self.block.left + taps - 1, last_low + self.width + taps)
-        products = convolution.products(base.part(first_row, last_row))
+    def _pass_over(self, base: BaseRows, lows: Int[np.ndarray, " rows"], count: int) -> None:
+        """Run the layer over A and B, and keep the sums that windows are completed from."""
+        convolution, left, taps = self.convolution, self.block.left, self.convolution.taps
+        num_rows = self.num_spare + self.num_pooled
+        start, stop = -left, count * convolution.pool - left
+        # Numbered by the first row they read, a window's rows start so many before it.
+        ahead = taps - 1 + self.num_spare
+        first = min(start, int(lows.min()) - ahead)
+        last = max(stop, int(lows.max()) - ahead + num_rows)
+        rows = base.part(first, last + taps - 1)
+        sums = partial_sums(convolution, rows)
+        whole = sums[:: 2 * taps, start - first : stop - first]
+        self.result = convolution.pooled(convolution.pointwise(whole[: len(rows)]))
+        for num_reached in range(self.width + 1, taps):
+            # Taps to both sides of a window that is narrower than the convolution.
+            sums[num_reached] += sums[taps + num_reached - self.width] - convolution.bias
+        self.sums = sums.flatten(0, 1)
+        kinds = [self._kind(row + 1 - self.num_spare) for row in range(num_rows)]
+        places = [kind * sums.shape[1] + row - ahead - first for row, kind in enumerate(kinds)]
+        self.offsets = torch.tensor(places, dtype=torch.int64, device=sums.device)
 
-        def product(source: int, tap: int, row: int, num_rows: int) -> Tensor:
-            return products[source, row - first_row : row - first_row + num_rows, tap]
-
-        num_rows = stop - start
-        normed = convolution.bias + products.new_zeros(len(products), num_rows, 1)
-        for tap in range(taps):
-            row = start - self.block.left + tap - first_row
-            normed += products[:, row : row + num_rows, tap]
-        self.normed = convolution.pointwise(normed)
-        self.result = convolution.pooled(self.normed[:, -start : after.count * pool - start])
-
-        num_lows, end = last_low - self.first_low + 1, self.first_low + self.width
-        bias = convolution.bias
-        self.before = bias.repeat(num_lows, taps - 1, 1)
-        self.behind = bias.new_zeros(num_lows, taps - 1, len(bias))
-        for row in range(taps - 1):
-            for tap in range(taps - 1 - row):
-                place = self.first_low - taps + 1 + row + tap
-                self.before[:, row] += product(A, tap, place, num_lows)
-            if self.width + row >= taps - 1:
-                self.behind[:, row] = bias
-            for tap in range(taps - 1 - row, taps):
-                self.behind[:, row] += product(B, tap, end - taps + 1 + row + tap, num_lows)
+    def _kind(self, num_reached: int) -> int:
+        """Choose the sum for a row so many of whose taps read the window or what is behind it."""
+        taps = self.convolution.taps
+        if num_reached < taps:
+            return max(num_reached, 0)
+        return taps + min(max(num_reached - self.width, 0), taps)
 
     def advance(self, lows: Lows, next_lows: Lows, windows: Windows) -> Windows:
-        sums = self._around(lows)
+        # An embedding is a gather of rows, several times as fast as an index.
+        sums = F.embedding(lows[:, None] + self.offsets, self.sums)
         if self.width:
-            self._add_windows(sums, windows)
-        normed = self.convolution.pointwise(sums)
-        if self.convolution.pool == 1:
-            return self.convolution.finish(normed)
-        return self._pool(lows + self.first_touched, next_lows, normed)
-
-    def _around(self, lows: Lows) -> Windows:
-        """Sum the bias and the taps beside the windows."""
-        beside, width, bias = self.convolution.taps - 1, self.width, self.convolution.bias
-        before = self.before[lows - self.first_low]
-        behind = self.behind[lows - self.first_low]
-        if width >= beside:
-            middle = bias.expand(len(lows), width - beside, -1)
-            return torch.cat([before, middle, behind], dim=1)
-        sums = torch.cat([before, before.new_zeros(len(lows), width, len(bias))], dim=1)
-        sums[:, width:] += behind
-        return sums
+            self._add_windows(sums[:, self.num_spare :], windows)
+        if self.num_spare:
+            sums = self._aligned(sums, lows, next_lows)
+        return self.convolution.pooled(self.convolution.pointwise(sums))
 
     def _add_windows(self, sums: Windows, windows: Windows) -> None:
         taps = self.convolution.taps
@@ -161,18 +144,39 @@ class ConvolutionStep:
             weight = self.flat_weight[tap * channels : (tap + last - first + 1) * channels]
             sums[:, row].addmm_(rows, weight)
 
-    def _pool(self, firsts: Lows, next_lows: Lows, normed: Windows) -> Windows:
-        """Complete the pooling groups at both ends of the touched rows from A and B, and pool."""
-        pool, device = self.convolution.pool, firsts.device
-        phases = firsts - next_lows * pool
-        windows = normed.new_empty(len(normed), self.next_width, self.result.shape[2])
-        for phase in range(pool):
-            chosen = torch.nonzero(phases == phase)[:, 0]
-            num_after = self.next_width * pool - self.num_touched - phase
-            first = firsts[chosen, None] - self.first_normed
-            before = self.normed[A, first + torch.arange(-phase, 0, device=device)]
-            stop = first + self.num_touched
-            after = self.normed[B, stop + torch.arange(num_after, device=device)]
-            rows = torch.cat([before, normed[chosen], after], dim=1)
-            windows[chosen] = self.convolution.pooled(rows)
-        return windows
+    def _aligned(self, sums: Windows, lows: Lows, next_lows: Lows) -> Windows:
+        """Take the rows that make up whole groups of pooling."""
+        pool, taps = self.convolution.pool, self.convolution.taps
+        phases = lows + self.block.left - taps + 1 - next_lows * pool
+        edits = torch.arange(len(sums), device=sums.device) * sums.shape[1]
+        firsts = edits + self.num_spare - phases
+        places = firsts[:, None] + torch.arange(self.num_pooled, device=sums.device)
+        return F.embedding(places, sums.flatten(0, 1))
+
+
+def partial_sums(
+    convolution: Convolution, rows: Float[Tensor, "sources rows channels"]
+) -> Float[Tensor, "kinds valid outputs"]:
+    """Sum the first taps of every row of a convolution over A, and the last ones over B.
+
+    Returns:
+        The bias and, of A, all taps, all but the last, and so on to none of them; then, of B, the
+        last tap, the last two, and so on to all: 2 * taps + 1 kinds.
+    """
+    taps, bias, weight = convolution.taps, convolution.bias, convolution.weight
+    num_valid = rows.shape[1] - taps + 1
+    sums = bias.new_empty(2 * taps + 1, num_valid, len(bias))
+    sums[taps] = bias
+    # From the bias to either end, a tap more in each kind.
+    steps = [(A, tap, taps - tap, taps - tap - 1) for tap in range(taps)]
+    steps += [(B, tap, 2 * taps - tap - 1, 2 * taps - tap) for tap in reversed(range(taps))]
+    if weight is None:
+        products = convolution.products(rows)
+        for source, tap, known, wanted in steps:
+            more = products[source, tap : tap + num_valid, tap]
+            torch.add(sums[known], more, out=sums[wanted])
+    else:
+        for source, tap, known, wanted in steps:
+            read = rows[source, tap : tap + num_valid]
+            torch.addmm(sums[known], read, weight[tap], out=sums[wanted])
+    return sums

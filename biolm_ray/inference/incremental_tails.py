@@ -21,7 +21,7 @@ class TailStep(Protocol):
     """A tail with the rows of A and B at hand."""
 
     def outputs(self, lows: Lows, windows: Windows) -> Float[Tensor, "batch outputs"]:
-        """Compute the outputs of some edits, given the windows of the last block."""
+        """Compute the outputs of some edits, given the windows of the last block in their order."""
         ...
 
 
@@ -44,8 +44,8 @@ class Staircase:
     """A recurrence that starts right before each window.
 
     The states before the windows are at hand. Behind its window every edit has its own state, and
-    all read the same rows: sorted by their windows, those that have begun come first, so that a
-    step is one product for all of them.
+    all read the same rows: edits come in the order of their windows, so that those that have begun
+    stand together and a step is one product for all of them.
     """
 
     def __init__(self, tail: RecurrentTail, rows: Rows, width: int) -> None:
@@ -61,15 +61,16 @@ class Staircase:
         self.states = torch.cat(states)
 
     def outputs(self, lows: Lows, windows: Windows) -> Float[Tensor, "batch outputs"]:
-        if self.tail.backward:
-            lows, windows = self.num_rows - lows - self.width, windows.flip(1)
-        order = np.argsort(lows, kind="stable")
-        back = torch.from_numpy(np.argsort(order, kind="stable")).to(windows.device)
-        lows, windows = lows[order], windows[torch.from_numpy(order).to(windows.device)]
+        if not self.tail.backward:
+            return self.tail.head(self._last_states(lows, windows))
+        # What reads backward reads the mirror image forward.
+        lows, windows = (self.num_rows - lows - self.width)[::-1], windows.flip(0, 1)
+        return self.tail.head(self._last_states(lows, windows)).flip(0)
+
+    def _last_states(self, lows: Lows, windows: Windows) -> Float[Tensor, "batch size"]:
         starts = torch.from_numpy(lows.clip(0, self.num_rows)).to(windows.device)
         states = self._read_windows(self.states[starts], lows, windows)
-        states = self._read_behind(states, (lows + self.width).clip(0, self.num_rows))
-        return self.tail.head(states[back])
+        return self._read_behind(states, (lows + self.width).clip(0, self.num_rows))
 
     def _read_windows(self, states: Tensor, lows: Lows, windows: Windows) -> Tensor:
         inputs = self.tail.project(windows)

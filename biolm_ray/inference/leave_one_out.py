@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from biolm_ray.config.schema import InterpretConfig
 from biolm_ray.errors import ConfigError
 from biolm_ray.inference.alphabet import inserted_ids, saturating_choices
-from biolm_ray.inference.batched import BATCH_TOKENS, outputs_alone
+from biolm_ray.inference.batched import BATCH_TOKENS, plain_outputs
 from biolm_ray.inference.edit_outputs import NUM_CHECKS, predict_edits
 from biolm_ray.inference.perturb import (
     Edits,
@@ -84,12 +84,12 @@ def score_sequence(
         plan: Chooses the edits (see `make_planner`).
         stack: The model's, checked once for many sequences; unset, it is checked for this one.
         batch_tokens: Most tokens in one pass; on a GPU, in the first, which tells how many fit.
-        num_checks: Edits that are computed a second time, each on its own.
+        num_checks: Edits that are computed a second time, from plainly edited sequences.
         device: Where the module's weights are.
     """
     source = source_of(encoded, model.framing)
     edits = plan(source)
-    unedited = outputs_alone(model, encoded, device)
+    unedited = plain_outputs(model, [encoded], device)[0]
     edited = predict_edits(
         model,
         edits,

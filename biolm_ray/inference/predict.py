@@ -10,8 +10,7 @@ from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.models.batches import RowBatches
 from biolm_ray.models.saved import SavedModel
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.training.evaluate import BATCH_TOKENS, model_outputs, to_predictions
-from biolm_ray.training.fold_tables import Predictions
+from biolm_ray.training.evaluate import BATCH_TOKENS, Predictions, model_outputs, to_predictions
 
 Progress = Callable[[int, int], None]
 

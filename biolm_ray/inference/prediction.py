@@ -15,7 +15,7 @@ from biolm_ray.experiment.progress import Board
 from biolm_ray.inference.predict import Progress, check_same_tokens, predict_with_models
 from biolm_ray.models.saved import load_model
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.training.fold_tables import Predictions
+from biolm_ray.training.evaluate import Predictions
 
 ASK_SECONDS = 1.0
 

@@ -13,7 +13,7 @@ from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
 from biolm_ray.files import write_json
 
 LARGEST_COST = 20_000_000
-FEWEST_UNITS = 16
+FEWEST_UNITS = 64
 FORMAT = 2
 ENDINGS = (".csv", ".parquet")
 WITHOUT_EFFECT = {
@@ -93,7 +93,7 @@ def make_units(
 
     The cut depends on the rows alone, never on the number of workers, so that a run can be
     continued with another number. A unit holds at least one sequence; no unit but one of a single
-    sequence costs more than LARGEST_COST or a sixteenth of everything.
+    sequence costs more than LARGEST_COST or a small part of everything.
     """
     in_view = np.minimum(lengths, room)
     costs = cost(in_view)

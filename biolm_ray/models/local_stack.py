@@ -182,14 +182,17 @@ def gru_tail(
     assert not gru.bidirectional
     size = gru.hidden_size
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    input_weight, hidden_weight, input_bias, bias = (gru.get_parameter(name) for name in names)
-    weight = hidden_weight.T.contiguous()
-    input_bias = input_bias + F.pad(bias[: 2 * size], (0, size))
+    input_weight, hidden_weight, input_bias, bias = map(_doubled_new, map(gru.get_parameter, names))
+    weight, minus_one = hidden_weight.T.contiguous(), bias.new_tensor(-1.0)
+    input_bias, new_bias = input_bias + F.pad(bias[: 2 * size], (0, size)), bias[2 * size :]
 
     def step(inputs: Tensor, states: Tensor) -> Tensor:
-        gates = torch.addmm(inputs[:, : 2 * size], states, weight[:, : 2 * size]).sigmoid_()
-        hidden = torch.addmm(bias[2 * size :], states, weight[:, 2 * size :])
-        new = torch.addcmul(inputs[:, 2 * size :], gates[:, :size], hidden).tanh_()
+        # What the states add to the new state is gated, so its bias stands apart from its inputs.
+        biases = torch.cat([inputs[:, : 2 * size], new_bias.expand(len(inputs), -1)], dim=1)
+        sums = torch.addmm(biases, states, weight)
+        gates = sums[:, : 2 * size].sigmoid_()
+        new = torch.addcmul(inputs[:, 2 * size :], gates[:, :size], sums[:, 2 * size :])
+        new = torch.add(minus_one, new.sigmoid_(), alpha=2)
         return torch.lerp(new, states, gates[:, size:])
 
     return RecurrentTail(
@@ -199,6 +202,15 @@ def gru_tail(
         head=head,
         backward=backward,
     )
+
+
+def _doubled_new(parameter: Tensor) -> Tensor:
+    """Double what makes the new state of a GRU, the last third of its rows.
+
+    Its tanh(x) is then 2 sigmoid(2x) - 1; on processors, a sigmoid takes a sixth of the time.
+    """
+    reset, update, new = parameter.chunk(3)
+    return torch.cat([reset, update, 2 * new])
 
 
 def lookup_products(

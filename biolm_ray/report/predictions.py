@@ -8,9 +8,9 @@ from jaxtyping import Int
 
 from biolm_ray.data.targets import Targets
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.training.evaluate import Predictions
 from biolm_ray.training.fold_tables import (
     PREDICTIONS,
-    Predictions,
     prediction_table,
     write_results,
     write_table,

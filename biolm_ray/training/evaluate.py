@@ -13,6 +13,7 @@ from biolm_ray.training.batching import Rows
 from biolm_ray.training.halving import run_in_halves
 
 Outputs = Float[np.ndarray, "rows outputs"]
+Predictions = Float[np.ndarray, "rows targets"] | Float[np.ndarray, "rows classes"]
 
 BATCH_TOKENS = 65_536
 # Rows that are sorted by length together. They follow each other in `rows`, as they mostly do in
@@ -82,6 +83,6 @@ def model_outputs(
     return outputs
 
 
-def to_predictions(outputs: Outputs, targets: Targets) -> Outputs:
+def to_predictions(outputs: Outputs, targets: Targets) -> Predictions:
     """Regression: values in the units of the labels. Classification: class probabilities."""
     return targets.decode(outputs)

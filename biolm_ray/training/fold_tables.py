@@ -14,9 +14,8 @@ from sklearn.metrics import classification_report
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path, write_json
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.training.evaluate import to_predictions
+from biolm_ray.training.evaluate import Predictions, to_predictions
 
-Predictions = Float[np.ndarray, "rows targets"] | Float[np.ndarray, "rows classes"]
 Labels = Float[np.ndarray, "rows targets"] | Sequence[str] | None
 
 PREDICTIONS = "test_predictions.csv"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,14 +33,17 @@ TAILS = ("gru", "backward gru", "lstm", "mean", "sum", "max", "flat", "attention
 
 @dataclass(frozen=True)
 class Shape:
-    """A layer: convolution or pooling, its kernel, stride and pads; pooling after a convolution."""
+    """A layer: convolution or pooling, its kernel, stride and pads; pooling after a convolution.
+
+    A convolution is described as a whole, or taken apart, with matrices for its taps or without.
+    """
 
     kernel: int
     stride: int
     left: int
     right: int
     pool: int
-    apart: bool
+    apart: Literal["no", "products", "matrices"]
 
     def count(self, num_rows: int) -> int:
         rows = (num_rows + self.left + self.right - self.kernel) // self.stride + 1
@@ -122,14 +126,14 @@ class RandomStack(nn.Module):
 
     def _blocks(self, shape: Shape, layer: nn.Module) -> list[LocalBlock]:
         assert isinstance(layer, nn.Conv1d)
-        if shape.apart and shape.stride == 1:
+        if shape.apart != "no" and shape.stride == 1:
             weight = layer.weight.permute(2, 1, 0)
             assert layer.bias is not None
             convolution = Convolution(
                 products=matrix_products(weight),
                 taps=shape.kernel,
                 bias=layer.bias,
-                weight=weight if shape.pool > 1 else None,
+                weight=weight if shape.apart == "matrices" else None,
                 pointwise=self.after,
                 pool=shape.pool,
             )
@@ -185,7 +189,7 @@ def shapes(draw: st.DrawFn, *, padded: bool) -> Shape:
         left=draw(pads),
         right=draw(pads),
         pool=draw(st.sampled_from([1, 2, 3])),
-        apart=draw(st.booleans()),
+        apart=draw(st.sampled_from(["no", "products", "matrices"])),
     )
 
 
@@ -245,7 +249,7 @@ def test_every_edit_has_the_output_of_its_own_full_pass(
 @given(plans())
 def test_only_edits_that_are_wholly_in_view_are_computed(edits: Edits) -> None:
     torch.manual_seed(0)
-    stack = RandomStack([Shape(1, 1, 0, 0, 1, True)], "sum", 0, 100).double().eval()
+    stack = RandomStack([Shape(1, 1, 0, 0, 1, "products")], "sum", 0, 100).double().eval()
     framing = Framing(pad_id=0, block_size=100)
     with torch.inference_mode():
         found = run_incrementally(stack.describe(), edits, framing, num_outputs=2)

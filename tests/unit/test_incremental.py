@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from described import BLOCK, VARIANTS, Convolved, describe, make_saluki, saved, spec_of
+from torch import nn
 
-from biolm_ray.inference.batched import outputs_alone, outputs_of_rows
+from biolm_ray.inference.batched import outputs_of_rows, plain_outputs
 from biolm_ray.inference.edit_outputs import predict_edits
 from biolm_ray.inference.incremental import run_incrementally
 from biolm_ray.inference.perturb import (
@@ -20,7 +21,7 @@ from biolm_ray.inference.perturb import (
     plan_substitutions,
 )
 from biolm_ray.inference.self_check import CheckedStack
-from biolm_ray.models.local_stack import PooledTail
+from biolm_ray.models.local_stack import PooledTail, gru_tail
 from biolm_ray.models.saluki import SPEC
 from biolm_ray.tokenization.tokenizer import Encoded
 
@@ -81,7 +82,7 @@ def test_edits_of_tokens_that_pooling_drops_score_exactly_0() -> None:
     model = make_saluki({"variant": "reference"})
     edits = plan_masks(make_source(BLOCK), MASK)
     source = edits.source
-    original = outputs_alone(model, Encoded(source.token_ids, None, -1), "cpu")
+    original = plain_outputs(model, [Encoded(source.token_ids, None, -1)], "cpu")[0]
     found = predict_edits(model, edits, original)
     changes = found.outputs - original
     seen = 8 * model.module.num_reduced
@@ -95,10 +96,23 @@ def test_edits_that_are_seen_in_part_take_whole_passes() -> None:
     edits = plan_masks(make_source(BLOCK + 5), MASK, 3)
     shown = replace(edits, starts=edits.starts + 1)
     source = edits.source
-    original = outputs_alone(model, Encoded(source.token_ids[:BLOCK], None, -1), "cpu")
+    original = plain_outputs(model, [Encoded(source.token_ids[:BLOCK], None, -1)], "cpu")[0]
     found = predict_edits(model, shown, original, num_checks=0)
     full = full_passes(model, shown, shown.distinct)
     np.testing.assert_allclose(found.outputs, full, rtol=0, atol=1e-9)
+
+
+def test_long_recurrences_in_float32_stay_within_a_millionth() -> None:
+    torch.manual_seed(0)
+    gru = nn.GRU(16, 16, batch_first=True)
+    tail = gru_tail(gru, nn.Identity())
+    rows = 3 * torch.randn(200, 16)
+    with torch.inference_mode():
+        states = tail.start(200)[None]
+        for inputs in tail.project(rows).split(1):
+            states = tail.step(inputs, states)
+        wanted = gru.double()(rows.double()[None])[0][:, -1]
+    assert (states - wanted).abs().max() < 1e-6
 
 
 def test_where_a_spot_check_fails_the_sequence_is_redone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +122,7 @@ def test_where_a_spot_check_fails_the_sequence_is_redone(monkeypatch: pytest.Mon
         stack, tail=PooledTail(kind="mean", head=lambda means: 1e-4 + means.sum(1, keepdim=True))
     )
     edits = plan_removals(make_source(20))
-    original = outputs_alone(model, Encoded(edits.source.token_ids, None, -1), "cpu")
+    original = plain_outputs(model, [Encoded(edits.source.token_ids, None, -1)], "cpu")[0]
     assert not predict_edits(model, edits, original).redone
     monkeypatch.setattr(CheckedStack, "for_edits", lambda self, shape: off)
     found = predict_edits(model, edits, original)

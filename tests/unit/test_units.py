@@ -33,8 +33,8 @@ def test_only_a_single_sequence_costs_more_than_the_share_of_a_unit() -> None:
 
 
 def test_little_work_is_still_cut_into_pieces() -> None:
-    units = make_units(np.arange(64), np.full(64, 100), room=512)
-    assert len(units) == 16
+    units = make_units(np.arange(256), np.full(256, 100), room=512)
+    assert len(units) == 64
 
 
 def test_no_rows_make_no_units() -> None:
