@@ -42,7 +42,7 @@ from biolm_ray.report.cross_validation import CrossValidationReport, report_fold
 from biolm_ray.report.interpretation import (
     Interpretation,
     describe_interpretation,
-    interpret_table,
+    interpret_tables,
 )
 from biolm_ray.report.predictions import report_predictions
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
@@ -219,13 +219,13 @@ def interpret(config: Config) -> InterpretResult:
             gpu_per_worker=gpu_per_worker,
             progress=ScoringProgress(log, num_workers=num_workers),
         )
-        readable: list[Interpretation] = []
         for summary in summaries:
             paths = ", ".join(map(str, summary.paths))
             log.info("%s\nscores: %s", describe_scoring(summary), paths)
-            found = [interpret_table(path, config) for path in summary.paths]
-            log.info("%s", "\n".join(map(describe_interpretation, found)))
-            readable += found
+        readable: list[Interpretation] = []
+        for paths in zip(*(summary.paths for summary in summaries), strict=True):
+            readable += interpret_tables(paths, config)
+        log.info("%s", "\n".join(map(describe_interpretation, readable)))
         return InterpretResult(tables=tuple(summaries), readable=tuple(readable))
 
 

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from biolm_ray.report.enrichment import added_up
 from biolm_ray.report.regions import CDS, MarkedTrack
 from biolm_ray.tokenization.markers import EXON_JUNCTION
 
@@ -14,24 +15,36 @@ AMINO_ACIDS = dict(zip(map("".join, product("UCAG", repeat=3)), _AMINO_ACIDS, st
 """The standard genetic code (NCBI table 1); * ends a protein."""
 
 
-def token_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The scores of each kind of token; `share` is its part of all absolute scores."""
+def token_sums(table: pd.DataFrame) -> pd.DataFrame:
+    """The number of each kind of token, the sum of its scores and that of their absolute values."""
     table = pd.DataFrame(table[table["token"] != ""])
     scores = table["loo"].to_numpy(np.float64)
-    names, of_row = np.unique(table["token"].astype(str).to_numpy(), return_inverse=True)
-    counts = np.bincount(of_row)
-    sums, absolute = np.bincount(of_row, scores), np.bincount(of_row, np.abs(scores))
-    found = pd.DataFrame(
+    of_row, names = pd.factorize(table["token"].astype(str), sort=True)
+    return pd.DataFrame(
         {
             "token": names,
+            "num_tokens": np.bincount(of_row, minlength=len(names)),
+            "sum": np.bincount(of_row, scores, minlength=len(names)),
+            "absolute": np.bincount(of_row, np.abs(scores), minlength=len(names)),
+        }
+    )
+
+
+def token_table(sums: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Add the `token_sums` of some tables up; `share` is a token's part of all absolute scores."""
+    whole = added_up(pd.concat(sums), ["token"])
+    counts, absolute = whole["num_tokens"], whole["absolute"]
+    found = pd.DataFrame(
+        {
+            "token": whole["token"],
             "num_tokens": counts,
-            "mean": sums / counts,
+            "mean": whole["sum"] / counts,
             "mean_absolute": absolute / counts,
-            "sum": sums,
+            "sum": whole["sum"],
             "share": absolute / (absolute.sum() or np.nan),
         }
     )
-    return found.sort_values("share", ascending=False, kind="stable", ignore_index=True)
+    return found.sort_values(["share", "token"], ascending=[False, True], ignore_index=True)
 
 
 def codon_table(marked: Sequence[MarkedTrack]) -> pd.DataFrame:

@@ -15,7 +15,6 @@ their ranks in the sequence: units, outliers and differences between sequences d
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -75,7 +74,7 @@ def sums_at(windows: Windows, chosen: Bool[np.ndarray, " windows"]) -> dict[str,
         "total": float(windows.means[places].sum()),
         "expected": len(places) * float(windows.means.mean()),
         "excess": float((windows.ranks[places] - windows.ranks.mean()).sum()),
-        "variance": shift_variance(windows.ranks, places),
+        "variance": float(shift_variances(autocovariance(windows.ranks), places[None])[0]),
     }
 
 
@@ -83,13 +82,12 @@ def sums_of_groups(windows: Windows, groups: Int[np.ndarray, " windows"]) -> pd.
     """Do what `sums_at` does for the windows of each group; a row per group, its number first."""
     order = np.argsort(groups, kind="stable")
     numbers, firsts, counts = np.unique(groups[order], return_index=True, return_counts=True)
-    covariance = _autocovariance(windows.ranks)
-    variances = np.full(len(numbers), covariance[0])
-    bounds = [*firsts.tolist(), len(order)]
-    for index, (first, last) in enumerate(pairwise(bounds)):
-        if last - first > 1:
-            places = order[first:last]
-            variances[index] = shift_variance(windows.ranks, places, covariance)
+    covariance = autocovariance(windows.ranks)
+    variances = np.empty(len(numbers))
+    for count in np.unique(counts).tolist():
+        alike = np.flatnonzero(counts == count)
+        places = order[firsts[alike, None] + np.arange(count)]
+        variances[alike] = shift_variances(covariance, places)
     return pd.DataFrame(
         {
             "group": numbers,
@@ -103,21 +101,18 @@ def sums_of_groups(windows: Windows, groups: Int[np.ndarray, " windows"]) -> pd.
     )
 
 
-def shift_variance(
-    values: Float[np.ndarray, " places"],
-    chosen: Int[np.ndarray, " chosen"],
-    covariance: Float[np.ndarray, " places"] | None = None,
-) -> float:
-    """The variance, over all circular shifts, of the sum of the values at the chosen places."""
-    covariance = _autocovariance(values) if covariance is None else covariance
-    if len(chosen) == 1:
-        return float(covariance[0])
-    if len(chosen) <= MANY_PLACES:
-        return max(0.0, float(covariance[(chosen[:, None] - chosen) % len(values)].sum()))
-    marks = np.zeros(len(values))
-    marks[chosen] = 1.0
-    pairs = np.fft.irfft(np.abs(np.fft.rfft(marks)) ** 2, n=len(values))
-    return max(0.0, float(pairs @ covariance))
+def shift_variances(
+    covariance: Float[np.ndarray, " places"], chosen: Int[np.ndarray, "groups chosen"]
+) -> Float[np.ndarray, " groups"]:
+    """The variance, over all circular shifts, of the sum of the values at each group of places."""
+    length, count = len(covariance), chosen.shape[1]
+    if count <= MANY_PLACES:
+        apart = chosen[:, :, None] - chosen[:, None]
+        return np.maximum(0.0, covariance[apart].sum(axis=(1, 2)))
+    marks = np.zeros((len(chosen), length))
+    np.put_along_axis(marks, chosen, 1.0, axis=1)
+    pairs = np.fft.irfft(np.abs(np.fft.rfft(marks)) ** 2, n=length)
+    return np.maximum(0.0, pairs @ covariance)
 
 
 def score_tallies(tallies: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -152,7 +147,7 @@ def _window_means(values: Float[np.ndarray, " length"], size: int) -> Float[np.n
     return np.lib.stride_tricks.sliding_window_view(values, size).mean(axis=1)
 
 
-def _autocovariance(values: Float[np.ndarray, " places"]) -> Float[np.ndarray, " places"]:
+def autocovariance(values: Float[np.ndarray, " places"]) -> Float[np.ndarray, " places"]:
     """C(d): the mean over all places of the product of deviations at the place and d further."""
     spectrum = np.fft.rfft(values - values.mean())
     return np.fft.irfft(np.abs(spectrum) ** 2, n=len(values)) / len(values)

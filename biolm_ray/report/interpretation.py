@@ -2,22 +2,23 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from biolm_ray.config.schema import Config, InterpretConfig
 from biolm_ray.data.side_columns import read_side_columns
 from biolm_ray.inference.scores_file import table_stem, typed_path
-from biolm_ray.report.composition import codon_table, junction_table, token_table
+from biolm_ray.report.composition import codon_table, junction_table, token_sums, token_table
 from biolm_ray.report.elements import Element, element_table, find_elements
 from biolm_ray.report.genome_track import genome_track, read_bed, write_bedgraph
 from biolm_ray.report.motifs import compile_motifs, kmer_table, matches, motif_table
 from biolm_ray.report.regions import MarkedTrack, mark_regions, read_spans, region_table
 from biolm_ray.report.score_plots import Picture, choose_pictures, write_picture
-from biolm_ray.report.tracks import Track, is_nucleic, make_tracks, read_score_table
+from biolm_ray.report.tracks import Track, is_nucleic, make_tracks, read_score_pieces
 from biolm_ray.training.fold_tables import write_table
 
 log = logging.getLogger("biolm_ray")
@@ -33,30 +34,64 @@ EDIT_NAMES = {
 
 @dataclass(frozen=True)
 class Interpretation:
-    """What was written about one table of scores.
+    """What was written about one table of scores, or about some together.
 
     Attributes:
         folder: Where it lies.
         paths: The files, by what they hold.
         notes: What was left out, and why.
+        num_tables: How many tables it is about.
     """
 
     folder: Path
     paths: dict[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    num_tables: int = 1
 
 
-def interpret_table(path: Path, config: Config) -> Interpretation:
-    """Write what the run's settings ask for about one of its tables, into a folder beside it."""
-    typed = typed_path(path)
-    table = read_score_table(typed if typed.is_file() else path)
+@dataclass
+class ReadScores:
+    """Tables of scores as they are interpreted: sums by token, and a track for each sequence."""
+
+    tokens: list[pd.DataFrame] = field(default_factory=list)
+    tracks: list[Track] = field(default_factory=list)
+    num_tables: int = 0
+
+    def add(self, path: Path) -> None:
+        """Read a table, a piece at a time.
+
+        Raises:
+            DataError: It cannot be used.
+        """
+        for piece in read_score_pieces(path):
+            self.tokens.append(token_sums(piece))
+            self.tracks += make_tracks(piece)
+        self.num_tables += 1
+
+
+def interpret_tables(paths: Sequence[Path], config: Config) -> list[Interpretation]:
+    """Write what the run's settings ask for about its tables of one target.
+
+    Each table has its folder beside it; of the tables of several folds, all that is written is
+    written about all of them together as well, into a folder beside those of the folds.
+    """
+    jobs = [([path], path.parent) for path in paths]
+    jobs += [(list(paths), paths[0].parent.parent)] if len(paths) > 1 else []
+    return [_interpret(tables, parent, config) for tables, parent in jobs]
+
+
+def _interpret(paths: Sequence[Path], parent: Path, config: Config) -> Interpretation:
+    scores = ReadScores()
+    for path in paths:
+        typed = typed_path(path)
+        scores.add(typed if typed.is_file() else path)
     spans, columns = None, config.interpret.columns_of_regions
     if columns:
-        names = table["sequence"].astype(str).unique()
+        names = np.unique([track.sequence for track in scores.tracks])
         spans = read_spans(read_side_columns(config.data, columns, names))
     only_utr3 = config.preprocessing.region == "utr3"
-    folder = path.with_name(table_stem(path))
-    return _write(table, config.interpret, folder, spans, only_utr3=only_utr3)
+    folder = parent / table_stem(paths[0])
+    return _write(scores, config.interpret, folder, spans, only_utr3=only_utr3)
 
 
 def write_interpretation(
@@ -81,20 +116,22 @@ def write_interpretation(
         DataError: The table or the file of coordinates cannot be used.
     """
     folder = path.with_name(table_stem(path)) if folder is None else folder
-    return _write(read_score_table(path), settings, folder, spans, only_utr3=only_utr3)
+    scores = ReadScores()
+    scores.add(path)
+    return _write(scores, settings, folder, spans, only_utr3=only_utr3)
 
 
 def _write(
-    table: pd.DataFrame,
+    scores: ReadScores,
     settings: InterpretConfig,
     folder: Path,
     spans: Mapping[str, tuple[int, int]] | None,
     *,
     only_utr3: bool,
 ) -> Interpretation:
-    marked = mark_regions(make_tracks(table), spans, only_utr3=only_utr3)
-    nucleic = is_nucleic([item.track for item in marked])
-    tables, notes = _score_tables(table, marked, settings, nucleic)
+    marked = mark_regions(scores.tracks, spans, only_utr3=only_utr3)
+    nucleic = is_nucleic(scores.tracks)
+    tables, notes = _score_tables(scores, marked, settings, nucleic)
     elements = find_elements(marked)
     tables["top_elements"] = element_table(marked, elements)
     paths = {name: folder / f"{name}.csv" for name in tables}
@@ -102,12 +139,11 @@ def _write(
         write_table(paths[name], found)
     paths |= _write_pictures(folder / "plots", marked, elements, settings, nucleic)
     if settings.coordinates:
-        tracks = [item.track for item in marked]
         bedgraph = folder.with_name(f"{folder.name}.bedgraph")
-        note = _write_track(bedgraph, tracks, settings, only_utr3)
+        note = _write_track(bedgraph, scores.tracks, settings, only_utr3)
         paths |= {} if only_utr3 else {"genome track": bedgraph}
         notes += [note] if note else []
-    return Interpretation(folder, paths, tuple(notes))
+    return Interpretation(folder, paths, tuple(notes), scores.num_tables)
 
 
 def describe_interpretation(found: Interpretation) -> str:
@@ -115,15 +151,17 @@ def describe_interpretation(found: Interpretation) -> str:
     names = [name for name in found.paths if not name.startswith("plot ")]
     num_plots = len(found.paths) - len(names)
     names += [f"{num_plots} plots"] if num_plots else []
-    text = f"read them by {', '.join(name.replace('_', ' ') for name in names)}: {found.folder}"
+    which = "them" if found.num_tables == 1 else f"all {found.num_tables} tables together"
+    by = ", ".join(name.replace("_", " ") for name in names)
+    text = f"read {which} by {by}: {found.folder}"
     return "\n".join([text, *(f"  {note}" for note in found.notes)])
 
 
 def _score_tables(
-    table: pd.DataFrame, marked: list[MarkedTrack], settings: InterpretConfig, nucleic: bool
+    scores: ReadScores, marked: list[MarkedTrack], settings: InterpretConfig, nucleic: bool
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """The tables that can be made, and why the others cannot."""
-    tables, notes = {"tokens": token_table(table)}, []
+    tables, notes = {"tokens": token_table(scores.tokens)}, []
     num_known = sum(bool(item.regions) for item in marked)
     if num_known:
         tables["regions"] = region_table(marked)

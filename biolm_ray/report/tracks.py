@@ -64,34 +64,49 @@ class Track:
         return None if first and self.marker_texts else first
 
 
-def read_score_table(path: Path) -> pd.DataFrame:
+def read_score_pieces(path: Path) -> Iterator[pd.DataFrame]:
     """Read a table of leave-one-out scores, as Parquet or as CSV, packed or not.
 
-    What is inserted behind the last token has no token; its text is empty.
+    Yields:
+        Pieces of whole sequences, in order: a row group of Parquet at a time, CSV as one. What is
+        inserted behind the last token has no token; its text is empty.
 
     Raises:
         DataError: It has no scores, or lacks a column.
     """
-    if path.suffix == ".parquet":
-        names = set(pq.read_schema(path).names)
-        table = pd.read_parquet(path, columns=[name for name in _READ if name in names])
-    else:
-        table = pd.read_csv(
-            path,
-            usecols=lambda name: name in _READ,
-            dtype={"sequence": str, "token": str},
-            keep_default_na=False,
-            na_values={"loo": [""]},
-        )
-    missing = [name for name in _NEEDED if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"{path}: no column '{missing[0]}'; a table of leave-one-out scores has the columns "
-            f"{', '.join(_NEEDED)}"
-        )
-    if not len(table):
+    begun: list[pd.DataFrame] = []
+    for piece in _row_groups(path):
+        missing = [name for name in _NEEDED if name not in piece.columns]
+        if missing:
+            raise DataError(
+                f"{path}: no column '{missing[0]}'; a table of leave-one-out scores has the "
+                f"columns {', '.join(_NEEDED)}"
+            )
+        token = piece["token"].astype(object).fillna("").astype(str)
+        table = pd.concat([*begun, piece.assign(token=token)], ignore_index=True)
+        last = _bounds(table)[-2] if len(table) else 0
+        if last:
+            yield table.iloc[:last]
+        begun = [table.iloc[last:]]
+    if not any(map(len, begun)):
         raise DataError(f"{path}: no scores below the header; expected a row per token")
-    return table.assign(token=table["token"].astype(object).fillna("").astype(str))
+    yield from begun
+
+
+def _row_groups(path: Path) -> Iterator[pd.DataFrame]:
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path) as file:
+            names = [name for name in _READ if name in file.schema_arrow.names]
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number, columns=names).to_pandas()
+        return
+    yield pd.read_csv(
+        path,
+        usecols=lambda name: name in _READ,
+        dtype={"sequence": str, "token": str},
+        keep_default_na=False,
+        na_values={"loo": [""]},
+    )
 
 
 def make_tracks(table: pd.DataFrame) -> list[Track]:

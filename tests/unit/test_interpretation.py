@@ -9,7 +9,7 @@ from biolm_ray.config.load import load_config
 from biolm_ray.config.schema import InterpretConfig
 from biolm_ray.report.interpretation import (
     describe_interpretation,
-    interpret_table,
+    interpret_tables,
     write_interpretation,
 )
 
@@ -58,7 +58,7 @@ def test_a_typed_table_beside_is_read_instead_and_names_may_hold_dots(tmp_path: 
     write_scores(path.with_suffix(".parquet"), rows.assign(loo=1.0))
     settings = {"filepath": "x.tsv", "seqpos": 1, "outputpath": str(tmp_path)}
     config = load_config(None, "interpret", {**settings, "interpret.plots": 0})
-    found = interpret_table(path, config)
+    (found,) = interpret_tables([path], config)
     assert found.folder == tmp_path / "loo_scores_mask_half.life"
     assert set(pd.read_csv(found.paths["tokens"])["mean"]) == {1.0}
 
@@ -121,6 +121,25 @@ def test_regions_come_from_columns_of_the_input(tmp_path: Path, columns: str, st
         {"filepath": str(rows), "seqpos": "seq", "interpret.region_columns": columns,
          "interpret.plots": 0, "stripheader": True, "outputpath": str(tmp_path)},
     )  # fmt: skip
-    found = interpret_table(scores, config)
+    (found,) = interpret_tables([scores], config)
     codons = pd.read_csv(found.paths["codons"]).set_index("codon")["mean"]
     assert codons.to_dict() == {"CGU": 1 + 2 + 3, "ACG": 4 + 5 + 6}
+
+
+def test_tables_of_folds_are_also_read_together(tmp_path: Path) -> None:
+    for fold in range(2):
+        (tmp_path / str(fold)).mkdir()
+    rows = [score_rows("g", "acgtac", range(6)), score_rows("h", "ccgg", range(4))]
+    paths = [write_scores(tmp_path / f"{i}/loo_scores_mask.csv", rows[i]) for i in range(2)]
+    settings = {"filepath": "x.tsv", "seqpos": 1, "outputpath": str(tmp_path)}
+    config = load_config(None, "interpret", {**settings, "interpret.plots": 1})
+    one, two, both = interpret_tables(paths, config)
+    assert [one.folder.parent, two.folder.parent] == [tmp_path / "0", tmp_path / "1"]
+    assert both.folder == tmp_path / "loo_scores_mask"
+    alone = write_interpretation(
+        write_scores(tmp_path / "alone.csv", pd.concat(rows)), InterpretConfig(plots=1)
+    )
+    assert both.paths.keys() == alone.paths.keys()
+    for name in ("tokens", "kmers", "top_elements"):
+        assert both.paths[name].read_bytes() == alone.paths[name].read_bytes()
+    assert "all 2 tables together" in describe_interpretation(both)

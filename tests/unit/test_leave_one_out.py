@@ -155,15 +155,16 @@ def test_the_only_token_of_a_sequence_can_be_removed() -> None:
 
 
 def test_the_checks_notice_a_wrong_score() -> None:
-    class Forgetful(PlaceWeighted):
+    class Mixing(PlaceWeighted):
         def forward(self, token_ids, lengths, specifiers=None):
             outputs = super().forward(token_ids, lengths, specifiers)
-            return outputs * (1.0 if len(token_ids) == 1 else 1.5)
+            return outputs + outputs.mean()
 
     model = make_model()
-    assert score_sequence(model, encode("a", "cg", "t"), REMOVE).largest_difference < 1e-6
-    model.module = Forgetful().eval()
-    assert score_sequence(model, encode("a", "cg", "t"), REMOVE).largest_difference > 0.01
+    encoded = encode(*["a", "cg", "t"] * 3)
+    assert score_sequence(model, encoded, REMOVE).largest_difference < 1e-6
+    model.module = Mixing().eval()
+    assert score_sequence(model, encoded, REMOVE).largest_difference > 0.01
 
 
 def test_every_class_is_scored_and_loo_is_that_of_the_predicted_one() -> None:

@@ -2,7 +2,13 @@ import pytest
 from scored import score_rows, track_of
 
 from biolm_ray.errors import DataError
-from biolm_ray.report.composition import AMINO_ACIDS, codon_table, junction_table, token_table
+from biolm_ray.report.composition import (
+    AMINO_ACIDS,
+    codon_table,
+    junction_table,
+    token_sums,
+    token_table,
+)
 from biolm_ray.report.regions import Region, mark_regions, read_spans, region_table
 
 
@@ -77,7 +83,8 @@ def test_the_table_of_regions_sums_the_scores_up() -> None:
 
 
 def test_the_table_of_tokens_counts_each_kind() -> None:
-    table = token_table(score_rows("g", ["a", "x", "a"], [1, -6, -3])).set_index("token")
+    parts = [score_rows("g", ["a", "x"], [1, -6]), score_rows("h", "a", [-3])]
+    table = token_table([token_sums(part) for part in parts]).set_index("token")
     assert table.index.tolist() == ["x", "a"]
     assert table.loc["a"].tolist() == [2, -1, 2, -2, 0.4]
 

@@ -1,14 +1,15 @@
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from scored import score_rows, track_of, write_scores
 
 from biolm_ray.errors import DataError
-from biolm_ray.report.composition import token_table
+from biolm_ray.report.composition import token_sums, token_table
 from biolm_ray.report.tracks import (
     is_nucleic,
     make_tracks,
-    read_score_table,
+    read_score_pieces,
     scored_stretches,
 )
 
@@ -111,24 +112,32 @@ def test_the_first_base_is_not_known_where_markers_may_have_come_before() -> Non
 @pytest.mark.parametrize("name", ["scores.csv", "scores.csv.gz", "scores.parquet"])
 def test_a_table_is_read_the_same_from_every_format(tmp_path, name: str) -> None:
     rows = pd.concat([score_rows("007", ["NA", "a"], [1, 2]), score_rows("h", "c", [3])])
-    table = read_score_table(write_scores(tmp_path / name, rows))
+    table = pd.concat(read_score_pieces(write_scores(tmp_path / name, rows)))
     assert table["sequence"].astype(str).tolist() == ["007", "007", "h"]
     assert table["token"].tolist() == ["NA", "a", "c"]
     assert table["loo"].tolist() == [1, 2, 3]
 
 
+def test_a_sequence_that_two_row_groups_share_is_read_whole(tmp_path) -> None:
+    rows = pd.concat([score_rows("g", "acgt", range(4)), score_rows("h", "ac", range(2))])
+    whole = pq.read_table(write_scores(tmp_path / "scores.parquet", rows))
+    pq.write_table(whole, tmp_path / "cut.parquet", row_group_size=3)
+    pieces = list(read_score_pieces(tmp_path / "cut.parquet"))
+    assert [piece["token"].tolist() for piece in pieces] == [list("acgt"), list("ac")]
+
+
 def test_what_stands_behind_the_last_token_has_no_token(tmp_path) -> None:
     rows = score_rows("g", ["a", None], [1, 2])
     for name in ("scores.csv", "scores.parquet"):
-        table = read_score_table(write_scores(tmp_path / name, rows))
+        (table,) = read_score_pieces(write_scores(tmp_path / name, rows))
         assert table["token"].tolist() == ["a", ""]
-        assert token_table(table)["num_tokens"].tolist() == [1]
+        assert token_table([token_sums(table)])["num_tokens"].tolist() == [1]
 
 
 def test_other_tables_are_refused(tmp_path) -> None:
     (tmp_path / "other.csv").write_text("sequence,prediction\ng,1\n")
     with pytest.raises(DataError, match="no column 'token'"):
-        read_score_table(tmp_path / "other.csv")
+        list(read_score_pieces(tmp_path / "other.csv"))
     empty = write_scores(tmp_path / "empty.csv", score_rows("g", "a", [1]).iloc[:0])
     with pytest.raises(DataError, match="no scores below the header"):
-        read_score_table(empty)
+        list(read_score_pieces(empty))
