@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import torch
 
@@ -25,12 +27,15 @@ def print_measures(table: Sequence[Row], results: Mapping[str, float]) -> None:
 def take_measures(
     about: str, measures: Mapping[str, Callable[[], dict[str, float]]], table: Sequence[Row]
 ) -> None:
-    """Take those measures that the command line names (`--only`), else all, and print them."""
+    """Take those measures that the command line names (`--only`), else all, and print them.
+
+    Each has a process of its own, so that what one leaves in memory does not touch the next.
+    """
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=measures, default=list(measures))
-    torch.set_num_threads(1)
     results: dict[str, float] = {}
     for name in parser.parse_args().only:
         print(f"measuring {name} ...", file=sys.stderr)
-        results |= measures[name]()
+        with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (1,)) as process:
+            results |= process.submit(measures[name]).result()
     print_measures(table, results)

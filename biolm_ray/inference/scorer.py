@@ -1,5 +1,7 @@
 """What one worker does: hold models and data, and score units of sequences."""
 
+import ctypes
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,10 @@ from biolm_ray.inference.units import Unit, UnitResult, save_result, table_path
 from biolm_ray.models.saved import SavedModel, load_model
 from biolm_ray.preparation.prepared import PreparedData
 
+# Numbers of mallopt's settings (malloc.h), and bytes.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_MOST_KEPT = 1 << 30
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringJob:
@@ -37,7 +43,7 @@ class ScoringJob:
         preprocessing: How sequences are cropped, in place of what the models were trained with.
         parts: Where finished units are kept.
         use_gpu: Whether the worker has a GPU.
-        num_threads: Threads of one worker; None leaves them as they are.
+        num_threads: Threads of a worker with a process of its own; None leaves this one as it is.
     """
 
     model_folders: tuple[Path, ...]
@@ -56,6 +62,7 @@ class UnitScorer:
         self.job = job
         if job.num_threads is not None:
             torch.set_num_threads(job.num_threads)
+            keep_freed_memory()
         self.device = "cuda" if job.use_gpu and torch.cuda.is_available() else "cpu"
         self.models = load_models(job)
         self.targets = self.models[0].card.targets
@@ -134,6 +141,18 @@ def load_models(
     ]
     check_same_tokens(models, [str(folder) for folder in job.model_folders])
     return models
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory it frees, for the next layer to take.
+
+    The GNU allocator gives large pieces back to the system, which clears them anew for every
+    layer: up to a sixth of the time of a pass. Other allocators are left as they are.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        for setting in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            library.mallopt(setting, _MOST_KEPT)
 
 
 @contextmanager
