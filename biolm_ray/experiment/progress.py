@@ -110,7 +110,7 @@ class ScoringProgress:
 
     def __call__(self, num_done: int, num_all: int) -> None:
         now = self._clock()
-        if self._first is None or num_done < self._first[1]:
+        if self._first is None:
             self._first = (now, num_done)
         if now - self._said < self._every_seconds:
             return

@@ -69,20 +69,43 @@ def score_plans(
     gpu_per_worker: float,
     progress: Progress | None = None,
 ) -> list[LooSummary]:
-    """Write the tables one after another, each spread over the workers."""
+    """Write the tables one after another, each spread over the workers.
+
+    `progress` counts the edits of all tables.
+    """
     total = sum(len(plan.rows) for plan in plans)
     log.info("scoring %d sequences (%s) on %d workers", total, config.interpret.edit, num_workers)
-    return [
-        score_rows(
-            plan.folders,
-            prepared,
-            plan.rows,
-            config.interpret,
-            num_workers=num_workers,
-            gpu_per_worker=gpu_per_worker,
-            out_csv=plan.out_csv,
-            preprocessing=preprocessing,
-            progress=progress,
+    lengths = np.minimum(PreparedData.open(prepared).lengths, preprocessing.block_size)
+    num_tokens = [int(lengths[plan.rows].sum()) for plan in plans]
+    summaries: list[LooSummary] = []
+    for index, plan in enumerate(plans):
+        summaries.append(
+            score_rows(
+                plan.folders,
+                prepared,
+                plan.rows,
+                config.interpret,
+                num_workers=num_workers,
+                gpu_per_worker=gpu_per_worker,
+                out_csv=plan.out_csv,
+                preprocessing=preprocessing,
+                progress=progress and counted_over_all(progress, summaries, num_tokens, index),
+            )
         )
-        for plan in plans
-    ]
+    return summaries
+
+
+def counted_over_all(
+    progress: Progress, summaries: Sequence[LooSummary], num_tokens: Sequence[int], index: int
+) -> Progress:
+    """Turn the progress of one table into that of all.
+
+    Args:
+        progress: Told how many edits are scored and about how many there are, over all tables.
+        summaries: Of the tables before it.
+        num_tokens: Of each table; those to come have as many edits to a token.
+        index: Which table it is.
+    """
+    before = sum(summary.num_positions for summary in summaries)
+    share = sum(num_tokens) / max(1, sum(num_tokens[: index + 1]))
+    return lambda done, of_table: progress(before + done, round((before + of_table) * share))
