@@ -49,24 +49,26 @@ class Interpretation:
     num_tables: int = 1
 
 
-@dataclass
+@dataclass(frozen=True)
 class ReadScores:
     """Tables of scores as they are interpreted: sums by token, and a track for each sequence."""
 
-    tokens: list[pd.DataFrame] = field(default_factory=list)
-    tracks: list[Track] = field(default_factory=list)
-    num_tables: int = 0
+    tokens: list[pd.DataFrame]
+    tracks: list[Track]
+    num_tables: int = 1
 
-    def add(self, path: Path) -> None:
-        """Read a table, a piece at a time.
 
-        Raises:
-            DataError: It cannot be used.
-        """
-        for piece in read_score_pieces(path):
-            self.tokens.append(token_sums(piece))
-            self.tracks += make_tracks(piece)
-        self.num_tables += 1
+def read_scores(path: Path) -> ReadScores:
+    """Read a table, a piece at a time.
+
+    Raises:
+        DataError: It cannot be used.
+    """
+    scores = ReadScores([], [])
+    for piece in read_score_pieces(path):
+        scores.tokens.append(token_sums(piece))
+        scores.tracks.extend(make_tracks(piece))
+    return scores
 
 
 def interpret_tables(paths: Sequence[Path], config: Config) -> list[Interpretation]:
@@ -75,23 +77,33 @@ def interpret_tables(paths: Sequence[Path], config: Config) -> list[Interpretati
     Each table has its folder beside it; of the tables of several folds, all that is written is
     written about all of them together as well, into a folder beside those of the folds.
     """
-    jobs = [([path], path.parent) for path in paths]
-    jobs += [(list(paths), paths[0].parent.parent)] if len(paths) > 1 else []
-    return [_interpret(tables, parent, config) for tables, parent in jobs]
-
-
-def _interpret(paths: Sequence[Path], parent: Path, config: Config) -> Interpretation:
-    scores = ReadScores()
-    for path in paths:
-        typed = typed_path(path)
-        scores.add(typed if typed.is_file() else path)
+    folders = [path.with_name(table_stem(path)) for path in paths]
+    scores = [read_scores(_typed_if_there(path)) for path in paths]
+    if len(paths) > 1:
+        folders.append(paths[0].parent.parent / table_stem(paths[0]))
+        scores.append(_together(scores))
     spans, columns = None, config.interpret.columns_of_regions
     if columns:
-        names = np.unique([track.sequence for track in scores.tracks])
+        names = np.unique([track.sequence for track in scores[-1].tracks])
         spans = read_spans(read_side_columns(config.data, columns, names))
     only_utr3 = config.preprocessing.region == "utr3"
-    folder = parent / table_stem(paths[0])
-    return _write(scores, config.interpret, folder, spans, only_utr3=only_utr3)
+    return [
+        _write(each, config.interpret, folder, spans, only_utr3=only_utr3)
+        for each, folder in zip(scores, folders, strict=True)
+    ]
+
+
+def _typed_if_there(path: Path) -> Path:
+    typed = typed_path(path)
+    return typed if typed.is_file() else path
+
+
+def _together(scores: Sequence[ReadScores]) -> ReadScores:
+    return ReadScores(
+        [sums for each in scores for sums in each.tokens],
+        [track for each in scores for track in each.tracks],
+        len(scores),
+    )
 
 
 def write_interpretation(
@@ -116,9 +128,7 @@ def write_interpretation(
         DataError: The table or the file of coordinates cannot be used.
     """
     folder = path.with_name(table_stem(path)) if folder is None else folder
-    scores = ReadScores()
-    scores.add(path)
-    return _write(scores, settings, folder, spans, only_utr3=only_utr3)
+    return _write(read_scores(path), settings, folder, spans, only_utr3=only_utr3)
 
 
 def _write(
