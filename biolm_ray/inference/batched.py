@@ -12,8 +12,7 @@ from biolm_ray.models.saved import SavedModel
 from biolm_ray.models.spec import Batch
 from biolm_ray.training.halving import run_in_halves
 
-# Transformers are fastest on a CPU with 2,048 to 8,192 tokens: matrices are large enough, and the
-# memory of a layer is not yet so large that it is given back to the system after every use.
+# Transformers are fastest on a CPU with 2,048 to 8,192 tokens.
 BATCH_TOKENS = 4_096
 # Workers may share a GPU.
 MEMORY_SHARE = 0.5
