@@ -31,10 +31,11 @@ from biolm_ray.experiment.storage import check_shared
 from biolm_ray.experiment.tracking import check_tracking, track
 from biolm_ray.experiment.trial import Trial
 from biolm_ray.files import told_when_full
-from biolm_ray.inference.distribute import LooSummary
-from biolm_ray.inference.explanation import plan_scoring, score_plans
+from biolm_ray.inference.distribute import score_tables
 from biolm_ray.inference.inputs import chosen_rows, model_folders, model_to_read_with
+from biolm_ray.inference.plans import plan_scoring
 from biolm_ray.inference.prediction import predict_on_ray
+from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.logs import logged
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.scanning import prepared_folder
@@ -210,13 +211,17 @@ def interpret(config: Config) -> InterpretResult:
         num_workers, gpu_per_worker = place_inference(
             cluster, config.resources, config.interpret.num_workers
         )
-        summaries = score_plans(
-            config,
-            plan_scoring(config, folders, prepared),
+        plans = plan_scoring(config, folders, prepared)
+        num_sequences = sum(len(plan.rows) for plan in plans)
+        edit = config.interpret.edit
+        log.info("scoring %d sequences (%s) on %d workers", num_sequences, edit, num_workers)
+        summaries = score_tables(
+            plans,
             prepared.location,
-            config.preprocessing,
+            config.interpret,
             num_workers=num_workers,
             gpu_per_worker=gpu_per_worker,
+            preprocessing=config.preprocessing,
             progress=ScoringProgress(log, num_workers=num_workers),
         )
         for summary in summaries:

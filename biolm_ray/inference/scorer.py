@@ -2,7 +2,7 @@
 
 import ctypes
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +127,21 @@ class UnitScorer:
             target=target,
             class_number=self.class_number,
         )
+
+
+class ScoringWorker:
+    """Scores units of several jobs, with the models of one job in memory at a time."""
+
+    def __init__(self, jobs: Sequence[ScoringJob]) -> None:
+        self.jobs = jobs
+        self.scorer: UnitScorer | None = None
+
+    def score(self, job: int, unit: Unit) -> UnitResult:
+        """Score a unit of one of the jobs, given by its place among them."""
+        if self.scorer is None or self.scorer.job is not self.jobs[job]:
+            self.scorer = None
+            self.scorer = UnitScorer(self.jobs[job])
+        return self.scorer.score(unit)
 
 
 def load_models(

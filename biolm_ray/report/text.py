@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.experiment.progress import readable_time
-from biolm_ray.inference.distribute import LooSummary
+from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.rejects import describe_counts
 

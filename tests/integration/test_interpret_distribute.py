@@ -17,11 +17,13 @@ from stored import store
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig, TokenizationConfig
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import BiolmError, ConfigError, DataError, ResourceError
-from biolm_ray.inference import spreading
-from biolm_ray.inference.distribute import PARTS, LooSummary, score_rows
+from biolm_ray.inference import spreading, table_work
+from biolm_ray.inference.distribute import PARTS, score_tables
 from biolm_ray.inference.leave_one_out import make_planner, score_sequence
 from biolm_ray.inference.loaded_scores import load_scores
-from biolm_ray.inference.scorer import UnitScorer
+from biolm_ray.inference.plans import ScoringPlan
+from biolm_ray.inference.scorer import ScoringWorker, UnitScorer
+from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.models.registry import find_spec, read_options
 from biolm_ray.models.saved import ModelCard, load_model, save_model
 from biolm_ray.models.spec import ModelInputs
@@ -99,12 +101,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def score_inline(
-    folders: list[Path], prepared: Path, out_csv: Path, rows=None, settings=REMOVE, **options
+    folders: list[Path],
+    prepared: Path,
+    out_csv: Path,
+    rows=None,
+    settings=REMOVE,
+    num_workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> LooSummary:
     rows = np.arange(NUM_ROWS) if rows is None else rows
-    return score_rows(
-        folders, prepared, rows, settings, out_csv=out_csv, **({"num_workers": 0} | options)
+    plan = ScoringPlan(tuple(folders), rows, out_csv)
+    (summary,) = score_tables(
+        [plan], prepared, settings, num_workers=num_workers, progress=progress
     )
+    return summary
 
 
 def contents(summary: LooSummary) -> tuple[bytes, bytes]:
@@ -201,6 +211,148 @@ def test_a_run_that_was_broken_off_does_only_what_is_missing(
     assert not (out_csv.parent / PARTS).exists()
 
 
+def plans_of(folders: list[Path], out: Path) -> list[ScoringPlan]:
+    """A table for each of the models, as after a cross-validation: each has rows of its own."""
+    return [
+        ScoringPlan((folder,), np.arange(number, NUM_ROWS, 2), out / folder.name / "x.csv")
+        for number, folder in enumerate(folders)
+    ]
+
+
+def counted_worker(folder: Path) -> type:
+    """A worker that leaves a file for each process that scores."""
+
+    class CountedWorker(ScoringWorker):
+        def score(self, job, unit):
+            (folder / str(os.getpid())).touch()
+            return super().score(job, unit)
+
+    return CountedWorker
+
+
+def counted_trial(folder: Path) -> type:
+    """A trial that leaves a file for each process that scores."""
+
+    class CountedTrial(spreading.TaskTrial):
+        def step(self):
+            (folder / str(os.getpid())).touch()
+            return super().step()
+
+    return CountedTrial
+
+
+@pytest.mark.parametrize(
+    ("distribute", "worker", "counted"),
+    [("actors", "ScoringWorker", counted_worker), ("tune", "TaskTrial", counted_trial)],
+)
+def test_the_same_workers_go_from_table_to_table(
+    folders: list[Path],
+    prepared: Path,
+    tmp_path: Path,
+    ray_cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+    distribute: Literal["actors", "tune"],
+    worker: str,
+    counted: Callable[[Path], type],
+) -> None:
+    alone = [
+        score_inline(list(plan.folders), prepared, plan.out_csv, plan.rows)
+        for plan in plans_of(folders, tmp_path / "alone")
+    ]
+    processes = tmp_path / "processes"
+    processes.mkdir()
+    monkeypatch.setattr(spreading, worker, counted(processes))
+    calls: list[tuple[int, int]] = []
+    spread = score_tables(
+        plans_of(folders, tmp_path),
+        prepared,
+        InterpretConfig(distribute=distribute),
+        num_workers=1,
+        progress=lambda *counts: calls.append(counts),
+    )
+    assert len(list(processes.iterdir())) == 1
+    assert [contents(summary) for summary in spread] == [contents(summary) for summary in alone]
+    num_positions = sum(summary.num_positions for summary in alone)
+    assert calls[-1] == (num_positions, num_positions)
+    assert min(total for _, total in calls) > max(summary.num_positions for summary in alone)
+
+
+def test_a_run_broken_off_in_its_second_table_keeps_the_first(
+    folders: list[Path], prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[tuple[str, int]] = []
+    original = UnitScorer.score
+
+    def score_until_broken_off(self, unit):
+        name = self.job.model_folders[0].name
+        if name == folders[1].name and len(scored) > 14:
+            raise KeyboardInterrupt
+        scored.append((name, unit.index))
+        return original(self, unit)
+
+    plans = plans_of(folders, tmp_path)
+    monkeypatch.setattr(UnitScorer, "score", score_until_broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        score_tables(plans, prepared, REMOVE, num_workers=0)
+    assert [plan.out_csv.exists() for plan in plans] == [True, False]
+    first = plans[0].out_csv.read_bytes()
+
+    once = list(scored)
+    scored.clear()
+    monkeypatch.setattr(
+        UnitScorer,
+        "score",
+        lambda self, unit: (
+            scored.append((self.job.model_folders[0].name, unit.index)) or original(self, unit)
+        ),
+    )
+    summaries = score_tables(plans, prepared, REMOVE, num_workers=0)
+    assert scored
+    assert not set(scored) & set(once)
+    assert plans[0].out_csv.read_bytes() == first
+    assert summaries[0].num_reused == summaries[0].num_positions
+    assert 0 < summaries[1].num_reused < summaries[1].num_positions
+    assert not any((plan.out_csv.parent / PARTS).exists() for plan in plans)
+
+
+def test_a_model_that_does_not_fit_is_told_before_the_first_table_is_begun(
+    folders: list[Path], prepared: Path, tmp_path: Path
+) -> None:
+    other = Targets(task="classification", classes=("low", "high"))
+    wrong = write_model(tmp_path / "wrong", make_tokenizer(), 0, other)
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="the model predicts numbers"):
+        score_tables(
+            plans_of([wrong, folders[0]], out),
+            prepared,
+            InterpretConfig(class_name="low"),
+            num_workers=0,
+        )
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("distribute", ["actors", "tune"])
+def test_a_table_that_cannot_be_written_ends_the_run_and_its_units_are_kept(
+    folders: list[Path],
+    prepared: Path,
+    tmp_path: Path,
+    ray_cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+    distribute: Literal["actors", "tune"],
+) -> None:
+    def disk_is_full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    plans = plans_of(folders, tmp_path)
+    settings = InterpretConfig(distribute=distribute)
+    with monkeypatch.context() as patch:
+        patch.setattr(table_work, "merge_tables", disk_is_full)
+        with pytest.raises(OSError, match="No space left"):
+            score_tables(plans, prepared, settings, num_workers=1)
+    first, _ = score_tables(plans, prepared, settings, num_workers=1)
+    assert first.num_reused == first.num_positions
+
+
 def test_the_noise_floor_is_the_standard_error_of_a_score_over_the_whole_table(
     folders: list[Path], prepared: Path, tmp_path: Path
 ) -> None:
@@ -256,26 +408,26 @@ def test_a_class_is_refused_before_anything_is_scored_where_numbers_are_predicte
     assert list(tmp_path.iterdir()) == []
 
 
-def dying_scorer() -> type:
+def dying_worker() -> type:
     """A worker that ends its own process the first time it is given a unit."""
 
-    class DyingScorer(UnitScorer):
-        def score(self, unit):
-            sign = self.job.parts.parent / "has died"
+    class DyingWorker(ScoringWorker):
+        def score(self, job, unit):
+            sign = self.jobs[job].parts.parent / "has died"
             if not sign.exists():
                 sign.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            return super().score(unit)
+            return super().score(job, unit)
 
-    return DyingScorer
+    return DyingWorker
 
 
 def dying_trial() -> type:
     """A trial that ends its own process the first time it is given a unit."""
 
-    class DyingTrial(spreading.UnitTrial):
+    class DyingTrial(spreading.TaskTrial):
         def step(self):
-            sign = self.scorer.job.parts.parent / "has died"
+            sign = self.worker.jobs[0].parts.parent / "has died"
             if not sign.exists():
                 sign.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -284,29 +436,29 @@ def dying_trial() -> type:
     return DyingTrial
 
 
-def mortal_scorer() -> type:
+def mortal_worker() -> type:
     """A worker that never survives a unit."""
 
-    class MortalScorer(UnitScorer):
-        def score(self, unit):
+    class MortalWorker(ScoringWorker):
+        def score(self, job, unit):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return MortalScorer
+    return MortalWorker
 
 
-def refusing_scorer() -> type:
+def refusing_worker() -> type:
     """A worker that finds a row it cannot use."""
 
-    class RefusingScorer(UnitScorer):
-        def score(self, unit):
+    class RefusingWorker(ScoringWorker):
+        def score(self, job, unit):
             raise DataError(f"row {unit.rows[0]} is not as it should be")
 
-    return RefusingScorer
+    return RefusingWorker
 
 
 @pytest.mark.parametrize(
     ("distribute", "worker", "dying"),
-    [("actors", "UnitScorer", dying_scorer), ("tune", "UnitTrial", dying_trial)],
+    [("actors", "ScoringWorker", dying_worker), ("tune", "TaskTrial", dying_trial)],
 )
 def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
     folders: list[Path],
@@ -356,7 +508,7 @@ def test_workers_that_keep_dying_end_the_run_with_a_clear_message(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(spreading, "UnitScorer", mortal_scorer())
+    monkeypatch.setattr(spreading, "ScoringWorker", mortal_worker())
     monkeypatch.setattr(spreading, "RESTARTS", 0)
     with pytest.raises(ResourceError, match=r"keep dying .* what is finished is kept"):
         score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
@@ -369,7 +521,7 @@ def test_an_error_of_a_worker_arrives_as_itself(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(spreading, "UnitScorer", refusing_scorer())
+    monkeypatch.setattr(spreading, "ScoringWorker", refusing_worker())
     with pytest.raises(BiolmError) as caught:
         score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
     assert type(caught.value) is DataError

@@ -9,7 +9,7 @@ import pytest
 
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import DataError
-from biolm_ray.inference.distribute import LooSummary
+from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.report.cross_validation import pooled_metrics
 from biolm_ray.report.tables import (
     out_of_fold_table,
