@@ -298,7 +298,7 @@ def workers() -> dict[str, float]:
         os.environ.update(RAY_USAGE_STATS_ENABLED="0", OMP_NUM_THREADS="1")
         biolm_ray.finetune(load_config(None, "fine-tune", settings))
         settings["filepath"] = str(new)
-        runs = [_scoring_seconds(settings, number) for number in (1, 2) * 3]
+        runs = [_scoring_seconds(settings, number) for number in (1, 2) * 5]
     one, two = np.min(runs[::2], axis=0), np.min(runs[1::2], axis=0)
     return {"two_workers": one[0] / two[0], "two_workers_whole": one[1] / two[1]}
 

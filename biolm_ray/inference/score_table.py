@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from jaxtyping import Int
 
 from biolm_ray.data.targets import Targets
 from biolm_ray.errors import ConfigError
 from biolm_ray.inference.leave_one_out import Scores
+from biolm_ray.inference.scores_file import scores_schema
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 PUTTING_IN = ("replace", "saturation", "insert")
@@ -72,10 +74,10 @@ def score_table(
     targets: Targets,
     target: int = 0,
     class_number: int | None = None,
-) -> pd.DataFrame:
-    """Lay out the scores of one sequence on one target, one row per edit.
+) -> pa.Table:
+    """Lay out the scores of one sequence on one target, one row per edit, as `scores_schema` says.
 
-    After those of `score_columns` follow columns that only the typed table has.
+    What does not apply is null; so is the text of no token.
 
     For classes, `pred` names the predicted class of the original; `loo` is the change of the
     probability of class `class_number`, or of the predicted one; `loo_<class>` holds the change of
@@ -83,32 +85,49 @@ def score_table(
     """
     predicted = int(scores.original.argmax()) if targets.classes else target
     chosen = predicted if class_number is None else class_number
-    table: dict[str, object] = {
+    values: dict[str, object] = {
         "sequence": sequence_id,
+        "position": scores.positions,
         "token": _joined_texts(scores.token_ids, tokenizer),
+        "label": label,
+        "pred": targets.classes[predicted] if targets.classes else scores.original[target],
+        "start_offset": scores.start_offsets,
+        "end_offset": scores.end_offsets,
+        "loo": scores.loo[:, chosen],
+        "loo_model": scores.loo_model[:, chosen],
     }
     if scores.new_ids is not None:
-        table["replacement"] = _joined_texts(scores.new_ids, tokenizer)
-    table["label"] = label
-    table["pred"] = targets.classes[predicted] if targets.classes else scores.original[target]
-    table["start_offset"] = scores.start_offsets
-    table["end_offset"] = scores.end_offsets
-    table["loo"] = scores.loo[:, chosen]
+        values["replacement"] = _joined_texts(scores.new_ids, tokenizer)
     for index, name in enumerate(targets.classes or ()):
-        table[f"loo_{name}"] = scores.loo[:, index]
+        values[f"loo_{name}"] = scores.loo[:, index]
     if scores.loo_std is not None:
-        table["loo_std"] = scores.loo_std[:, chosen]
-    table["loo_model"] = scores.loo_model[:, chosen]
-    table["position"] = scores.positions
-    return pd.DataFrame(table)
+        values["loo_std"] = scores.loo_std[:, chosen]
+    schema = scores_schema(targets, averaged=scores.loo_std is not None)
+    num_rows = len(scores.positions)
+    columns = [_column(values.get(field.name), field.type, num_rows) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _joined_texts(token_ids: Int[np.ndarray, "rows tokens"], tokenizer: Tokenizer) -> list[str]:
-    """The texts of the tokens of each row, one behind the other; nothing for an id of -1."""
+def _column(values: Any, dtype: pa.DataType, num_rows: int) -> pa.Array:
+    """Make a column of one value for each row, or of one for all; NaN is null."""
+    if isinstance(values, list | np.ndarray):
+        return pa.array(values, type=dtype, from_pandas=True)
+    if isinstance(dtype, pa.DictionaryType):
+        indices = pa.array(np.zeros(num_rows, dtype=np.int32))
+        return pa.DictionaryArray.from_arrays(indices, pa.array([values], dtype.value_type))
+    return pa.repeat(pa.scalar(values, type=dtype, from_pandas=True), num_rows)
+
+
+def _joined_texts(
+    token_ids: Int[np.ndarray, "rows tokens"], tokenizer: Tokenizer
+) -> list[str | None]:
+    """The texts of the tokens of each row, one behind the other; None for no text.
+
+    An id of -1 stands for no token.
+    """
     num_rows, num_tokens = token_ids.shape
     flat = token_ids.reshape(-1)
     texts = np.array(tokenizer.tokens(np.maximum(flat, 0)), dtype=object)
     texts[flat < 0] = ""
-    if num_tokens == 1:
-        return texts.tolist()
-    return ["".join(row) for row in texts.reshape(num_rows, num_tokens).tolist()]
+    rows = texts.reshape(num_rows, num_tokens).tolist()
+    return ["".join(row) or None for row in rows]

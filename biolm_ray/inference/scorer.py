@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import torch
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
-from biolm_ray.files import write_text
 from biolm_ray.inference.leave_one_out import Scores, make_planner, score_sequence
 from biolm_ray.inference.predict import check_fits, check_same_tokens
 from biolm_ray.inference.score_table import (
@@ -21,9 +20,9 @@ from biolm_ray.inference.score_table import (
     score_columns,
     score_table,
 )
-from biolm_ray.inference.scores_file import scores_schema, write_part
+from biolm_ray.inference.scores_file import write_part
 from biolm_ray.inference.self_check import CheckedStack
-from biolm_ray.inference.units import Unit, UnitResult, save_result, table_path
+from biolm_ray.inference.units import ENDINGS, Unit, UnitResult, save_result, table_path
 from biolm_ray.models.saved import SavedModel, load_model
 from biolm_ray.preparation.prepared import PreparedData
 
@@ -67,6 +66,7 @@ class UnitScorer:
         self.models = load_models(job)
         self.targets = self.models[0].card.targets
         self.plan = make_planner(job.settings, self.models[0].tokenizer)
+        self.columns = score_columns(job.settings.edit, self.targets, len(self.models))
         self.class_number = chosen_class(job.settings.class_name, self.targets)
         self.prepared = PreparedData.open(job.prepared)
         for model in self.models:
@@ -81,30 +81,22 @@ class UnitScorer:
         squared_deviations = []
         for target, suffix in enumerate(self.targets.suffixes):
             tables = [self._table(row, scores, target) for row, scores in by_row.items()]
-            self._write(unit, suffix, tables)
+            table = pa.concat_tables(tables).unify_dictionaries()
+            csv, parquet = (table_path(self.job.parts, unit, suffix, end) for end in ENDINGS)
+            write_part(csv, parquet, table, self.columns)
             if len(self.models) > 1:
-                squared_deviations.append(sum((table["loo_std"] ** 2).sum() for table in tables))
+                deviations = table["loo_std"].to_numpy()
+                squared_deviations.append(float(deviations @ deviations))
         result = UnitResult(
             num_tokens=unit.num_tokens,
             num_scores=sum(len(scores.positions) for scores in by_row.values()),
             largest_difference=max(scores.largest_difference for scores in by_row.values()),
             num_redone=sum(scores.redone for scores in by_row.values()),
-            squared_deviations=tuple(map(float, squared_deviations)),
+            squared_deviations=tuple(squared_deviations),
             notes=tuple(note for stack in self.stacks for note in stack.notes),
         )
         save_result(self.job.parts, unit, result)
         return result
-
-    def _write(self, unit: Unit, suffix: str, tables: list[pd.DataFrame]) -> None:
-        edit, num_models = self.job.settings.edit, len(self.models)
-        columns = score_columns(edit, self.targets, num_models)
-        text = pd.concat(tables).to_csv(columns=columns, index=False, header=False)
-        write_text(table_path(self.job.parts, unit, suffix), text)
-        write_part(
-            table_path(self.job.parts, unit, suffix, ".parquet"),
-            tables,
-            scores_schema(self.targets, num_models),
-        )
 
     def _score_row(self, row: int) -> Scores:
         encoded = self.prepared.encoded(row)
@@ -115,7 +107,7 @@ class UnitScorer:
             ]
         )
 
-    def _table(self, row: int, scores: Scores, target: int) -> pd.DataFrame:
+    def _table(self, row: int, scores: Scores, target: int) -> pa.Table:
         labels = self.prepared.labels
         label = None if labels is None else labels[row]
         return score_table(

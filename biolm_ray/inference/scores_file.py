@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int
+from pyarrow.csv import WriteOptions, write_csv
 
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path
@@ -70,8 +71,8 @@ def first_rows(
     return np.flatnonzero(np.concatenate([np.ones(min(1, len(names)), bool), begins]))
 
 
-def scores_schema(targets: Targets, num_models: int) -> pa.Schema:
-    """Name the columns of a table and their types."""
+def scores_schema(targets: Targets, *, averaged: bool) -> pa.Schema:
+    """Name the columns of a table and their types; those over several models have `loo_std`."""
     read = pa.string() if targets.classes else pa.float64()
     fields = {
         "sequence": pa.dictionary(pa.int32(), pa.string()),
@@ -86,33 +87,30 @@ def scores_schema(targets: Targets, num_models: int) -> pa.Schema:
         "loo_model": pa.float64(),
     }
     fields |= {f"loo_{name}": pa.float64() for name in targets.classes or ()}
-    fields |= {"loo_std": pa.float64()} if num_models > 1 else {}
+    fields |= {"loo_std": pa.float64()} if averaged else {}
     return pa.schema(list(fields.items()))
 
 
-def typed_table(table: pd.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Give a table of scores the types and the order of a schema; what it lacks is null.
+def write_part(csv: Path, parquet: Path, table: pa.Table, columns: Sequence[str]) -> None:
+    """Write the scores of some sequences as a part of both tables, each whole or absent.
 
-    A text that is empty is null too.
+    The part in CSV has no header. A text is in quotes only where the part holds one that must be.
     """
-    columns = []
-    for field in schema:
-        if field.name not in table:
-            columns.append(pa.nulls(len(table), field.type))
-            continue
-        values = table[field.name]
-        if field.name in ("token", "replacement"):
-            values = values.where(values != "", None)
-        columns.append(pa.array(values, type=field.type, from_pandas=True))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def write_part(path: Path, tables: Iterable[pd.DataFrame], schema: pa.Schema) -> None:
-    """Write the tables of some sequences as one part, each whole or absent."""
-    parts = [typed_table(table, schema) for table in tables]
-    whole = pa.concat_tables(parts) if parts else schema.empty_table()
-    with atomic_path(path) as temporary:
-        pq.write_table(whole.unify_dictionaries(), temporary)
+    with atomic_path(parquet) as temporary:
+        pq.write_table(table, temporary)
+    texts = pa.table(
+        {
+            name: table[name].cast(pa.string())
+            if isinstance(table[name].type, pa.DictionaryType)
+            else table[name]
+            for name in columns
+        }
+    )
+    with atomic_path(csv) as temporary:
+        try:
+            write_csv(texts, temporary, WriteOptions(include_header=False, quoting_style="none"))
+        except pa.ArrowInvalid:
+            write_csv(texts, temporary, WriteOptions(include_header=False, quoting_style="needed"))
 
 
 def merge_parts(

@@ -1,6 +1,8 @@
 """The work on one table of scores: what of it is done, and the files made of it in the end."""
 
+import csv
 import gzip
+import io
 import math
 import shutil
 import time
@@ -9,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
-
-import pandas as pd
 
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path
@@ -154,7 +154,7 @@ class TableWork:
             [table_path(self.job.parts, unit, suffix, ending) for unit in self.units]
             for ending in (".parquet", ".csv")
         )
-        schema = scores_schema(targets, num_models)
+        schema = scores_schema(targets, averaged=num_models > 1)
         merge_parts(typed, path.with_suffix(".parquet"), schema, metadata)
         if settings.compress:
             path = path.with_name(f"{path.name}.gz")
@@ -173,9 +173,10 @@ def merge_tables(parts: Sequence[Path], columns: Sequence[str], path: Path) -> N
 
     A path that ends in .gz is compressed; the same parts always give the same bytes.
     """
-    header = pd.DataFrame(columns=list(columns)).to_csv(index=False)
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(columns)
     with atomic_path(path) as temporary, _opened(temporary) as whole:
-        whole.write(header.encode("utf-8"))
+        whole.write(header.getvalue().encode("utf-8"))
         for part in parts:
             with part.open("rb") as stream:
                 shutil.copyfileobj(stream, whole)

@@ -8,7 +8,7 @@ import pytest
 
 from biolm_ray.config.schema import DataConfig, InterpretConfig, PreprocessingConfig
 from biolm_ray.inference.leave_one_out import make_planner, score_sequence
-from biolm_ray.inference.score_table import score_table
+from biolm_ray.inference.score_table import score_columns, score_table
 from biolm_ray.models.saved import load_model
 
 COLUMNS = DataConfig.model_validate(
@@ -38,6 +38,8 @@ def scored(shared: Path) -> pd.DataFrame:
                 tokenizer=tokenizer,
                 targets=model.card.targets,
             )
+            .select(score_columns("remove", model.card.targets, 1))
+            .to_pandas()
         )
     return pd.concat(tables, ignore_index=True)
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -10,6 +11,7 @@ import biolm_ray
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.inference.loaded_scores import explained
+from biolm_ray.inference.score_table import score_columns
 from biolm_ray.inference.scores_file import (
     ScoresMetadata,
     merge_parts,
@@ -41,12 +43,13 @@ def scores_of(name: str, tokens: str, first: float, pred: float = 1.5) -> pd.Dat
 
 
 def write_scores(folder: Path, *tables: pd.DataFrame, metadata: ScoresMetadata = METADATA) -> Path:
-    schema = scores_schema(NUMBERS, metadata.num_models)
+    schema = scores_schema(NUMBERS, averaged=metadata.num_models > 1)
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for index, table in enumerate(tables):
         parts.append(folder / f"part{index}")
-        write_part(parts[-1], [table], schema)
+        whole = pa.Table.from_pandas(table.reindex(columns=schema.names), schema=schema)
+        pq.write_table(whole, parts[-1])
     path = folder / f"loo_scores_{metadata.edit}.parquet"
     merge_parts(parts, path, schema, metadata)
     for part in parts:
@@ -76,16 +79,28 @@ def test_the_typed_table_has_the_agreed_columns_and_types(tmp_path: Path) -> Non
 
 
 def test_classes_have_texts_for_labels_and_a_column_each() -> None:
-    schema = scores_schema(CLASSES, 1)
+    schema = scores_schema(CLASSES, averaged=False)
     assert [str(schema.field(name).type) for name in ("label", "pred")] == ["string", "string"]
     assert schema.names[-2:] == ["loo_cytoplasm", "loo_nucleus"]
 
 
-def test_an_insertion_behind_the_last_token_has_no_token(tmp_path: Path) -> None:
-    table = scores_of("x", "ac", 1.0).assign(token=["a", ""], replacement="g")
-    written = pq.read_table(write_scores(tmp_path, table))
-    assert written["token"].to_pylist() == ["a", None]
-    assert written["replacement"].to_pylist() == ["g", "g"]
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("x", b"x,a,,1.5,0,1,-0.25,0.5\n"), ('g,1 "x"\n', b'"g,1 ""x""\n",')],
+)
+def test_texts_are_in_quotes_only_where_they_must_be(
+    tmp_path: Path, name: str, first: bytes
+) -> None:
+    schema = scores_schema(NUMBERS, averaged=True)
+    whole = scores_of(name, "ac", -0.25).reindex(columns=schema.names)
+    table = pa.Table.from_pandas(whole, schema=schema)
+    csv, parquet = tmp_path / "part.csv", tmp_path / "part.parquet"
+    columns = score_columns("remove", NUMBERS, 2)
+    write_part(csv, parquet, table, columns)
+    assert csv.read_bytes().startswith(first)
+    read = pd.read_csv(csv, names=columns)
+    pd.testing.assert_frame_equal(read, whole[columns], check_dtype=False, check_exact=True)
+    assert pq.read_table(parquet)["sequence"].to_pylist() == [name, name]
 
 
 def test_a_table_is_loaded_with_what_it_was_made_by(tmp_path: Path) -> None:
