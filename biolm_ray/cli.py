@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ from biolm_ray.config.names import Written, name_override, nearest
 from biolm_ray.config.schema import MODES, Mode
 from biolm_ray.config.settings import all_settings
 from biolm_ray.errors import BiolmError, ConfigError
+from biolm_ray.imports import import_for_good
 
 PROGRAM = "python -m biolm_ray"
 DEMO_DATA = "demo-data"
@@ -106,7 +107,7 @@ def _run_command(arguments: list[str]) -> None:
         command = _known_mode(mode)
         file = values.pop("configfile", None)
         config = load_written(file, command, _overrides(values))
-        getattr(import_module("biolm_ray.stages"), STAGES[command])(config)
+        getattr(import_for_good("biolm_ray.stages"), STAGES[command])(config)
 
 
 class _Parser(argparse.ArgumentParser):

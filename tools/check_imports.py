@@ -12,7 +12,7 @@ from pathlib import Path
 
 # Names in one group stand side by side and may import each other.
 ORDER = (
-    ("errors", "files", "logs"),
+    ("errors", "files", "imports", "logs"),
     ("config",),
     ("data",),
     ("tokenization",),

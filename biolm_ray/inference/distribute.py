@@ -13,7 +13,7 @@ from biolm_ray.inference.plans import ScoringPlan
 from biolm_ray.inference.predict import check_fits
 from biolm_ray.inference.replacements import readable_vocabulary, unused_replacements
 from biolm_ray.inference.score_table import chosen_class
-from biolm_ray.inference.scorer import ScoringJob, load_models
+from biolm_ray.inference.scorer import load_models
 from biolm_ray.inference.spreading import Task, score_units
 from biolm_ray.inference.table_work import LooSummary, TableWork
 from biolm_ray.inference.units import (
@@ -24,6 +24,7 @@ from biolm_ray.inference.units import (
     make_units,
     work_key,
 )
+from biolm_ray.inference.worker import ScoringJob
 from biolm_ray.models.saved import SavedModel
 from biolm_ray.preparation.prepared import PreparedData
 

@@ -1,17 +1,14 @@
-"""What one worker does: hold models and data, and score units of sequences."""
+"""Holds the models and the data of a job, and scores units of sequences."""
 
 import ctypes
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
 from biolm_ray.inference.leave_one_out import Scores, make_planner, score_sequence
 from biolm_ray.inference.predict import check_fits, check_same_tokens
 from biolm_ray.inference.score_table import (
@@ -23,35 +20,13 @@ from biolm_ray.inference.score_table import (
 from biolm_ray.inference.scores_file import write_part
 from biolm_ray.inference.self_check import CheckedStack
 from biolm_ray.inference.units import ENDINGS, Unit, UnitResult, save_result, table_path
+from biolm_ray.inference.worker import ScoringJob
 from biolm_ray.models.saved import SavedModel, load_model
 from biolm_ray.preparation.prepared import PreparedData
 
 # Numbers of mallopt's settings (malloc.h), and bytes.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _MOST_KEPT = 1 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoringJob:
-    """All that a worker needs; small enough to send anywhere.
-
-    Attributes:
-        model_folders: The scores are averaged over these models.
-        prepared: Location of the prepared data set.
-        settings: Which edit.
-        preprocessing: How sequences are cropped, in place of what the models were trained with.
-        parts: Where finished units are kept.
-        use_gpu: Whether the worker has a GPU.
-        num_threads: Threads of a worker with a process of its own; None leaves this one as it is.
-    """
-
-    model_folders: tuple[Path, ...]
-    prepared: str
-    settings: InterpretConfig
-    preprocessing: PreprocessingConfig | None
-    parts: Path
-    use_gpu: bool
-    num_threads: int | None = None
 
 
 class UnitScorer:
@@ -119,21 +94,6 @@ class UnitScorer:
             target=target,
             class_number=self.class_number,
         )
-
-
-class ScoringWorker:
-    """Scores units of several jobs, with the models of one job in memory at a time."""
-
-    def __init__(self, jobs: Sequence[ScoringJob]) -> None:
-        self.jobs = jobs
-        self.scorer: UnitScorer | None = None
-
-    def score(self, job: int, unit: Unit) -> UnitResult:
-        """Score a unit of one of the jobs, given by its place among them."""
-        if self.scorer is None or self.scorer.job is not self.jobs[job]:
-            self.scorer = None
-            self.scorer = UnitScorer(self.jobs[job])
-        return self.scorer.score(unit)
 
 
 def load_models(

@@ -18,6 +18,8 @@ from biolm_ray.files import atomic_path
 
 KEY = b"biolm_ray"
 ENDINGS = (".parquet", ".csv.gz", ".csv")
+RECURRING: Any = ["sequence", "token", "replacement", "label", "pred"]
+"""Columns in which a value stands many times, worth a dictionary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ def write_part(csv: Path, parquet: Path, table: pa.Table, columns: Sequence[str]
     The part in CSV has no header. A text is in quotes only where the part holds one that must be.
     """
     with atomic_path(parquet) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, use_dictionary=RECURRING)
     texts = pa.table(
         {
             name: table[name].cast(pa.string())
@@ -118,6 +120,10 @@ def merge_parts(
 ) -> None:
     """Write the parts one after another, each a row group, with what they were made by."""
     described = schema.with_metadata({KEY: json.dumps(asdict(metadata)).encode()})
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, described) as writer:
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, described, use_dictionary=RECURRING) as writer,
+    ):
         for part in parts:
-            writer.write_table(pq.read_table(part, schema=schema))
+            with pq.ParquetFile(part) as file:
+                writer.write_table(file.read().cast(schema))

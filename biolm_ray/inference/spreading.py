@@ -16,8 +16,8 @@ from ray import tune
 from ray.exceptions import RayActorError, RayTaskError
 
 from biolm_ray.errors import BiolmError, ResourceError, root_cause
-from biolm_ray.inference.scorer import ScoringJob, ScoringWorker
 from biolm_ray.inference.units import Unit, UnitResult, finished_unit
+from biolm_ray.inference.worker import ScoringJob, ScoringWorker
 
 RESTARTS = 10
 

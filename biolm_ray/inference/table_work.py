@@ -15,9 +15,9 @@ from typing import BinaryIO, cast
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path
 from biolm_ray.inference.score_table import score_columns
-from biolm_ray.inference.scorer import ScoringJob
 from biolm_ray.inference.scores_file import ScoresMetadata, merge_parts, scores_schema
 from biolm_ray.inference.units import Unit, UnitResult, finished_unit, table_path
+from biolm_ray.inference.worker import ScoringJob
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,9 @@ from biolm_ray.inference.distribute import PARTS, score_tables
 from biolm_ray.inference.leave_one_out import make_planner, score_sequence
 from biolm_ray.inference.loaded_scores import load_scores
 from biolm_ray.inference.plans import ScoringPlan
-from biolm_ray.inference.scorer import ScoringWorker, UnitScorer
+from biolm_ray.inference.scorer import UnitScorer
 from biolm_ray.inference.table_work import LooSummary
+from biolm_ray.inference.worker import ScoringWorker
 from biolm_ray.models.registry import find_spec, read_options
 from biolm_ray.models.saved import ModelCard, load_model, save_model
 from biolm_ray.models.spec import ModelInputs

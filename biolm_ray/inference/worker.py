@@ -1,0 +1,55 @@
+"""A scoring worker and what it is told; light, so that it can say how the rest is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
+from biolm_ray.imports import import_for_good
+from biolm_ray.inference.units import Unit, UnitResult
+
+if TYPE_CHECKING:
+    from biolm_ray.inference.scorer import UnitScorer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringJob:
+    """All that a worker needs; small enough to send anywhere.
+
+    Attributes:
+        model_folders: The scores are averaged over these models.
+        prepared: Location of the prepared data set.
+        settings: Which edit.
+        preprocessing: How sequences are cropped, in place of what the models were trained with.
+        parts: Where finished units are kept.
+        use_gpu: Whether the worker has a GPU.
+        num_threads: Threads of a worker with a process of its own; None leaves this one as it is.
+    """
+
+    model_folders: tuple[Path, ...]
+    prepared: str
+    settings: InterpretConfig
+    preprocessing: PreprocessingConfig | None
+    parts: Path
+    use_gpu: bool
+    num_threads: int | None = None
+
+
+class ScoringWorker:
+    """Scores units of several jobs, with the models of one job in memory at a time."""
+
+    def __init__(self, jobs: Sequence[ScoringJob]) -> None:
+        self._make_scorer = import_for_good("biolm_ray.inference.scorer").UnitScorer
+        self.jobs = jobs
+        self.scorer: UnitScorer | None = None
+
+    def score(self, job: int, unit: Unit) -> UnitResult:
+        """Score a unit of one of the jobs, given by its place among them."""
+        scorer = self.scorer
+        if scorer is None or scorer.job is not self.jobs[job]:
+            self.scorer = scorer = None
+            self.scorer = scorer = self._make_scorer(self.jobs[job])
+        return scorer.score(unit)
