@@ -22,14 +22,12 @@ class Element:
         number: Which of the tracks.
         start, stop: Letters of the track, half-open.
         strength: How far its scores lie beyond one standard deviation from the median, summed up.
-        total: The sum of its scores.
     """
 
     number: int
     start: int
     stop: int
     strength: float
-    total: float
 
 
 def find_elements(marked: Sequence[MarkedTrack], most: int = MOST_ELEMENTS) -> list[Element]:
@@ -50,10 +48,9 @@ def find_elements(marked: Sequence[MarkedTrack], most: int = MOST_ELEMENTS) -> l
             beyond = sign * (scores - np.median(known)) - known.std()
             for first, last in scored_stretches(item.track):
                 found += [
-                    Element(number, first + start, first + stop, strength,
-                            float(scores[first + start : first + stop].sum()))
+                    Element(number, first + start, first + stop, strength)
                     for start, stop, strength in maximal_segments(beyond[first:last])
-                ]  # fmt: skip
+                ]
         if len(found) > 100 * most:
             found = _strongest(found, most)
     return _strongest(found, most)
@@ -98,6 +95,7 @@ def element_table(marked: Sequence[MarkedTrack], elements: Sequence[Element]) ->
     for element in elements:
         item = marked[element.number]
         track = item.track
+        scores = track.scores[element.start : element.stop]
         rows.append(
             (
                 track.sequence,
@@ -105,8 +103,8 @@ def element_table(marked: Sequence[MarkedTrack], elements: Sequence[Element]) ->
                 int(track.offsets[element.stop - 1]) + 1,
                 item.region_at((element.start + element.stop) // 2),
                 track.letters[element.start : element.stop],
-                element.total / (element.stop - element.start),
-                element.total,
+                float(scores.mean()),
+                float(scores.sum()),
                 element.strength,
             )
         )

@@ -151,8 +151,8 @@ def _next_starts(table: pd.DataFrame) -> Int[np.ndarray, " rows"]:
 def _make_track(table: pd.DataFrame) -> Track:
     starts = table["start_offset"].to_numpy(np.int64)
     sizes = table["end_offset"].to_numpy(np.int64) - starts
-    tokens = zip(table["token"].astype(str), sizes.tolist(), strict=True)
-    read = [_read_token(token, size) for token, size in tokens]
+    texts = table["token"].astype(object).tolist()
+    read = [_read_token(text, size) for text, size in zip(texts, sizes.tolist(), strict=True)]
     first = int(starts.min())
     length = int((starts + sizes).max()) - first
     within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from scored import score_rows, track_of
 
-from biolm_ray.report.elements import find_elements, maximal_segments
+from biolm_ray.report.elements import element_table, find_elements, maximal_segments
 from biolm_ray.report.enrichment import (
     autocovariance,
     shift_variances,
@@ -122,7 +122,8 @@ def test_the_strongest_element_is_the_planted_one() -> None:
     scores = draw.normal(scale=0.1, size=200)
     scores[50:57] -= 2
     scores[120:125] += 1
-    low, high, *_ = find_elements(mark_regions([track_of("acgu" * 50, scores)]))
+    marked = mark_regions([track_of("acgu" * 50, scores)])
+    low, high, *_ = found = find_elements(marked)
     assert (low.start, low.stop) == (50, 57)
-    assert low.total < 0 < low.strength
+    assert element_table(marked, found)["sum"][0] < 0 < low.strength
     assert (high.start, high.stop) == (120, 125)
