@@ -6,7 +6,7 @@ tokens, with their attention mask, eight at a time: goals are set against its ea
 rows without a goal are against its fused one. Times of one core are those of the processor, so that
 other programs do not count. Ours are taken as in a scoring worker, which keeps the memory it frees;
 the rivals before that, as in a plain script. Two workers are compared with one by the clock, and
-want two free cores. Prints a table and, as its last line, one JSON object. About eight minutes.
+want two free cores. Prints a table and, as its last line, one JSON object. About twelve minutes.
 
     make bench-loo
     make bench-loo ARGS="--only saluki"
@@ -273,7 +273,7 @@ def _padded_seconds(model: SavedModel, encoded: Encoded) -> dict[tuple[str, int]
 def workers() -> dict[str, float]:
     """`interpret` on 200 new transcripts, with a model that has seen a few others.
 
-    Every run is as on a laptop: it starts a Ray of its own. The fastest of three of each kind, in
+    Every run is as on a laptop: it starts a Ray of its own. The fastest of five of each kind, in
     turns, since the speed of a machine may change.
     """
     with tempfile.TemporaryDirectory() as folder:

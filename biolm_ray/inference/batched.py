@@ -13,7 +13,7 @@ from biolm_ray.models.spec import Batch
 from biolm_ray.training.halving import run_in_halves
 
 # Transformers are fastest on a CPU with 2,048 to 8,192 tokens.
-BATCH_TOKENS = 4_096
+EDIT_BATCH_TOKENS = 4_096
 # Workers may share a GPU.
 MEMORY_SHARE = 0.5
 
@@ -23,7 +23,7 @@ def outputs_of_rows(
     edits: Edits,
     rows: Int[np.ndarray, " rows"],
     *,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int = EDIT_BATCH_TOKENS,
     device: torch.device | str,
 ) -> Float[np.ndarray, "rows outputs"]:
     """Run a model on the edited sequences of some rows of a plan, many at once.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from biolm_ray.inference.batched import BATCH_TOKENS, outputs_of_rows, plain_outputs
+from biolm_ray.inference.batched import EDIT_BATCH_TOKENS, outputs_of_rows, plain_outputs
 from biolm_ray.inference.incremental import run_incrementally
 from biolm_ray.inference.perturb import Edits, edited_plainly
 from biolm_ray.inference.self_check import CheckedStack
@@ -40,7 +40,7 @@ def predict_edits(
     original: Float[np.ndarray, " outputs"],
     *,
     stack: CheckedStack | None = None,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int = EDIT_BATCH_TOKENS,
     num_checks: int = NUM_CHECKS,
     device: torch.device | str = "cpu",
 ) -> EditOutputs:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from biolm_ray.config.schema import InterpretConfig
 from biolm_ray.errors import ConfigError
 from biolm_ray.inference.alphabet import inserted_ids, saturating_choices
-from biolm_ray.inference.batched import BATCH_TOKENS, plain_outputs
+from biolm_ray.inference.batched import EDIT_BATCH_TOKENS, plain_outputs
 from biolm_ray.inference.edit_outputs import NUM_CHECKS, predict_edits
 from biolm_ray.inference.perturb import (
     Edits,
@@ -72,7 +72,7 @@ def score_sequence(
     plan: Planner,
     *,
     stack: CheckedStack | None = None,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int = EDIT_BATCH_TOKENS,
     num_checks: int = NUM_CHECKS,
     device: torch.device | str = "cpu",
 ) -> Scores:

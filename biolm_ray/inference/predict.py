@@ -10,7 +10,12 @@ from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.models.batches import RowBatches
 from biolm_ray.models.saved import SavedModel
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.training.evaluate import BATCH_TOKENS, Predictions, model_outputs, to_predictions
+from biolm_ray.training.evaluate import (
+    PREDICTION_BATCH_TOKENS,
+    Predictions,
+    model_outputs,
+    to_predictions,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -59,7 +64,7 @@ def predict_rows(
     prepared: PreparedData,
     rows: Int[np.ndarray, " rows"],
     *,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int = PREDICTION_BATCH_TOKENS,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Predictions:
@@ -92,7 +97,7 @@ def predict_with_models(
     prepared: PreparedData,
     rows: Int[np.ndarray, " rows"],
     *,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int = PREDICTION_BATCH_TOKENS,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[Predictions, Predictions | None]:

@@ -15,7 +15,7 @@ from biolm_ray.training.halving import run_in_halves
 Outputs = Float[np.ndarray, "rows outputs"]
 Predictions = Float[np.ndarray, "rows targets"] | Float[np.ndarray, "rows classes"]
 
-BATCH_TOKENS = 65_536
+PREDICTION_BATCH_TOKENS = 65_536
 # Rows that are sorted by length together. They follow each other in `rows`, as they mostly do in
 # the file, so that a data set larger than the memory is read once and in order.
 ROWS_AT_ONCE = 4096
@@ -46,7 +46,7 @@ def model_outputs(
     rows: Rows,
     *,
     num_outputs: int,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int = PREDICTION_BATCH_TOKENS,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Outputs:
