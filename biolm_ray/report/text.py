@@ -105,7 +105,10 @@ def describe_scoring(summary: LooSummary) -> str:
     """
     own = summary.num_positions - summary.num_reused
     rate = own / summary.seconds if summary.seconds > 0 else 0.0
-    reused = f", {summary.num_reused:,} of them by an earlier run" if summary.num_reused else ""
+    took = f" in {readable_time(summary.seconds)} ({rate:,.0f} positions/s)"
+    if summary.num_reused:
+        which = f"{summary.num_reused:,}" if own else "all"
+        took = f", {which} of them by an earlier run{took if own else ''}"
     floors = ", ".join(f"{floor:.1e}" for floor in summary.noise_floors)
     noise = f"\nnoise floor over the models: {floors}" if floors else ""
     redone = f"\nredone by whole passes: {summary.num_redone:,}" if summary.num_redone else ""
@@ -113,9 +116,9 @@ def describe_scoring(summary: LooSummary) -> str:
     missing = f"\nnever met in the vocabulary: {', '.join(unused)}" if unused else ""
     notes = "".join(f"\n{note}" for note in summary.notes)
     return (
-        f"{summary.num_positions:,} edits of {summary.num_sequences:,} sequences scored{reused} in "
-        f"{readable_time(summary.seconds)} ({rate:,.0f} positions/s); largest difference to an "
-        f"independent full pass: {summary.largest_difference:.1e}{redone}{noise}{missing}{notes}"
+        f"{summary.num_positions:,} edits of {summary.num_sequences:,} sequences scored{took}; "
+        f"largest difference to an independent full pass: {summary.largest_difference:.1e}"
+        f"{redone}{noise}{missing}{notes}"
     )
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -307,4 +308,9 @@ def test_a_finished_scoring_run_tells_its_rate_and_largest_difference() -> None:
         "(100 positions/s); largest difference to an independent full pass: 2.4e-07\n"
         "never met in the vocabulary: z\n"
         "something else"
+    )
+    whole = replace(summary, num_reused=3000, unused_replacements=(), notes=())
+    assert describe_scoring(whole) == (
+        "3,000 edits of 2 sequences scored, all of them by an earlier run; "
+        "largest difference to an independent full pass: 2.4e-07"
     )
