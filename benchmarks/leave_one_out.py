@@ -6,7 +6,7 @@ tokens, with their attention mask, eight at a time: goals are set against its ea
 rows without a goal are against its fused one. Times of one core are those of the processor, so that
 other programs do not count. Ours are taken as in a scoring worker, which keeps the memory it frees;
 the rivals before that, as in a plain script. Two workers are compared with one by the clock, and
-want two free cores. Prints a table and, as its last line, one JSON object. About twelve minutes.
+want two free cores. Prints a table and, as its last line, one JSON object. About ten minutes.
 
     make bench-loo
     make bench-loo ARGS="--only saluki"

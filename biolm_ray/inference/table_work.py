@@ -16,7 +16,7 @@ from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path
 from biolm_ray.inference.score_table import score_columns
 from biolm_ray.inference.scores_file import ScoresMetadata, merge_parts, scores_schema
-from biolm_ray.inference.units import Unit, UnitResult, finished_unit, table_path
+from biolm_ray.inference.units import ENDINGS, Unit, UnitResult, finished_unit, table_path
 from biolm_ray.inference.worker import ScoringJob
 
 
@@ -150,9 +150,9 @@ class TableWork:
             largest_difference=largest_difference,
             noise_floor=noise_floor,
         )
-        typed, texts = (
+        texts, typed = (
             [table_path(self.job.parts, unit, suffix, ending) for unit in self.units]
-            for ending in (".parquet", ".csv")
+            for ending in ENDINGS
         )
         schema = scores_schema(targets, averaged=num_models > 1)
         merge_parts(typed, path.with_suffix(".parquet"), schema, metadata)

@@ -1,18 +1,13 @@
 """A scoring worker and what it is told; light, so that it can say how the rest is imported."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
 from biolm_ray.imports import import_for_good
 from biolm_ray.inference.units import Unit, UnitResult
-
-if TYPE_CHECKING:
-    from biolm_ray.inference.scorer import UnitScorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +38,12 @@ class ScoringWorker:
 
     def __init__(self, jobs: Sequence[ScoringJob]) -> None:
         self._make_scorer = import_for_good("biolm_ray.inference.scorer").UnitScorer
+        self._scorer: Any = None
         self.jobs = jobs
-        self.scorer: UnitScorer | None = None
 
     def score(self, job: int, unit: Unit) -> UnitResult:
         """Score a unit of one of the jobs, given by its place among them."""
-        scorer = self.scorer
-        if scorer is None or scorer.job is not self.jobs[job]:
-            self.scorer = scorer = None
-            self.scorer = scorer = self._make_scorer(self.jobs[job])
-        return scorer.score(unit)
+        if self._scorer is None or self._scorer.job is not self.jobs[job]:
+            self._scorer = None  # Models leave the memory before others come.
+            self._scorer = self._make_scorer(self.jobs[job])
+        return self._scorer.score(unit)

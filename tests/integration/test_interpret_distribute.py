@@ -4,7 +4,7 @@ import gzip
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ from biolm_ray.inference.loaded_scores import load_scores
 from biolm_ray.inference.plans import ScoringPlan
 from biolm_ray.inference.scorer import UnitScorer
 from biolm_ray.inference.table_work import LooSummary
-from biolm_ray.inference.worker import ScoringWorker
+from biolm_ray.inference.worker import ScoringJob, ScoringWorker
 from biolm_ray.models.registry import find_spec, read_options
 from biolm_ray.models.saved import ModelCard, load_model, save_model
 from biolm_ray.models.spec import ModelInputs
@@ -220,32 +220,31 @@ def plans_of(folders: list[Path], out: Path) -> list[ScoringPlan]:
     ]
 
 
-def counted_worker(folder: Path) -> type:
-    """A worker that leaves a file for each process that scores."""
+def watch_workers(
+    monkeypatch: pytest.MonkeyPatch,
+    distribute: str,
+    before_task: Callable[[Sequence[ScoringJob]], None],
+) -> None:
+    """Call a function with the jobs, in the worker's process, ahead of each of its tasks.
 
-    class CountedWorker(ScoringWorker):
+    It must be local to a test, since workers cannot import this module.
+    """
+
+    class Worker(ScoringWorker):
         def score(self, job, unit):
-            (folder / str(os.getpid())).touch()
+            before_task(self.jobs)
             return super().score(job, unit)
 
-    return CountedWorker
-
-
-def counted_trial(folder: Path) -> type:
-    """A trial that leaves a file for each process that scores."""
-
-    class CountedTrial(spreading.TaskTrial):
+    class Trial(spreading.TaskTrial):
         def step(self):
-            (folder / str(os.getpid())).touch()
+            before_task(self.worker.jobs)
             return super().step()
 
-    return CountedTrial
+    watched = {"actors": ("ScoringWorker", Worker), "tune": ("TaskTrial", Trial)}
+    monkeypatch.setattr(spreading, *watched[distribute])
 
 
-@pytest.mark.parametrize(
-    ("distribute", "worker", "counted"),
-    [("actors", "ScoringWorker", counted_worker), ("tune", "TaskTrial", counted_trial)],
-)
+@pytest.mark.parametrize("distribute", ["actors", "tune"])
 def test_the_same_workers_go_from_table_to_table(
     folders: list[Path],
     prepared: Path,
@@ -253,8 +252,6 @@ def test_the_same_workers_go_from_table_to_table(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
     distribute: Literal["actors", "tune"],
-    worker: str,
-    counted: Callable[[Path], type],
 ) -> None:
     alone = [
         score_inline(list(plan.folders), prepared, plan.out_csv, plan.rows)
@@ -262,7 +259,7 @@ def test_the_same_workers_go_from_table_to_table(
     ]
     processes = tmp_path / "processes"
     processes.mkdir()
-    monkeypatch.setattr(spreading, worker, counted(processes))
+    watch_workers(monkeypatch, distribute, lambda jobs: (processes / str(os.getpid())).touch())
     calls: list[tuple[int, int]] = []
     spread = score_tables(
         plans_of(folders, tmp_path),
@@ -409,58 +406,7 @@ def test_a_class_is_refused_before_anything_is_scored_where_numbers_are_predicte
     assert list(tmp_path.iterdir()) == []
 
 
-def dying_worker() -> type:
-    """A worker that ends its own process the first time it is given a unit."""
-
-    class DyingWorker(ScoringWorker):
-        def score(self, job, unit):
-            sign = self.jobs[job].parts.parent / "has died"
-            if not sign.exists():
-                sign.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super().score(job, unit)
-
-    return DyingWorker
-
-
-def dying_trial() -> type:
-    """A trial that ends its own process the first time it is given a unit."""
-
-    class DyingTrial(spreading.TaskTrial):
-        def step(self):
-            sign = self.worker.jobs[0].parts.parent / "has died"
-            if not sign.exists():
-                sign.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super().step()
-
-    return DyingTrial
-
-
-def mortal_worker() -> type:
-    """A worker that never survives a unit."""
-
-    class MortalWorker(ScoringWorker):
-        def score(self, job, unit):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return MortalWorker
-
-
-def refusing_worker() -> type:
-    """A worker that finds a row it cannot use."""
-
-    class RefusingWorker(ScoringWorker):
-        def score(self, job, unit):
-            raise DataError(f"row {unit.rows[0]} is not as it should be")
-
-    return RefusingWorker
-
-
-@pytest.mark.parametrize(
-    ("distribute", "worker", "dying"),
-    [("actors", "ScoringWorker", dying_worker), ("tune", "TaskTrial", dying_trial)],
-)
+@pytest.mark.parametrize("distribute", ["actors", "tune"])
 def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
     folders: list[Path],
     prepared: Path,
@@ -468,11 +414,16 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
     distribute: Literal["actors", "tune"],
-    worker: str,
-    dying: Callable[[], type],
 ) -> None:
     alone = score_inline(folders[:1], prepared, tmp_path / "alone" / "x.csv")
-    monkeypatch.setattr(spreading, worker, dying())
+
+    def die_once(jobs: Sequence[ScoringJob]) -> None:
+        sign = jobs[0].parts.parent / "has died"
+        if not sign.exists():
+            sign.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    watch_workers(monkeypatch, distribute, die_once)
     settings = InterpretConfig(distribute=distribute)
     spread = score_inline(
         folders[:1], prepared, tmp_path / "spread" / "x.csv", settings=settings, num_workers=2
@@ -509,7 +460,7 @@ def test_workers_that_keep_dying_end_the_run_with_a_clear_message(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(spreading, "ScoringWorker", mortal_worker())
+    watch_workers(monkeypatch, "actors", lambda jobs: os.kill(os.getpid(), signal.SIGKILL))
     monkeypatch.setattr(spreading, "RESTARTS", 0)
     with pytest.raises(ResourceError, match=r"keep dying .* what is finished is kept"):
         score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
@@ -522,7 +473,10 @@ def test_an_error_of_a_worker_arrives_as_itself(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(spreading, "ScoringWorker", refusing_worker())
+    def refuse(jobs: Sequence[ScoringJob]) -> None:
+        raise DataError("row 3 is not as it should be")
+
+    watch_workers(monkeypatch, "actors", refuse)
     with pytest.raises(BiolmError) as caught:
         score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
     assert type(caught.value) is DataError

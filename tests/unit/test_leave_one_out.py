@@ -1,4 +1,5 @@
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,12 @@ class PlaceWeighted(nn.Module):
         summed = self.values[token_ids] * (places * present)[:, :, None]
         outputs = summed.sum(dim=1) / 100
         return outputs if specifiers is None else outputs + specifiers.sum(dim=(1, 2))[:, None]
+
+
+def columns_of(edit: str, model: Any, num_models: int = 1) -> set[str]:
+    """Those of the CSV table, and those that only the typed one has."""
+    own = score_columns(edit, model.card.targets, num_models)
+    return {*own, "replacement", "position", "loo_model"}
 
 
 def make_model(
@@ -179,7 +186,7 @@ def test_every_class_is_scored_and_loo_is_that_of_the_predicted_one() -> None:
         tokenizer=model.tokenizer,
         targets=model.card.targets,
     ).to_pandas()
-    assert set(score_columns("remove", model.card.targets, 1)) <= set(table.columns)
+    assert set(table.columns) == columns_of("remove", model)
     assert set(table["pred"]) == {"nucleus"}
     assert table["loo"].tolist() == table["loo_nucleus"].tolist()
     assert (table["loo_cytoplasm"] > 0).all()
@@ -205,7 +212,7 @@ def test_each_target_has_a_table_with_its_own_scores() -> None:
     assert tables[1]["loo"].to_numpy() == pytest.approx(2 * alone.loo[:, 0], abs=1e-6)
     assert tables[1]["pred"].tolist() == pytest.approx([2 * alone.original[0] - 5.0] * 3)
     assert [set(table["label"]) for table in tables] == [{1.5}, {2.5}]
-    assert set(score_columns("remove", several.card.targets, 1)) <= set(tables[1].columns)
+    assert set(tables[1].columns) == columns_of("remove", several)
 
 
 def test_the_table_has_the_columns_that_other_programs_read() -> None:
@@ -216,7 +223,7 @@ def test_the_table_has_the_columns_that_other_programs_read() -> None:
     table = score_table(
         scores, sequence_id="x", label=1.5, tokenizer=model.tokenizer, targets=model.card.targets
     ).to_pandas()
-    assert set(score_columns("replace", model.card.targets, 1)) <= set(table.columns)
+    assert set(table.columns) == columns_of("replace", model)
     row = table.to_dict(orient="records")[0]
     assert row.pop("pred") == pytest.approx(place_weighted("cg", "t"))
     assert row.pop("loo") == pytest.approx(
@@ -295,7 +302,7 @@ def test_several_models_give_mean_and_sample_deviation() -> None:
     table = score_table(
         both, sequence_id="x", label=None, tokenizer=first.tokenizer, targets=first.card.targets
     ).to_pandas()
-    assert set(score_columns("remove", first.card.targets, 2)) <= set(table.columns)
+    assert set(table.columns) == columns_of("remove", first, 2)
     assert table["label"].isna().all()
 
 

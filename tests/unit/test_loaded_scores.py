@@ -103,6 +103,18 @@ def test_texts_are_in_quotes_only_where_they_must_be(
     assert pq.read_table(parquet)["sequence"].to_pylist() == [name, name]
 
 
+def test_an_insertion_behind_the_last_token_has_no_token(tmp_path: Path) -> None:
+    schema = scores_schema(NUMBERS, averaged=True)
+    rows = scores_of("x", "ac", 1.0).assign(token=["a", None], replacement="g")
+    table = pa.Table.from_pandas(rows.reindex(columns=schema.names), schema=schema)
+    csv, parquet = tmp_path / "part.csv", tmp_path / "part.parquet"
+    write_part(csv, parquet, table, ["token", "replacement"])
+    written = pq.read_table(parquet)
+    assert written["token"].to_pylist() == ["a", None]
+    assert written["replacement"].to_pylist() == ["g", "g"]
+    assert csv.read_text() == "a,g\n,g\n"
+
+
 def test_a_table_is_loaded_with_what_it_was_made_by(tmp_path: Path) -> None:
     path = write_scores(tmp_path, scores_of("x", "ac", 1.0))
     for found in (path, path.with_suffix(".csv"), tmp_path):
