@@ -13,6 +13,7 @@ from pathlib import Path
 # Names in one group stand side by side and may import each other.
 ORDER = (
     ("errors", "files", "imports", "logs"),
+    ("results",),
     ("config",),
     ("data",),
     ("tokenization",),

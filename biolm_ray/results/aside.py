@@ -1,0 +1,225 @@
+"""Results that others replace: what they are, and moving them aside as a whole.
+
+The manifest says what is being moved before anything is, so that a run broken off at any point
+leaves the earlier results in their place or aside, and the next run ends what was begun.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from biolm_ray.errors import ResourceError
+from biolm_ray.results.manifest import (
+    REPLACED,
+    FoldRecord,
+    Manifest,
+    ModeRecord,
+    Moving,
+    Run,
+    read_manifest,
+    update_manifest,
+    write_manifest,
+)
+
+log = logging.getLogger("biolm_ray")
+
+LOGS = "logs"
+"""Stays where it is: the run that replaces results writes to it."""
+NO_RESULTS = {
+    *("config.yaml", "rejected.tsv", "tokenizer.json", "tokenization.json"),
+    *("training_settings.json", "steps.csv"),
+}
+"""Files that describe results, or a training that is under way, and are worth nothing alone."""
+NO_RESULTS_IN = {LOGS, "checkpoint", "ray", "tboard"}
+
+
+def holds_results(path: Path) -> bool:
+    """Tell whether there is anything worth keeping at a path, beyond what a failed run leaves."""
+    if path.is_file():
+        return path.name not in NO_RESULTS
+    if path.name in NO_RESULTS_IN or path.name.startswith(".") or not path.is_dir():
+        return False
+    return any(child.name not in NO_RESULTS_IN and holds_results(child) for child in path.iterdir())
+
+
+def results_to_replace(output: Path, mode: str) -> list[str]:
+    """List what must go when all results of a mode are replaced, relative to the output folder.
+
+    It is the folder of the mode, and whatever other modes have made of its models.
+    """
+    found = [mode] if holds_results(output / mode) else []
+    manifest = read_manifest(output)
+    if manifest is None or mode not in manifest.modes:
+        return found
+    weights = {file.sha256 for fold in manifest.modes[mode].folds for file in fold.files.values()}
+    for other, record in manifest.modes.items():
+        made = [table for table in record.tables if weights & set(table.models)]
+        outside = [table for table in made if not is_below(table.path, [mode])]
+        if outside and len(outside) == len(record.tables):
+            found.append(other)
+        else:
+            found += [path for table in outside for path in with_companions(output, table.path)]
+    return list(dict.fromkeys(path for path in found if (output / path).exists()))
+
+
+def with_companions(output: Path, path: str) -> list[str]:
+    """List what lies beside a table and has its name but for the ending, the table included."""
+    folder, stem = PurePosixPath(path).parent, PurePosixPath(path).name.partition(".")[0]
+    if not (output / folder).is_dir():
+        return []
+    names = sorted(child.name for child in (output / folder).iterdir())
+    return [str(folder / name) for name in names if name == stem or name.startswith(f"{stem}.")]
+
+
+def is_below(path: str, folders: Iterable[str]) -> bool:
+    """Tell whether a path is one of some others, or lies below one of them."""
+    return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
+
+
+def set_aside(
+    output: Path, mode: str, paths: Sequence[str], *, remove: bool = False, to: str | None = None
+) -> str:
+    """Move results out of the way, with what the manifest says of them.
+
+    They keep their places below the folder they are moved to, which has a manifest of its own: it
+    can be read as the output folder was.
+
+    Args:
+        output: The output folder.
+        mode: Of the run that replaces them.
+        paths: Files and folders, relative to the output folder.
+        remove: Remove them in the end.
+        to: The folder, if this run has set other results aside there before.
+
+    Returns:
+        The folder they are moved to, relative to the output folder.
+
+    Raises:
+        ResourceError: They cannot be moved.
+    """
+    to = to or new_place(output, mode)
+
+    def begin(manifest: Manifest) -> Manifest:
+        going = {name: divided(found, paths, inside=True) for name, found in manifest.modes.items()}
+        staying = {
+            name: divided(found, paths, inside=False) for name, found in manifest.modes.items()
+        }
+        moving = Moving(
+            to=to,
+            paths=tuple(paths),
+            modes={name: found for name, found in going.items() if found is not None},
+            remove=remove,
+        )
+        modes = {name: found for name, found in staying.items() if found is not None}
+        return manifest.model_copy(update={"modes": modes, "moving": moving})
+
+    update_manifest(output, begin)
+    finish_moving(output)
+    return to
+
+
+def new_place(output: Path, mode: str, now: datetime | None = None) -> str:
+    """Name a folder for results that are replaced now."""
+    stamp = (now or datetime.now()).strftime("%Y-%m-%d-%H%M%S")
+    place = f"{REPLACED}/{mode}-{stamp}"
+    number = 2
+    while (output / place).exists():
+        place = f"{REPLACED}/{mode}-{stamp}-{number}"
+        number += 1
+    return place
+
+
+def divided(record: ModeRecord, paths: Sequence[str], *, inside: bool) -> ModeRecord | None:
+    """Give the part of a record that concerns some paths, or all others; None if there is none."""
+    folds = tuple(fold for fold in record.folds if is_below(fold.folder, paths) == inside)
+    tables = tuple(table for table in record.tables if is_below(table.path, paths) == inside)
+    if not folds and not tables:
+        return None
+    return record.model_copy(update={"folds": folds, "tables": tables})
+
+
+def finish_moving(output: Path) -> None:
+    """Move aside what the manifest says is to be moved; an earlier run may have begun with it.
+
+    Raises:
+        ResourceError: It cannot be moved.
+    """
+    manifest = read_manifest(output)
+    if manifest is None or manifest.moving is None:
+        return
+    moving = manifest.moving
+    try:
+        for path in moving.paths:
+            _move(output / path, output / moving.to / path)
+        if moving.remove:
+            if (output / moving.to).exists():
+                shutil.rmtree(output / moving.to)
+        else:
+            _describe_moved(output / moving.to, moving)
+    except OSError as error:
+        raise ResourceError(
+            f"{output}: earlier results cannot be moved to {moving.to} ({error}); make that "
+            "possible and run the same command again, or choose another outputpath"
+        ) from error
+    update_manifest(output, lambda found: found.model_copy(update={"moving": None}))
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file or folder at one stroke, unless that is done; its logs come back."""
+    if target.exists() or not source.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(source, target)
+    if (target / LOGS).is_dir():
+        source.mkdir(exist_ok=True)
+        os.replace(target / LOGS, source / LOGS)
+
+
+def _describe_moved(folder: Path, moving: Moving) -> None:
+    """Write the manifest of what was moved, which may add to what was moved there before."""
+    before = read_manifest(folder) or Manifest()
+    modes = dict(before.modes)
+    for name, record in moving.modes.items():
+        known = modes.get(name) or record.model_copy(update={"folds": (), "tables": ()})
+        modes[name] = known.model_copy(
+            update={
+                "folds": _joined(known.folds, record.folds),
+                "tables": _joined(known.tables, record.tables),
+            }
+        )
+    write_manifest(folder, Manifest(modes=modes))
+
+
+def _joined(before: tuple, added: tuple) -> tuple:
+    return (*(item for item in before if item not in added), *added)
+
+
+def describe_results(output: Path, paths: Sequence[str]) -> str:
+    """Say which results lie at some paths, and of when they are."""
+    manifest = read_manifest(output) or Manifest()
+    parts = [divided(record, paths, inside=True) for record in manifest.modes.values()]
+    records = [record for record in parts if record is not None]
+    if not records:
+        return f"{', '.join(paths)} (nothing says of which run)"
+    models = _counted(sum(bool(fold.files) for fold in _folds(records)), "model")
+    tables = [table for record in records for table in record.tables]
+    runs = [record.run for record in records] + [table.run for table in tables]
+    what = f"{models} and {_counted(len(tables), 'table')}"
+    return f"{', '.join(paths)} ({what} of {_days(runs)})"
+
+
+def _folds(records: Iterable[ModeRecord]) -> list[FoldRecord]:
+    return [fold for record in records for fold in record.folds]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _days(runs: Iterable[Run]) -> str:
+    """The time of a run in UTC, or of the first and the last of several."""
+    times = sorted(run.started[:16].replace("T", " ") for run in runs)
+    return f"{times[0]} UTC" if times[0] == times[-1] else f"{times[0]} to {times[-1]} UTC"
