@@ -133,6 +133,14 @@ def shown(text: str) -> str:
     return f"'{text}'" if len(text) <= SHOWN_LETTERS else f"'{text[:SHOWN_LETTERS]}'..."
 
 
+def near_name(name: str, names: Sequence[str]) -> str | None:
+    """The one of some names that was probably meant: whatever its case, blanks and signs."""
+    plain = {_AWKWARD.sub("_", known).replace("_", "").lower(): known for known in names[::-1]}
+    wanted = _AWKWARD.sub("_", name).replace("_", "").lower()
+    near = difflib.get_close_matches(wanted, list(plain), n=1)
+    return plain[near[0]] if near else None
+
+
 def split_fields(line: str, separator: str) -> list[str] | None:
     """Split a line at its separators; those inside double quotes do not count.
 
@@ -247,8 +255,8 @@ def _find_column(
         return header.index(column.name)
     if column.name in header:
         raise DataError(f"{where}: {header.count(column.name)} columns are named '{column.name}'")
-    near = difflib.get_close_matches(column.name, header, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    near = near_name(column.name, header)
+    hint = f"; did you mean '{near}'?" if near else ""
     raise DataError(
         f"{where}: no column is named '{column.name}', asked for as {role}; "
         f"the columns are {', '.join(header)}{hint}"

@@ -1,17 +1,32 @@
 """FASTA: records of a header line and sequence lines, with attributes in the header."""
 
-import difflib
 import re
 
 import numpy as np
 import pyarrow as pa
 
-from biolm_ray.data.columns import Layout, Row, RowProblem, kind_of, read_fields, shown
+from biolm_ray.data.columns import (
+    Layout,
+    Row,
+    RowProblem,
+    kind_of,
+    near_name,
+    read_fields,
+    read_number,
+    shown,
+)
 from biolm_ray.data.lines import BLANKS, Spans, Text, line_bounds
 from biolm_ray.data.rows import make_block
 
 RECORD_MARK = b">"
-_ATTRIBUTE = re.compile(r'(?<!\S)([^\s="]+)=(?:"([^"]*)"|(\S*))')
+COMMENT_MARK = b";"
+_ATTRIBUTE = re.compile(
+    r"(?<!\S)(?:"
+    r'\[([^\s="\[\]]+)=((?:[^\[\]]|\[[^\[\]]*\])*)\]'  # [name=value], with [..] inside the value
+    r'|([^\s="]+)=(?:"([^"]*)")?'  # name="value", or the start of name=value
+    r"|([A-Za-z_][\w.-]*):(?=[^\s/])"  # the start of name:value; not http://
+    r")"
+)
 
 
 def find_records(text: Text) -> Spans:
@@ -39,24 +54,32 @@ def read_records(
         )
         for role, position in layout.used.items()
     }
-    usual = np.ones(len(raws), bool)
+    usual = np.array([RECORD_MARK.decode() not in record["sequence"] for record in records], bool)
     if not text.isascii():
-        usual[:] = [raw.isascii() for raw in raws]
+        usual &= [raw.isascii() for raw in raws]
+    lines = first_line + spans.lines
 
     def read_row(index: int) -> tuple[Row, str]:
-        return read_record(raws[index], layout), raws[index].decode(errors="replace")
+        row = read_record(raws[index], layout, int(lines[index]))
+        return row, raws[index].decode(errors="replace")
 
     rows = first_row + np.arange(len(raws))
-    return make_block(fields, usual, read_row, layout, rows, first_line + spans.lines)
+    return make_block(fields, usual, read_row, layout, rows, lines)
 
 
-def read_record(raw: Text, layout: Layout) -> Row:
-    """Read one record; what is wrong with it is told in `problem`, never raised."""
+def read_record(raw: Text, layout: Layout, line: int) -> Row:
+    """Read one record; what is wrong with it is told in `problem`, never raised.
+
+    Args:
+        raw: The record, with its header line.
+        layout: The columns asked for.
+        line: The number of its header line in the file.
+    """
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        found = f"byte 0x{raw[error.start]:02x} on line {line} of the record is not UTF-8"
+        inner = raw.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{raw[error.start]:02x} on line {inner} of the record is not UTF-8"
         return _problem("utf-8", f"{found}: save the file as UTF-8")
     record = split_record(raw)
     if not record["id"]:
@@ -64,6 +87,8 @@ def read_record(raw: Text, layout: Layout) -> Row:
     name = f"record {shown(record['id'])}"
     if not record["sequence"]:
         return _problem("sequence", f"{name} has no sequence")
+    if RECORD_MARK.decode() in record["sequence"]:
+        return _problem("record", f"{name} has {_where_joined(raw, line)}")
     for role, position in layout.used.items():
         attribute = layout.names[position]
         if attribute not in record:
@@ -74,24 +99,75 @@ def read_record(raw: Text, layout: Layout) -> Row:
 
 
 def split_record(raw: Text, with_attributes: bool = True) -> dict[str, str]:
-    """The id, the sequence and then the attributes of a record, by name; of two alike the first."""
+    """The id, the sequence and then the attributes of a record, by name."""
     header, _, lines = raw.partition(b"\n")
     words = header[len(RECORD_MARK) :].decode(errors="replace").split(None, 1)
+    if COMMENT_MARK in lines:
+        lines = b"\n".join(line for line in lines.split(b"\n") if not is_comment(line))
     record = {
         "id": words[0] if words else "",
         "sequence": lines.translate(None, BLANKS).decode(errors="replace"),
     }
-    if with_attributes and len(words) == 2 and "=" in words[1]:
-        for name, quoted, plain in _ATTRIBUTE.findall(words[1]):
-            record.setdefault(name, (quoted or plain).strip())
+    if with_attributes and len(words) == 2:
+        for name, value in read_attributes(words[1]).items():
+            record.setdefault(name, value)
     return record
+
+
+def is_comment(line: Text) -> bool:
+    """Whether a line belongs to no record."""
+    return line.startswith(COMMENT_MARK)
+
+
+def read_attributes(text: str) -> dict[str, str]:
+    """The attributes of a header line: name=value, [name=value], then name:value.
+
+    A value is what stands in quotes or brackets; else it runs to the next attribute or the end of
+    the line, and without a last `;` or `|`, but a number ends at the blank behind it. Of two alike
+    the first counts.
+    """
+    found = list(_ATTRIBUTE.finditer(text))
+    stops = [*(match.start() for match in found[1:]), len(text)]
+    attributes: dict[str, str] = {}
+    with_colon: dict[str, str] = {}
+    for match, stop in zip(found, stops, strict=False):
+        bracketed, in_brackets, name, in_quotes, before_colon = match.groups()
+        value = in_brackets if bracketed else in_quotes
+        if value is None:
+            value = _unquoted(text[match.end() : stop])
+        kind = with_colon if before_colon else attributes
+        kind.setdefault(bracketed or name or before_colon, value.strip())
+    for name, value in with_colon.items():
+        attributes.setdefault(name, value)
+    return attributes
+
+
+def _unquoted(text: str) -> str:
+    first = text.split(None, 1)[0].rstrip(";|") if text.strip() else ""
+    is_number = read_number(first.replace(",", ".", 1)) is not None
+    return first if is_number else text.rstrip("; |\t\r")
+
+
+def _where_joined(raw: Text, line: int) -> str:
+    """Say where the sequence lines of a record hold the mark of another one."""
+    lines = raw.split(b"\n")
+    inner = next(
+        index
+        for index, text in enumerate(lines)
+        if index and RECORD_MARK in text and not is_comment(text)
+    )
+    found = lines[inner][lines[inner].index(RECORD_MARK) :].decode().strip()
+    return (
+        f"{shown(found)} inside its sequence, on line {line + inner}: were two files joined "
+        "without a line end? A record must begin on a line of its own"
+    )
 
 
 def _what_there_is(attribute: str, attributes: list[str]) -> str:
     if not attributes:
-        return "its header line has no attributes (name=value)"
-    near = difflib.get_close_matches(attribute, attributes, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+        return "its header line has no attributes (name=value or name:value)"
+    near = near_name(attribute, attributes)
+    hint = f"; did you mean '{near}'?" if near else ""
     return f"its attributes are {', '.join(attributes)}{hint}"
 
 

@@ -1,5 +1,6 @@
 """The first lines of text files, which tell their columns."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from biolm_ray.config.schema import DataConfig
@@ -12,7 +13,7 @@ from biolm_ray.data.columns import (
     shown,
     split_fields,
 )
-from biolm_ray.data.fasta import RECORD_MARK, split_record
+from biolm_ray.data.fasta import RECORD_MARK, is_comment, split_record
 from biolm_ray.data.filesystems import access_errors
 from biolm_ray.data.lines import BYTE_ORDER_MARK
 from biolm_ray.data.sources import SourceFile
@@ -65,7 +66,7 @@ def fasta_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | N
     Raises:
         DataError: The file is empty, or other text comes before its first record.
     """
-    (line,) = _first_lines(file, 1)
+    (line,) = _first_lines(file, 1, is_comment)
     if line.problem or not line.text.startswith(RECORD_MARK.decode()):
         found = line.problem or f"{shown(line.text.strip())} stands before the first record"
         raise DataError(f"{file.name}, line {line.number}: {found}; FASTA begins with '>'")
@@ -80,15 +81,17 @@ def fasta_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | N
     )
 
 
-def _first_lines(file: SourceFile, num_lines: int) -> list[_Line]:
-    """Lines that are not blank: at least one; fewer than asked for at the end of the file."""
+def _first_lines(
+    file: SourceFile, num_lines: int, is_comment: Callable[[bytes], bool] | None = None
+) -> list[_Line]:
+    """Lines that are neither blank nor comments: at least one; fewer at the end of the file."""
     found: list[_Line] = []
     number = 0
     try:
         with file.open_text() as lines:
             for number, raw in enumerate(lines, 1):
                 raw = raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw
-                if not raw.strip():
+                if not raw.strip() or (is_comment and is_comment(raw)):
                     continue
                 text = decode(raw.removesuffix(b"\n").removesuffix(b"\r"))
                 is_text = isinstance(text, str)
@@ -98,7 +101,8 @@ def _first_lines(file: SourceFile, num_lines: int) -> list[_Line]:
     except access_errors(file.path) as error:
         found.append(_Line(number + 1, "", f"the file cannot be read further: {error}"))
     if not found:
-        raise DataError(f"{file.name} is empty: it has blank lines only")
+        comments = " and comments" if is_comment else ""
+        raise DataError(f"{file.name} is empty: it has blank lines{comments} only")
     return found
 
 

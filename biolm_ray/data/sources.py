@@ -136,11 +136,11 @@ def _look_at(found: FoundFile, format: str) -> SourceFile:
 
 
 def _begins_like_fasta(found: FoundFile, compression: str | None) -> bool:
-    """Whether the first letter that is not blank begins a FASTA record."""
+    """Whether the first line that is neither blank nor a comment begins a FASTA record."""
     try:
         with _open_text(found.path, compression, BUFFER_BYTES) as file:
             first = file.readline().removeprefix(BYTE_ORDER_MARK)
-            while first and not first.strip():
+            while first and (not first.strip() or first.startswith(b";")):
                 first = file.readline()
     except OSError:
         return False

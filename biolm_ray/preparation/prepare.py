@@ -4,12 +4,13 @@ import hashlib
 import json
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from biolm_ray.config.schema import Config
-from biolm_ray.data.columns import LabelKind
+from biolm_ray.config.schema import Config, DataConfig
+from biolm_ray.data.columns import LabelKind, Layout
 from biolm_ray.data.store import Folder
 from biolm_ray.errors import BiolmError, ResourceError
 from biolm_ray.preparation.checks import check_unknown_share
@@ -27,6 +28,8 @@ from biolm_ray.tokenization.tokenizer import Tokenizer
 log = logging.getLogger("biolm_ray")
 
 FORMAT = 2
+FASTA_FORMAT = 3
+"""Counted up when records of FASTA are read otherwise than before."""
 WITHOUT_EFFECT = {
     "path",
     "format",
@@ -37,6 +40,13 @@ WITHOUT_EFFECT = {
     "prepared_path",
 }
 """Settings of the data that do not change what is prepared, or do so through the layout."""
+ALWAYS_NAMED = {
+    *("has_header", "token_separator", "specifier_separator", "max_rows"),
+    *("id_column", "sequence_column", "label_column", "weight_column", "split_column"),
+    *("allow_duplicate_ids", "on_bad_rows"),
+}
+"""Settings that are hashed also with their defaults; those that came later are not, so that data
+sets prepared before keep their names."""
 
 
 def prepare(
@@ -89,15 +99,24 @@ def prepare(
 
 def _name(config: Config, scanned: Scanned, tokenizer: Tokenizer) -> str:
     """Name a data set by the content of its input and every setting that changes it."""
-    data = config.data.model_dump(mode="json", exclude=WITHOUT_EFFECT)
-    layouts = [asdict(layout) for layout in scanned.plan.layouts]
-    settings = json.dumps([FORMAT, scanned.digest, data, layouts], sort_keys=True)
+    named = named_settings(config.data, scanned.plan.layouts)
+    settings = json.dumps([named[0], scanned.digest, *named[1:]], sort_keys=True)
     digest = hashlib.sha256(settings.encode())
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
         for file in sorted(Path(folder).iterdir()):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:32]
+
+
+def named_settings(config: DataConfig, layouts: Sequence[Layout]) -> tuple[int, dict, list[dict]]:
+    """What changes the rows that are read: the format, settings, and columns of each file."""
+    values = config.model_dump(mode="json", exclude=WITHOUT_EFFECT)
+    later = {name for name in values if name not in ALWAYS_NAMED}
+    unset = {n for n in later if getattr(config, n) == DataConfig.model_fields[n].default}
+    data = {name: value for name, value in values.items() if name not in unset}
+    is_fasta = layouts[0].format == "fasta"
+    return FASTA_FORMAT if is_fasta else FORMAT, data, [asdict(layout) for layout in layouts]
 
 
 def _prepare(

@@ -1,6 +1,5 @@
 """Records of FASTA, against reading them one after the other, for any division of the bytes."""
 
-import shlex
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,9 +20,17 @@ HEADERS = st.sampled_from(
     [
         *("g1", "g2 y=1.5", "g3  y=x gene=TFC3", 'g4 gene="a b" y="2"', "g5 y=", "", "gä y=1"),
         *(" g6\ty=-1 y=3", "g7 text without attributes", "g8 xy=1", "g9 y=nan", "g10=5 y=7"),
+        *(
+            "g11 cdna y:4 gene:E.1",
+            "g12 OS=Bacillus sp. (168) y=1",
+            "g13 y=1 kinase",
+            "g14 y:1 y=2",
+        ),
     ]
 ).map(str.encode) | st.just(b"g\xff y=1")
-SEQUENCE_LINES = st.sampled_from([b"acgu", b"AC GU", b"", b" ", b"a>c", "ä".encode()])
+SEQUENCE_LINES = st.sampled_from(
+    [b"acgu", b"AC GU", b"", b" ", b"a>c", b";a>c", b"a;c", "ä".encode()]
+)
 SEQUENCE = st.lists(SEQUENCE_LINES, max_size=4)
 RECORDS = st.lists(st.tuples(HEADERS, SEQUENCE), max_size=5)
 LABELLED = Layout(
@@ -45,10 +52,21 @@ SEVERAL = Layout(
 PLAIN = Layout(format="fasta", names=("id", "sequence"), id=0, sequence=1)
 
 
-def attributes_of(words: str) -> dict[str, str]:
-    """The attributes of a header, split as a shell would; the first of two alike counts."""
-    pairs = [word.partition("=") for word in shlex.split(words) if "=" in word]
-    return {name: value for name, _, value in reversed(pairs)}
+def attributes_of(header: str) -> dict[str, str]:
+    """The attributes of a header, word by word; blanks in quotes hold no words apart."""
+    quoted = "".join(
+        part.replace(" ", "\0") + "\0" if index % 2 else part
+        for index, part in enumerate(header.split('"'))
+    )
+    pairs: list[list[str]] = []
+    for word in quoted.split():
+        name, sign, value = word.partition("=" if "=" in word else ":")
+        if sign:
+            pairs.append([sign, name, value])
+        elif pairs and not pairs[-1][2].endswith("\0") and not pairs[-1][2].isdigit():
+            pairs[-1][2] += f" {word}"
+    ordered = sorted(pairs, key=lambda pair: pair[0] == ":")
+    return {name: value.strip("\0").replace("\0", " ") for _, name, value in reversed(ordered)}
 
 
 def read_one_by_one(content: bytes, layout: Layout) -> list[tuple]:
@@ -58,7 +76,7 @@ def read_one_by_one(content: bytes, layout: Layout) -> list[tuple]:
     for number, line in enumerate(content.removeprefix(MARK).split(b"\n"), 1):
         if line.startswith(b">"):
             headers.append((number, line[1:], b""))
-        elif headers:
+        elif headers and not line.startswith(b";"):
             number, header, sequence = headers[-1]
             headers[-1] = (number, header, sequence + b"".join(line.split()))
     for number, header, sequence in headers:
@@ -76,6 +94,7 @@ def read_one_by_one(content: bytes, layout: Layout) -> list[tuple]:
                 rule = "label" if label != label else None
             except ValueError:
                 rule = "label" if "y" in attributes else "columns"
+        rule = "record" if b">" in sequence else rule
         rule = "id" if not words else "sequence" if not sequence else rule
         if rule:
             rows.append((*place, "", "", None, rule))

@@ -87,6 +87,20 @@ def test_an_unknown_name_is_answered_with_the_names_there_are():
     )
 
 
+@pytest.mark.parametrize(
+    ("asked", "there"),
+    [
+        ("hl", "HL"),
+        ("half life", "Half_Life"),
+        ("half_life", "half.life"),
+        ("halflif", "HALF-LIFE"),
+    ],
+)
+def test_names_are_near_whatever_their_case_blanks_and_signs(asked, there):
+    with pytest.raises(DataError, match=rf"did you mean '{there}'\?"):
+        layout_of(["ID", "Sequence", there, "split"], label_column=asked)
+
+
 def test_a_name_that_stands_twice_is_refused():
     with pytest.raises(DataError, match="2 columns are named 'y'"):
         layout_of(["id", "seq", "y", "y"], label_column="y")

@@ -125,7 +125,7 @@ def test_a_fasta_file_is_recognised_and_needs_no_sequence_column(tmp_path):
     assert [r["problem"] for r in records[1:]] == [
         "label 'x' in attribute 'y' is not a finite number",
         "record 'g3' has no attribute 'y', asked for as label; its header line has no attributes "
-        "(name=value)",
+        "(name=value or name:value)",
     ]
     assert [r["line"] for r in records] == [1, 4, 6]
     assert read_all(path, label_kind="class", label_column=3)[0]["label"] == "TFC3"
