@@ -98,7 +98,7 @@ def _stem(path: Setting) -> str:
     text = ", ".join(path.value) if several else path.value
     stem = text
     for compression in COMPRESSIONS:
-        stem = stem.removesuffix(compression)
+        stem = stem.removesuffix(compression.ending)
     folder, slash, name = stem.rpartition("/")
     stem = f"{folder}{slash}{Path(name).stem}"
     if several or is_uri(text) or stem == text or any(sign in text for sign in "*?["):

@@ -53,7 +53,8 @@ def _may_be_fasta(values: Mapping[str, Any]) -> bool:
         return values["data.format"].value == "fasta"
     path = values["data.path"].value if "data.path" in values else ""
     names = [path] if isinstance(path, str) else path
-    stems = [name.lower().removesuffix(end) for name in names for end in COMPRESSIONS]
+    endings = ["", *(compression.ending for compression in COMPRESSIONS)]
+    stems = [name.lower().removesuffix(end) for name in names for end in endings]
     return any(stem.endswith(FASTA_ENDINGS) for stem in stems)
 
 

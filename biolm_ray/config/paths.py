@@ -3,10 +3,25 @@
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from biolm_ray.config.schema import Config, DataConfig
 
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", "")
+
+class Compression(NamedTuple):
+    """How a file may be compressed: its name, the usual ending of files, and their first bytes."""
+
+    name: str
+    ending: str
+    magic: bytes
+
+
+COMPRESSIONS = (
+    Compression("gzip", ".gz", b"\x1f\x8b"),
+    Compression("bz2", ".bz2", b"BZh"),
+    Compression("xz", ".xz", b"\xfd7zXZ\x00"),
+    Compression("zstd", ".zst", b"\x28\xb5\x2f\xfd"),
+)
 FASTA_ENDINGS = (".fasta", ".fa", ".fna", ".faa", ".ffn", ".frn")
 
 

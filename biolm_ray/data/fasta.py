@@ -135,17 +135,23 @@ def read_attributes(text: str) -> dict[str, str]:
         value = in_brackets if bracketed else in_quotes
         if value is None:
             value = _unquoted(text[match.end() : stop])
-        kind = with_colon if before_colon else attributes
-        kind.setdefault(bracketed or name or before_colon, value.strip())
+        if before_colon:
+            with_colon.setdefault(before_colon, value)
+        else:
+            attributes.setdefault(name or bracketed, value.strip())
     for name, value in with_colon.items():
         attributes.setdefault(name, value)
     return attributes
 
 
 def _unquoted(text: str) -> str:
-    first = text.split(None, 1)[0].rstrip(";|") if text.strip() else ""
-    is_number = read_number(first.replace(",", ".", 1)) is not None
-    return first if is_number else text.rstrip("; |\t\r")
+    text = text.strip()
+    words = text.split(None, 1)
+    if len(words) == 2:
+        first = words[0].rstrip(";|")
+        if read_number(first.replace(",", ".", 1)) is not None:
+            return first
+    return text.rstrip("; |\t")
 
 
 def _where_joined(raw: Text, line: int) -> str:

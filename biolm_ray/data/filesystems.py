@@ -1,5 +1,6 @@
 """Which filesystem a path or URI lies on: local, s3://, gs://, hf:// or any that fsspec knows."""
 
+import lzma
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from biolm_ray.config.paths import uri_scheme
 from biolm_ray.errors import ConfigError
 
 _ARROW_SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
+_ACCESS_ERRORS = (OSError, EOFError, lzma.LZMAError, pa.ArrowInvalid)
 _SHOWN_SCHEMES = ("file", "s3", "gs", "abfs", "hdfs", "hf", "http", "https")
 
 
@@ -52,8 +54,8 @@ def access_errors(path: str) -> tuple[type[Exception], ...]:
         # Of whichever HTTP library this version of huggingface_hub uses.
         from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
 
-        return OSError, pa.ArrowInvalid, HTTPError
-    return OSError, pa.ArrowInvalid
+        return *_ACCESS_ERRORS, HTTPError
+    return _ACCESS_ERRORS
 
 
 def fsspec_filesystem(filesystem: fs.FileSystem) -> Any:

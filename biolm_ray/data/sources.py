@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import lzma
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,15 +12,16 @@ from typing import BinaryIO, cast, get_args
 import pyarrow as pa
 from pyarrow import fs
 
+from biolm_ray.config.paths import COMPRESSIONS
 from biolm_ray.data.columns import Format
 from biolm_ray.data.filesystems import access_errors, fsspec_filesystem, locate
 from biolm_ray.data.folders import FoundFile, expand
 from biolm_ray.data.lines import BYTE_ORDER_MARK
+from biolm_ray.data.other_kinds import name_binary, name_text
 from biolm_ray.errors import DataError
 
 BUFFER_BYTES = 1 << 16
 REQUEST_BYTES = 8 << 20
-COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 PARQUET_MAGIC = b"PAR1"
 ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"
 FORMAT_NAMES: dict[Format, str] = {
@@ -113,17 +115,19 @@ def find_files(paths: Iterable[str], format: str = "auto") -> tuple[SourceFile, 
 def _look_at(found: FoundFile, format: str) -> SourceFile:
     """Tell compression and format by the first bytes."""
     with found.filesystem.open_input_file(found.info.path) as raw:
-        first, size, stamp = raw.read(8), raw.size(), _stamp(found, raw)
+        first, size, stamp = raw.read(BUFFER_BYTES), raw.size(), _stamp(found, raw)
     if not first:
         raise DataError(f"{found.path} is empty")
-    names = (name for magic, name in COMPRESSIONS.items() if first.startswith(magic))
+    names = (known.name for known in COMPRESSIONS if first.startswith(known.magic))
     compression = next(names, None)
     if found.in_dataset or first.startswith(ARROW_STREAM_MAGIC):
         seen: Format = "datasets"
     elif first.startswith(PARQUET_MAGIC):
         seen = "parquet"
     else:
-        seen = "fasta" if _begins_like_fasta(found, compression) else "table"
+        head = first if compression is None else _decompressed_head(found.path, compression)
+        _refuse_other_kinds(found.path, head, is_format_given=format != "auto")
+        seen = "fasta" if _begins_like_fasta(found.path, compression) else "table"
     is_text = seen in ("table", "fasta")
     if format != "auto" and format != seen:
         if not is_text or format not in ("table", "fasta"):
@@ -135,14 +139,30 @@ def _look_at(found: FoundFile, format: str) -> SourceFile:
     return SourceFile(found.path, seen, compression, size, stamp, found.split)
 
 
-def _begins_like_fasta(found: FoundFile, compression: str | None) -> bool:
+def _refuse_other_kinds(path: str, head: bytes, *, is_format_given: bool) -> None:
+    name = path.rpartition("/")[2]
+    found = name_binary(head, name) or (None if is_format_given else name_text(head, name))
+    if found is not None:
+        raise DataError(f"{path} {found}")
+
+
+def _decompressed_head(path: str, compression: str) -> bytes:
+    """The first bytes of the content; what is damaged is told when the first lines are read."""
+    try:
+        with _open_text(path, compression, BUFFER_BYTES) as file:
+            return file.read(BUFFER_BYTES)
+    except access_errors(path):
+        return b""
+
+
+def _begins_like_fasta(path: str, compression: str | None) -> bool:
     """Whether the first line that is neither blank nor a comment begins a FASTA record."""
     try:
-        with _open_text(found.path, compression, BUFFER_BYTES) as file:
+        with _open_text(path, compression, BUFFER_BYTES) as file:
             first = file.readline().removeprefix(BYTE_ORDER_MARK)
             while first and (not first.strip() or first.startswith(b";")):
                 first = file.readline()
-    except OSError:
+    except access_errors(path):
         return False
     return first.startswith(b">")
 
@@ -150,6 +170,9 @@ def _begins_like_fasta(found: FoundFile, compression: str | None) -> bool:
 def _open_text(path: str, compression: str | None, request_bytes: int) -> BinaryIO:
     filesystem, inner = locate(path)
     size = BUFFER_BYTES if isinstance(filesystem, fs.LocalFileSystem) else request_bytes
+    if compression == "xz":  # Arrow does not know it
+        packed = filesystem.open_input_stream(inner, compression=None, buffer_size=size)
+        return io.BufferedReader(cast(io.RawIOBase, lzma.open(packed)), size)
     if compression is None:
         raw = filesystem.open_input_file(inner)
     else:

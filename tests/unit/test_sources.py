@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import json
+import lzma
 import os
 
 import pyarrow as pa
@@ -65,6 +66,7 @@ def test_compression_is_told_by_content_not_by_name(tmp_path):
     packed = {
         "gzip": gzip.compress(ROW) + gzip.compress(b"g2\tgu\n"),
         "bz2": bz2.compress(ROW) + bz2.compress(b"g2\tgu\n"),
+        "xz": lzma.compress(ROW) + lzma.compress(b"g2\tgu\n"),
         "zstd": pa.compress(ROW + b"g2\tgu\n", "zstd", asbytes=True),
         None: ROW + b"g2\tgu\n",
     }
