@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from biolm_ray.config.paths import COMPRESSIONS, FASTA_ENDINGS
-from biolm_ray.config.schema import Config, Mode
+from biolm_ray.config.schema import Config, Mode, SplitsConfig
 
 TRAINING_MODES: tuple[Mode, ...] = ("fine-tune", "tune")
 
@@ -135,31 +135,46 @@ def _split_problems(config: Config) -> Iterator[Problem]:
             ("splits.cross_validate",),
             "cross-validation needs a number of folds (such as 10) or the column of the splits",
         )
-    if splits.ratio is not None and has_column:
-        yield (
-            ("splits.ratio", "data.split_column"),
-            "rows are split by ratio (splitratio) or by a column (splitpos), not by both",
-        )
-    for name in ("test_splits", "validation_splits"):
+    for name in ("test_splits", "validation_splits", "leave_out"):
         if getattr(splits, name) is not None and not has_column:
             yield (f"splits.{name}",), "names of splits need the column of the splits (splitpos)"
-    yield from _named_split_problems(config)
+    yield from _named_split_problems(splits)
 
 
-def _named_split_problems(config: Config) -> Iterator[Problem]:
-    names = ("splits.validation_splits", "splits.test_splits")
-    validation, test = config.splits.validation_splits, config.splits.test_splits
-    if validation is None or test is None:
+def _named_split_problems(splits: SplitsConfig) -> Iterator[Problem]:
+    validation, test = splits.validation_splits, splits.test_splits
+    given = {"splits.validation_splits": validation, "splits.test_splits": test}
+    named = {name: groups for name, groups in given.items() if groups is not None}
+    names = tuple(named)
+    if not names:
         return
-    if len(validation) != len(test):
+    if splits.ratio is not None:
+        yield (
+            ("splits.ratio", *names),
+            "rows are parted by shares (splitratio) or by names of splits (devsplits, "
+            "testsplits), not by both",
+        )
+    if validation and test and len(validation) != len(test):
         yield (
             names,
             f"{len(validation)} validation sets and {len(test)} test sets; each fold needs both",
         )
-    for ours, theirs in zip(validation, test, strict=False):
+    num_sets = max(len(groups) for groups in named.values())
+    asked = 1 if splits.cross_validate is False else splits.num_folds or num_sets
+    if asked != num_sets:
+        yield (
+            ("splits.num_folds", *names),
+            f"folds asked for: {asked}, found: {num_sets} sets of names; each fold needs a list of "
+            "its own, such as [[a, b], [c]] for two",
+        )
+    for ours, theirs in zip(validation or (), test or (), strict=False):
         shared = sorted(set(ours) & set(theirs))
         if shared:
             yield names, f"split '{shared[0]}' both validates and tests in the same fold"
+    for name, groups in named.items():
+        both = [split for group in groups for split in group if split in (splits.leave_out or ())]
+        if both:
+            yield (name, "splits.leave_out"), f"split '{both[0]}' is named and left out"
 
 
 def _adaptation_problems(config: Config) -> Iterator[Problem]:

@@ -44,6 +44,7 @@ MEANINGS: Mapping[str, str] = {
     "splits.ratio": "shares of training, validation and, if wished, test rows",
     "splits.validation_splits": "names of the splits that validate; one list per fold",
     "splits.test_splits": "names of the splits that test; one list per fold",
+    "splits.leave_out": "names of the splits whose rows neither train nor validate nor test",
     "model.name": "the model; unset: saluki for atomic, xlnet for other encodings",
     "model.pretrained": "folder of an earlier model or experiment to start from or to use",
     "model.from_scratch": "start from fresh weights even after pre-training",

@@ -151,6 +151,13 @@ class SplitsConfig(Section):
     ratio: tuple[PositiveFloat, ...] | None = None
     validation_splits: tuple[tuple[str, ...], ...] | None = None
     test_splits: tuple[tuple[str, ...], ...] | None = None
+    leave_out: tuple[str, ...] | None = None
+
+    @property
+    def draws_by_ratio(self) -> bool:
+        """Whether the ratio sizes the parts; k-fold cross-validation has sizes of its own."""
+        is_k_fold = self.method == "k-fold" and (self.num_folds or self.cross_validate)
+        return self.ratio is not None and not is_k_fold
 
 
 class ModelConfig(Section):

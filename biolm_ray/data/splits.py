@@ -2,23 +2,30 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from biolm_ray.config.schema import SplitsConfig
 from biolm_ray.data.drawing import deal, part_sizes, seeded_generator
 from biolm_ray.data.ordering import sorted_naturally
-from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.data.roles import listed_roles, read_roles
+from biolm_ray.errors import DataError
 
-ROLE_NAMES = {
-    "training": {"train", "training"},
-    "validation": {"val", "valid", "validation", "dev"},
-    "test": {"test"},
-}
 HELD_OUT_SHARE = 0.1
+FOLDS_OF_ROLES = 5
+"""Folds within training and validation rows where no number is asked for."""
+
+FEW_VALUES, MANY_VALUES = 10, 100
+"""Split values that are never too many, and that are too many unless their number is set."""
+
 Rows = Int[np.ndarray, " rows"]
+Mask = Bool[np.ndarray, " rows"]
+
+
+def _no_rows() -> Rows:
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class Fold:
         index: 0-based number of the fold.
         name: Its folder below `fine-tune/`; empty when the run has one fold only.
         description: How the rows were chosen, for the printed line.
+        kept_aside: Rows that no fold trains on, validates or tests with, for all models to
+            predict in the end; the same in every fold.
     """
 
     index: int
@@ -37,6 +46,7 @@ class Fold:
     validation: Rows
     test: Rows
     description: str = ""
+    kept_aside: Rows = field(default_factory=_no_rows)
 
     def of_rows(self, rows: Rows) -> "Fold":
         """The same fold when its row i stands for row `rows[i]` of a larger set."""
@@ -45,7 +55,32 @@ class Fold:
             train=rows[self.train],
             validation=rows[self.validation],
             test=rows[self.test],
+            kept_aside=rows[self.kept_aside],
         )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The rows to divide, with what the division may depend on."""
+
+    num_rows: int
+    seed: int
+    splits: np.ndarray | None
+    classes: np.ndarray | None
+
+    def of_rows(self, rows: Rows) -> "_Table":
+        splits, classes = self.splits, self.classes
+        return replace(
+            self,
+            num_rows=len(rows),
+            splits=None if splits is None else splits[rows],
+            classes=None if classes is None else classes[rows],
+        )
+
+    def deal(self, sizes: Sequence[int], fold: int, purpose: str) -> list[Rows]:
+        """Deal the rows out to parts at random, class by class where they have classes."""
+        classes = None if self.classes is None else self.classes.tolist()
+        return deal(sizes, seeded_generator(self.seed, fold, purpose), classes)
 
 
 def plan_folds(
@@ -57,35 +92,23 @@ def plan_folds(
 ) -> list[Fold]:
     """Divide the rows into folds by the split column, by named sets, or at random.
 
-    Random parts are stratified when `classes` holds the class of every row.
+    Random parts are stratified when `classes` holds the class of every row. Whether the settings
+    go together, the configuration has checked.
 
     Raises:
-        ConfigError: The settings contradict each other.
         DataError: The rows or split values do not allow the division, or leave a training
             set empty or without one of the classes.
     """
-    if split_values is not None:
-        assert len(split_values) == num_rows
-    _check_settings(config, split_values is not None)
-    if config.validation_splits or config.test_splits:
-        assert split_values is not None
-        folds = _named_sets(config, split_values, seed, classes)
-    elif config.method == "repeated hold-out" or (config.ratio and not config.num_folds):
-        folds = _hold_outs(config, num_rows, seed, classes)
-    elif split_values is not None and not config.ratio:
-        folds = _by_split_values(config, split_values, seed, classes)
-    elif config.num_folds:
-        folds = _disjoint_folds(config.num_folds, num_rows, seed, classes)
-    else:
-        folds = _hold_outs(config, num_rows, seed, classes)
-    if split_values is not None and folds[0].description.startswith("random"):
-        note = "; the split column is not used"
-        folds = [replace(fold, description=fold.description + note) for fold in folds]
+    assert split_values is None or len(split_values) == num_rows
+    table = _Table(num_rows, seed, _texts(split_values), _texts(classes))
+    kept, note = _rows_to_divide(config, table)
+    table = table.of_rows(kept)
+    folds = _divide(config, table)
     if len(folds) == 1 and not config.cross_validate:
         folds = [replace(folds[0], name="")]
     for fold in folds:
-        _check_fold(fold, len(folds), classes)
-    return folds
+        _check_fold(fold, len(folds), table)
+    return [replace(fold.of_rows(kept), description=f"{fold.description}{note}") for fold in folds]
 
 
 def rows_in_splits(split_values: Sequence[str], names: Sequence[str]) -> Rows:
@@ -94,172 +117,187 @@ def rows_in_splits(split_values: Sequence[str], names: Sequence[str]) -> Rows:
     Raises:
         DataError: A name is not among the values.
     """
-    _check_names(names, split_values)
-    return np.flatnonzero(np.isin(np.asarray(split_values, dtype=str), list(names)))
-
-
-def _check_settings(config: SplitsConfig, has_split_column: bool) -> None:
-    named = config.validation_splits or config.test_splits
-    if named and not has_split_column:
-        raise ConfigError("splits.validation_splits and test_splits need data.split_column")
-    if named and config.ratio:
-        raise ConfigError("splits: give either ratio or validation_splits/test_splits, not both")
-    if config.ratio and len(config.ratio) not in (2, 3):
-        raise ConfigError(
-            f"splits.ratio has {len(config.ratio)} numbers: give two (training, validation) "
-            "or three (training, validation, test), such as 80,10,10"
-        )
-    if config.method == "repeated hold-out" and not config.num_folds:
-        raise ConfigError("splits.method 'repeated hold-out' needs splits.num_folds")
-    if config.cross_validate is False and config.num_folds:
-        raise ConfigError("splits: num_folds contradicts cross_validate: false")
-    if config.cross_validate and not (config.num_folds or has_split_column):
-        raise ConfigError("splits.cross_validate needs splits.num_folds or data.split_column")
-
-
-def _by_split_values(
-    config: SplitsConfig,
-    split_values: Sequence[str],
-    seed: int,
-    classes: Sequence[str] | None,
-) -> list[Fold]:
-    values = sorted_naturally(split_values)
-    roles = _roles(values)
-    if roles and config.cross_validate is None and config.num_folds is None:
-        return [_roles_fold(roles, split_values, seed, classes)]
-    if config.num_folds and config.num_folds != len(values):
-        raise DataError(
-            f"the split column has {_listed(values)}, so there can be {len(values)} folds, "
-            f"not {config.num_folds}; leave out data.split_column for {config.num_folds} folds "
-            "drawn at random"
-        )
-    if len(values) < 3:
-        raise DataError(
-            f"the split column has only {_listed(values)}: cross-validation over it needs at "
-            "least 3 (one to test, one to validate, the rest to train)"
-        )
     column = np.asarray(split_values, dtype=str)
+    _check_names(names, column)
+    return np.flatnonzero(np.isin(column, list(names)))
+
+
+def _texts(values: Sequence[str] | None) -> np.ndarray | None:
+    return None if values is None else np.asarray(values, dtype=str)
+
+
+def _rows_to_divide(config: SplitsConfig, table: _Table) -> tuple[Rows, str]:
+    """The rows that are not left out by their split value, and what to say of the others."""
+    if not config.leave_out:
+        return np.arange(table.num_rows), ""
+    assert table.splits is not None
+    _check_names(config.leave_out, table.splits, "splits.leave_out: ")
+    kept = np.flatnonzero(~np.isin(table.splits, config.leave_out))
+    if not len(kept):
+        raise DataError(
+            f"splits.leave_out names every split, so that of {table.num_rows} rows none is left"
+        )
+    return kept, f"; left out: {table.num_rows - len(kept):,} rows of {_quoted(config.leave_out)}"
+
+
+def _divide(config: SplitsConfig, table: _Table) -> list[Fold]:
+    if config.validation_splits or config.test_splits:
+        return _named_sets(config, table)
+    if config.draws_by_ratio or not (config.num_folds or table.splits is not None):
+        return _hold_outs(config, table)
+    values = [] if table.splits is None else sorted_naturally(table.splits.tolist())
+    roles = read_roles(values)
+    if roles:
+        folds = _by_roles(config, table, roles)
+    elif values:
+        folds = _by_split_values(config, table, values)
+    else:
+        assert config.num_folds
+        folds = _disjoint_folds(config.num_folds, table)
+    if config.ratio is None:
+        return folds
+    note = (
+        f"; the ratio {_percent(config.ratio)} (splitratio) is ignored by this cross-validation, "
+        "splits.method: repeated hold-out would draw by it"
+    )
+    return [replace(fold, description=fold.description + note) for fold in folds]
+
+
+def _by_roles(config: SplitsConfig, table: _Table, roles: dict[str, list[str]]) -> list[Fold]:
+    assert table.splits is not None
+    train, validation, test = (
+        np.isin(table.splits, roles.get(role, [])) for role in ("training", "validation", "test")
+    )
+    named = f"the split column names the roles: {listed_roles(roles)}"
+    if not (config.num_folds or config.cross_validate):
+        fold = _fold(0, train, validation, test, named)
+        return [fold if len(fold.validation) else _hold_out_validation(fold, table)]
+    num_folds = config.num_folds or FOLDS_OF_ROLES
+    learnt, aside = np.flatnonzero(train | validation), np.flatnonzero(test)
+    asked = "" if config.num_folds else " (crossvalidation names no other number)"
+    kept = f"the {len(aside):,} test rows are kept aside, for all {num_folds} models to predict"
+    text = (
+        f"{named}; {num_folds} disjoint folds{asked} within the {len(learnt):,} rows for training "
+        f"and validation, a tenth of each fold's training rows validates; "
+        f"{kept if len(aside) else 'no row is for test, so none is kept aside'}"
+    )
+    folds = _disjoint_folds(num_folds, table.of_rows(learnt), "rows for training and validation")
+    return [replace(fold.of_rows(learnt), kept_aside=aside, description=text) for fold in folds]
+
+
+def _by_split_values(config: SplitsConfig, table: _Table, values: list[str]) -> list[Fold]:
+    """Let each value test once, the following one validate, and the others train."""
+    assert table.splits is not None
+    _check_values(config, values, table.num_rows)
     folds = []
     for index, test in enumerate(values):
         validation = values[(index + 1) % len(values)]
         folds.append(
             _fold(
                 index,
-                ~np.isin(column, [test, validation]),
-                column == validation,
-                column == test,
+                ~np.isin(table.splits, [test, validation]),
+                table.splits == validation,
+                table.splits == test,
                 f"test split '{test}', validation split '{validation}', training on the rest",
             )
         )
-    return folds[:1] if config.cross_validate is False else folds
+    if config.cross_validate is False:
+        return folds[:1]
+    note = f"{len(values)} folds, one for each split value; fold"
+    return [replace(fold, description=f"{note} {fold.name}: {fold.description}") for fold in folds]
 
 
-def _roles(values: list[str]) -> dict[str, str] | None:
-    """The split value of each role when the values name roles, such as train, val, test."""
-    roles: dict[str, str] = {}
-    for value in values:
-        role = next((r for r, names in ROLE_NAMES.items() if value.lower() in names), None)
-        if role is None or role in roles:
-            return None
-        roles[role] = value
-    return roles if "training" in roles and len(roles) > 1 else None
-
-
-def _roles_fold(
-    roles: dict[str, str], split_values: Sequence[str], seed: int, classes: Sequence[str] | None
-) -> Fold:
-    column = np.asarray(split_values, dtype=str)
-    nothing = np.zeros(len(column), dtype=bool)
-    train, validation, test = (
-        column == roles[role] if role in roles else nothing for role in ROLE_NAMES
+def _check_values(config: SplitsConfig, values: list[str], num_rows: int) -> None:
+    """Make sure that there can be a fold for each split value, and that as many were meant."""
+    many = len(values)
+    found = f"the split column has {_listed(values)}"
+    if many < 3:
+        raise DataError(
+            f"{found}: cross-validation over it needs at least 3 (one to test, one to validate, "
+            "the rest to train)"
+        )
+    is_alone = many > FEW_VALUES and num_rows < 2 * many
+    if is_alone:
+        found += f" in {num_rows:,} rows, most of them alone with theirs (is it the right column?)"
+    by_hand = (
+        "devsplits and testsplits with a list of values for each fold, such as "
+        f"testsplits: [[{values[0]}, {values[1]}], [{values[2]}]]"
     )
-    listed = ", ".join(f"'{value}' = {role}" for role, value in roles.items())
-    fold = _fold(0, train, validation, test, f"the split column names the roles: {listed}")
-    return fold if "validation" in roles else _hold_out_validation(fold, seed, classes)
+    if config.num_folds and config.num_folds != many:
+        raise DataError(
+            f"{found}, but {config.num_folds} folds are asked for. Folds drawn at random would "
+            "split these groups, and like sequences would train and test; to keep groups together "
+            "in another number of folds comes with a later version. Today there is "
+            f"crossvalidation: true (a fold for each value), or {by_hand}"
+        )
+    if config.num_folds or config.cross_validate is False:
+        return
+    if is_alone or many > MANY_VALUES:
+        raise DataError(
+            f"{found}; a fold for each value would train {many:,} models. If that is meant, set "
+            f"crossvalidation: {many}; otherwise give the column of the splits (splitpos), or "
+            f"{by_hand}"
+        )
 
 
-def _named_sets(
-    config: SplitsConfig,
-    split_values: Sequence[str],
-    seed: int,
-    classes: Sequence[str] | None,
-) -> list[Fold]:
+def _named_sets(config: SplitsConfig, table: _Table) -> list[Fold]:
+    assert table.splits is not None
     num_sets = max(len(config.validation_splits or ()), len(config.test_splits or ()))
     validations = config.validation_splits or ((),) * num_sets
     tests = config.test_splits or ((),) * num_sets
-    if len(validations) != len(tests):
-        raise ConfigError(
-            f"splits: {len(validations)} validation_splits but {len(tests)} test_splits; "
-            "each fold needs one of both"
-        )
-    expected = num_sets if config.cross_validate is not False else 1
-    if (config.num_folds or expected) != num_sets:
-        raise ConfigError(
-            f"splits: {num_sets} named sets, but {config.num_folds or expected} folds asked for"
-        )
-    column = np.asarray(split_values, dtype=str)
     folds = []
     for index, (validation, test) in enumerate(zip(validations, tests, strict=True)):
-        _check_names([*validation, *test], split_values)
-        both = sorted(set(validation) & set(test))
-        if both:
-            raise DataError(f"split '{both[0]}' is in validation_splits and in test_splits")
+        _check_names([*validation, *test], table.splits)
+        train = ~np.isin(table.splits, [*validation, *test])
+        rest = sorted_naturally(table.splits[train].tolist())
         fold = _fold(
             index,
-            ~np.isin(column, [*validation, *test]),
-            np.isin(column, validation),
-            np.isin(column, test),
+            train,
+            np.isin(table.splits, validation),
+            np.isin(table.splits, test),
             f"test splits {_quoted(test)}, validation splits {_quoted(validation)}, "
-            "training on the rest",
+            f"training on the rest: {_quoted(rest)}",
         )
-        folds.append(fold if validation else _hold_out_validation(fold, seed, classes))
+        folds.append(fold if validation else _hold_out_validation(fold, table))
     return folds
 
 
-def _hold_outs(
-    config: SplitsConfig, num_rows: int, seed: int, classes: Sequence[str] | None
-) -> list[Fold]:
+def _hold_outs(config: SplitsConfig, table: _Table) -> list[Fold]:
     repeats = config.num_folds or 1
-    ratio = config.ratio or ((80.0, 10.0, 10.0) if config.num_folds else (90.0, 10.0))
-    percent = "/".join(f"{100 * share / sum(ratio):.3g}" for share in ratio)
-    kind = f"random {percent} split"
+    ratio = config.ratio or (90.0, 10.0)
+    kind = f"random {_percent(ratio)} split"
     if config.num_folds:
         kind = f"{kind}, repeated {repeats} times (test sets may overlap)"
+    if table.splits is not None:
+        kind = f"{kind}; the split column serves only splits_to_use (inferenceonsplits)"
     folds = []
     for index in range(repeats):
-        generator = seeded_generator(seed, index, "hold-out")
-        parts = deal(part_sizes(ratio, num_rows), generator, classes)
-        train, validation, test = (*parts, parts[0][:0])[:3]
+        parts = table.deal(part_sizes(ratio, table.num_rows), index, "hold-out")
+        train, validation, test = (*parts, _no_rows())[:3]
         folds.append(Fold(index, str(index), train, validation, test, kind))
     return folds
 
 
-def _disjoint_folds(
-    num_folds: int, num_rows: int, seed: int, classes: Sequence[str] | None
-) -> list[Fold]:
-    if num_folds < 2:
-        raise ConfigError("splits.num_folds is 1: k-fold needs at least 2 folds")
-    if num_folds > num_rows:
-        raise DataError(f"{num_rows} rows cannot be divided into {num_folds} folds")
-    sizes = part_sizes((1.0,) * num_folds, num_rows)
-    parts = deal(sizes, seeded_generator(seed, 0, "k-fold"), classes)
+def _disjoint_folds(num_folds: int, table: _Table, which: str = "rows") -> list[Fold]:
+    if num_folds > table.num_rows:
+        raise DataError(f"{table.num_rows} {which} cannot be divided into {num_folds} folds")
+    parts = table.deal(part_sizes((1.0,) * num_folds, table.num_rows), 0, "k-fold")
     kind = f"random division into {num_folds} disjoint folds"
     folds = []
     for index, rows in enumerate(parts):
-        test = _mask(rows, num_rows)
+        test = np.zeros(table.num_rows, dtype=bool)
+        test[rows] = True
         fold = _fold(index, ~test, np.zeros_like(test), test, kind)
-        folds.append(_hold_out_validation(fold, seed, classes))
+        folds.append(_hold_out_validation(fold, table))
     return folds
 
 
-def _hold_out_validation(fold: Fold, seed: int, classes: Sequence[str] | None) -> Fold:
+def _hold_out_validation(fold: Fold, table: _Table) -> Fold:
     """Move a seeded tenth of the training rows to validation."""
     if len(fold.train) < 2:
         return fold
-    generator = seeded_generator(seed, fold.index, "validation")
-    own = None if classes is None else np.asarray(classes, dtype=str)[fold.train].tolist()
     sizes = part_sizes((1 - HELD_OUT_SHARE, HELD_OUT_SHARE), len(fold.train))
-    train, validation = deal(sizes, generator, own)
+    train, validation = table.of_rows(fold.train).deal(sizes, fold.index, "validation")
     return replace(
         fold,
         train=fold.train[train],
@@ -268,27 +306,21 @@ def _hold_out_validation(fold: Fold, seed: int, classes: Sequence[str] | None) -
     )
 
 
-def _mask(rows: Rows, num_rows: int) -> np.ndarray:
-    mask = np.zeros(num_rows, dtype=bool)
-    mask[rows] = True
-    return mask
-
-
-def _fold(
-    index: int, train: np.ndarray, validation: np.ndarray, test: np.ndarray, description: str
-) -> Fold:
+def _fold(index: int, train: Mask, validation: Mask, test: Mask, description: str) -> Fold:
     rows = np.flatnonzero
     return Fold(index, str(index), rows(train), rows(validation), rows(test), description)
 
 
-def _check_names(names: Sequence[str], split_values: Sequence[str]) -> None:
-    values = sorted_naturally(split_values)
+def _check_names(names: Sequence[str], splits: np.ndarray, setting: str = "") -> None:
+    values = sorted_naturally(splits.tolist())
     for name in names:
         if name not in values:
-            raise DataError(f"no row is in split '{name}'; the split column has {_listed(values)}")
+            raise DataError(
+                f"{setting}no row is in split '{name}'; the split column has {_listed(values)}"
+            )
 
 
-def _check_fold(fold: Fold, num_folds: int, classes: Sequence[str] | None) -> None:
+def _check_fold(fold: Fold, num_folds: int, table: _Table) -> None:
     where = f"fold {fold.index} of {num_folds}" if num_folds > 1 else "the only fold"
     counts = Counter(training=len(fold.train), validation=len(fold.validation))
     for part, count in counts.items():
@@ -297,12 +329,11 @@ def _check_fold(fold: Fold, num_folds: int, classes: Sequence[str] | None) -> No
                 f"{where} has no {part} rows ({len(fold.train)} training, "
                 f"{len(fold.validation)} validation, {len(fold.test)} test; {fold.description})"
             )
-    if classes is None:
+    if table.classes is None:
         return
-    rows = np.concatenate([fold.validation, fold.test])
-    column = np.asarray(classes, dtype=str)
-    trained = set(column[fold.train].tolist())
-    absent = sorted_naturally(set(column[rows].tolist()) - trained)
+    rows = np.concatenate([fold.validation, fold.test, fold.kept_aside])
+    trained = set(table.classes[fold.train].tolist())
+    absent = sorted_naturally(set(table.classes[rows].tolist()) - trained)
     if absent:
         raise DataError(
             f"{where}: class '{absent[0]}' has rows to validate or test but none to train; "
@@ -310,10 +341,14 @@ def _check_fold(fold: Fold, num_folds: int, classes: Sequence[str] | None) -> No
         )
 
 
+def _percent(ratio: Sequence[float]) -> str:
+    return "/".join(f"{100 * share / sum(ratio):.3g}" for share in ratio)
+
+
 def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names) or "none"
+    shown = ", ".join(f"'{name}'" for name in names[:10]) or "none"
+    return f"{shown}, ..." if len(names) > 10 else shown
 
 
 def _listed(values: Sequence[str], one: str = "value", many: str = "values") -> str:
-    shown = _quoted(values[:10]) + (", ..." if len(values) > 10 else "")
-    return f"{len(values)} {one if len(values) == 1 else many} ({shown})"
+    return f"{len(values):,} {one if len(values) == 1 else many} ({_quoted(values)})"

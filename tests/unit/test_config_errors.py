@@ -239,11 +239,18 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"splits.method": "repeated hold-out", "splitratio": "8,2"}, "repeated hold-out needs"),
     ({"splits.cross_validate": True}, "cross-validation needs"),
     ({"splits.cross_validate": False, "crossvalidation": 5}, "contradicts"),
-    ({"splitratio": "85,15", "splitpos": 1}, "by ratio .* or by a column"),
+    ({"splitratio": "85,15", "splitpos": 1, "testsplits": "[a]"}, "by shares .* or by names"),
     ({"testsplits": "[a]"}, "need the column of the splits"),
     ({"devsplits": "[a]"}, "need the column of the splits"),
     ({"devsplits": "[[a],[b]]", "testsplits": "[c]", "splitpos": 1}, "each fold needs both"),
     ({"devsplits": "[a]", "testsplits": "[a, b]", "splitpos": 1}, "'a' both validates and tests"),
+    ({"testsplits": "[[a],[b]]", "crossvalidation": 3, "splitpos": 1}, "asked for: 3, found: 2 s"),
+    (
+        {"testsplits": "[[a],[b]]", "splits.cross_validate": False, "splitpos": 1},
+        "asked for: 1, found: 2 sets of names",
+    ),
+    ({"splits.leave_out": "[a]"}, "need the column of the splits"),
+    ({"splits.leave_out": "[a]", "testsplits": "[b, a]", "splitpos": 1}, "'a' is named and left"),
     ({"weightedregression": True}, "needs the column of weights"),
     ({"weightedregression": True, "weightpos": 4, "task": "classification"}, "are for regression"),
     ({"scaling": "log", "task": "classification"}, "labels of classes cannot be scaled"),
@@ -278,9 +285,9 @@ def test_contradictions_are_refused(overrides: dict[str, Any], message: str) -> 
 
 
 def test_both_places_of_a_contradiction_are_named(tmp_path: Path) -> None:
-    text = "splitratio: 85,15\nfine-tuning data source:\n  splitpos: 1\n"
+    text = "splitratio: 85,15\nfine-tuning data source:\n  splitpos: 1\n  testsplits: [a]\n"
     message = message_of(tmp_path, text)
-    assert message.startswith("e.yaml, line 1, splitratio and e.yaml, line 3, splitpos: ")
+    assert message.startswith("e.yaml, line 1, splitratio and e.yaml, line 4, testsplits: ")
 
 
 def test_replacing_without_replacements_is_refused_when_interpreting() -> None:
