@@ -1,16 +1,19 @@
 """One function per command; the command line and the Python API share them."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from biolm_ray.config.load import write_config
 from biolm_ray.config.paths import with_absolute_paths
 from biolm_ray.config.schema import Config
+from biolm_ray.data.targets import Targets
 from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
 from biolm_ray.experiment.failures import raise_failures
 from biolm_ray.experiment.placement import place, place_inference
@@ -45,9 +48,11 @@ from biolm_ray.report.interpretation import (
     describe_interpretation,
     interpret_tables,
 )
-from biolm_ray.report.predictions import report_predictions
+from biolm_ray.report.predictions import labelled_table, report_predictions
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
 from biolm_ray.tokenization.tokenizer import Tokenizer
+from biolm_ray.training.evaluate import Predictions
+from biolm_ray.training.fold import FoldJob
 
 log = logging.getLogger("biolm_ray")
 
@@ -169,7 +174,8 @@ def finetune(config: Config) -> FinetuneResult:
         finished = {
             outcome.job.fold.index: outcome.metrics for outcome in outcomes if outcome.metrics
         }
-        report = report_folds(folder, folds, finished) if finished else None
+        aside = _predict_kept_aside(config, cluster, jobs, len(finished), prepared)
+        report = report_folds(folder, folds, finished, aside) if finished else None
         if report is not None:
             log.info("%s\nresults: %s", report.text, folder)
         track(config, {job.name: job.folder for job in jobs if job.fold.index in finished})
@@ -188,18 +194,8 @@ def predict(config: Config) -> PredictResult:
         config, folders, prepared = _read_with_models(config, folder)
         rows = chosen_rows(config, prepared)
         log.info("predicting %d rows with %d models", len(rows), len(folders))
-        predictions, deviations, targets = predict_on_ray(
-            folders,
-            prepared.location,
-            rows,
-            config.preprocessing,
-            num_cpus=max(1, cluster.node_cpus),
-            num_gpus=place_inference(cluster, config.resources, 1)[1],
-            progress=ScoringProgress(log, "rows"),
-        )
-        path, table, metrics = report_predictions(
-            folder, prepared, rows, predictions, deviations, targets
-        )
+        predicted = _predict_rows(config, cluster, folders, prepared, rows)
+        path, table, metrics = report_predictions(folder, prepared, rows, *predicted)
         log.info("%s\npredictions: %s", text_facts(metrics), path)
         return PredictResult(path=path, table=table, metrics=metrics)
 
@@ -257,6 +253,46 @@ def tune(config: Config) -> SearchResult:
             result.best_config,
         )
         return result
+
+
+def _predict_kept_aside(
+    config: Config, cluster: Cluster, jobs: Sequence[FoldJob], num_finished: int, data: PreparedData
+) -> pd.DataFrame | None:
+    """Let all models predict the rows that no fold has seen, once every model is finished."""
+    rows = jobs[0].fold.kept_aside
+    if not len(rows):
+        return None
+    if num_finished < len(jobs):
+        log.warning(
+            "the %d rows kept aside are predicted by all %d models, so not before the missing %d "
+            "are finished (--resume)",
+            len(rows),
+            len(jobs),
+            len(jobs) - num_finished,
+        )
+        return None
+    log.info("predicting the %d rows kept aside with all %d models", len(rows), len(jobs))
+    folders = [job.folder for job in jobs]
+    return labelled_table(data, rows, *_predict_rows(config, cluster, folders, data, rows))
+
+
+def _predict_rows(
+    config: Config,
+    cluster: Cluster,
+    folders: Sequence[Path],
+    prepared: PreparedData,
+    rows: Int[np.ndarray, " rows"],
+) -> tuple[Predictions, Predictions | None, Targets]:
+    """Predict prepared rows on the largest node, with the mean and deviation over models."""
+    return predict_on_ray(
+        folders,
+        prepared.location,
+        rows,
+        config.preprocessing,
+        num_cpus=max(1, cluster.node_cpus),
+        num_gpus=place_inference(cluster, config.resources, 1)[1],
+        progress=ScoringProgress(log, "rows"),
+    )
 
 
 def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, PreparedData]:

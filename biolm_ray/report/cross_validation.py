@@ -14,9 +14,11 @@ from biolm_ray.report.tables import (
     write_out_of_fold,
     write_summary,
 )
+from biolm_ray.training.fold_tables import write_table
 from biolm_ray.training.metrics import classification_metrics, regression_metrics
 
 OUT_OF_FOLD = "out_of_fold.csv"
+KEPT_ASIDE = "kept_aside_predictions.csv"
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,27 @@ class CrossValidationReport:
         folds: Metrics by fold, their mean and standard deviation, and pooled over all test rows.
         out_of_fold: Every test row with its fold, label and prediction; None without test rows.
         text: The first table, to print.
+        kept_aside: The rows that no fold has seen, with the mean prediction of all models; None
+            without such rows.
     """
 
     folds: pd.DataFrame
     out_of_fold: pd.DataFrame | None
     text: str
+    kept_aside: pd.DataFrame | None = None
 
 
 def report_folds(
-    folder: Path, folds: Sequence[Fold], metrics: Mapping[int, Mapping[str, float]]
+    folder: Path,
+    folds: Sequence[Fold],
+    metrics: Mapping[int, Mapping[str, float]],
+    kept_aside: pd.DataFrame | None = None,
 ) -> CrossValidationReport:
-    """Write `out_of_fold.csv` and `cross_validation.{csv,json,txt}` for the folds that finished."""
+    """Write `out_of_fold.csv` and `cross_validation.{csv,json,txt}` for the folds that finished.
+
+    Predictions of rows kept aside go to `kept_aside_predictions.csv`; without any, those of an
+    earlier run are removed.
+    """
     finished = [fold for fold in folds if fold.index in metrics]
     tested = [fold for fold in finished if len(fold.test)]
     table = None
@@ -48,9 +60,15 @@ def report_folds(
         )
         write_out_of_fold(folder / OUT_OF_FOLD, table)
     pooled = pooled_metrics(table) if table is not None else None
+    aside = None
+    if kept_aside is None:
+        (folder / KEPT_ASIDE).unlink(missing_ok=True)
+    else:
+        write_table(folder / KEPT_ASIDE, kept_aside)
+        aside = pooled_metrics(kept_aside)
     scores = {fold.index: _scores(metrics[fold.index]) for fold in finished}
-    summary = summary_table(scores, pooled)
-    return CrossValidationReport(summary, table, write_summary(folder, summary))
+    summary = summary_table(scores, pooled, aside)
+    return CrossValidationReport(summary, table, write_summary(folder, summary), kept_aside)
 
 
 def _scores(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -65,7 +83,7 @@ def _scores(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def pooled_metrics(table: pd.DataFrame) -> dict[str, float]:
-    """Judge all out-of-fold predictions together, with the names the folds' metrics have."""
+    """Judge predictions of rows not trained on, with the names the folds' metrics have."""
     probabilities = [name for name in table.columns if name.startswith("probability_")]
     if probabilities:
         classes = [name.removeprefix("probability_") for name in probabilities]

@@ -18,6 +18,19 @@ from biolm_ray.training.fold_tables import (
 from biolm_ray.training.metrics import classification_metrics, regression_metrics
 
 
+def labelled_table(
+    prepared: PreparedData,
+    rows: Int[np.ndarray, " rows"],
+    predictions: Predictions,
+    deviations: Predictions | None,
+    targets: Targets,
+) -> pd.DataFrame:
+    """Lay out predictions of prepared rows, beside their labels where they have any."""
+    labels = None if prepared.labels is None else np.asarray(prepared.labels)[rows].tolist()
+    ids = [prepared.ids[row] for row in rows]
+    return prediction_table(ids, labels, predictions, targets, deviations=deviations)
+
+
 def report_predictions(
     folder: Path,
     prepared: PreparedData,
@@ -32,9 +45,7 @@ def report_predictions(
         The path, the table, and the metrics (empty without labels).
     """
     labels = None if prepared.labels is None else np.asarray(prepared.labels)[rows].tolist()
-    table = prediction_table(
-        [prepared.ids[i] for i in rows], labels, predictions, targets, deviations=deviations
-    )
+    table = labelled_table(prepared, rows, predictions, deviations, targets)
     path = folder / PREDICTIONS
     write_table(path, table)
     if labels is None:

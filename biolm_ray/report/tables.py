@@ -12,7 +12,7 @@ from biolm_ray.files import write_json, write_text
 from biolm_ray.report.text import text_table
 from biolm_ray.training.fold_tables import PREDICTIONS, write_table
 
-MEAN, DEVIATION, POOLED = "mean", "standard deviation", "pooled"
+MEAN, DEVIATION, POOLED, ASIDE = "mean", "standard deviation", "pooled", "kept aside"
 
 
 def out_of_fold_table(
@@ -48,7 +48,9 @@ def out_of_fold_table(
 
 
 def summary_table(
-    metrics: Mapping[int, Mapping[str, float]], pooled: Mapping[str, float] | None = None
+    metrics: Mapping[int, Mapping[str, float]],
+    pooled: Mapping[str, float] | None = None,
+    kept_aside: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Lay out a metric per column: a row for each fold, then mean and standard deviation.
 
@@ -58,6 +60,8 @@ def summary_table(
     Args:
         metrics: The metrics of each fold.
         pooled: Metrics of the out-of-fold predictions taken together, for one more row.
+        kept_aside: Metrics of the mean prediction of all models for rows that no fold has seen,
+            for one more.
     """
     folds = pd.DataFrame.from_dict(
         {fold: dict(values) for fold, values in sorted(metrics.items())}, orient="index"
@@ -66,8 +70,9 @@ def summary_table(
     table = folds.rename(index=str)
     table.loc[MEAN] = means
     table.loc[DEVIATION] = deviations
-    if pooled is not None:
-        table.loc[POOLED] = pd.Series(dict(pooled), dtype=float)
+    for name, values in ((POOLED, pooled), (ASIDE, kept_aside)):
+        if values is not None:
+            table.loc[name] = pd.Series(dict(values), dtype=float)
     return table.rename_axis("fold").reset_index()
 
 
@@ -78,15 +83,17 @@ def write_out_of_fold(path: Path, table: pd.DataFrame) -> None:
 def write_summary(folder: Path, table: pd.DataFrame, *, stem: str = "cross_validation") -> str:
     """Write a summary as CSV, JSON and plain text; give the text.
 
-    The JSON has the keys folds, mean, standard_deviation and, where there is one, pooled; a
-    missing value is null.
+    The JSON has the keys folds, mean, standard_deviation and, where there are such rows, pooled
+    and kept_aside; a missing value is null.
     """
     rows = {
         str(row.pop("fold")): {str(key): _or_none(value) for key, value in row.items()}
         for row in table.to_dict(orient="records")
     }
     overall = {
-        name.replace(" ", "_"): rows.pop(name) for name in (MEAN, DEVIATION, POOLED) if name in rows
+        name.replace(" ", "_"): rows.pop(name)
+        for name in (MEAN, DEVIATION, POOLED, ASIDE)
+        if name in rows
     }
     text = summary_text(table)
     write_table(folder / f"{stem}.csv", table)

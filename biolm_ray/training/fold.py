@@ -58,10 +58,13 @@ class FoldJob:
 
     @property
     def rows_digest(self) -> str:
-        """Identifies the rows of the fold in a word."""
+        """Identifies the rows of the fold in a word; rows kept aside count where there are any."""
+        fold = self.fold
         digest = hashlib.sha256()
-        for rows in (self.fold.train, self.fold.validation, self.fold.test):
+        for rows in (fold.train, fold.validation, fold.test):
             digest.update(rows.tobytes() + b"|")
+        if len(fold.kept_aside):
+            digest.update(fold.kept_aside.tobytes())
         return digest.hexdigest()[:16]
 
 

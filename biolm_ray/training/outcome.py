@@ -66,6 +66,7 @@ def save_rows(folder: Path, prepared: str, fold: Fold) -> None:
             train=fold.train,
             validation=fold.validation,
             test=fold.test,
+            kept_aside=fold.kept_aside,
         )
 
 
@@ -83,4 +84,5 @@ def rows_of(folder: Path, prepared: str) -> Fold | None:
             train=stored["train"],
             validation=stored["validation"],
             test=stored["test"],
+            **({"kept_aside": stored["kept_aside"]} if "kept_aside" in stored else {}),
         )

@@ -241,6 +241,15 @@ def test_the_summary_ends_with_mean_and_sample_deviation(tmp_path: Path) -> None
     assert len(pd.read_csv(tmp_path / "cross_validation.csv")) == 5
 
 
+def test_the_summary_has_a_row_of_the_rows_kept_aside(tmp_path: Path) -> None:
+    table = summary_table({0: {"test_r2": 0.2}}, {"test_r2": 0.2}, {"test_r2": 0.1, "rows": 7})
+    assert table["fold"].tolist()[-2:] == ["pooled", "kept aside"]
+    write_summary(tmp_path, table)
+    written = json.loads((tmp_path / "cross_validation.json").read_text())
+    assert list(written) == ["folds", "mean", "standard_deviation", "pooled", "kept_aside"]
+    assert written["kept_aside"] == {"test_r2": 0.1}
+
+
 def test_the_text_of_a_summary_has_a_table_for_each_target() -> None:
     metrics = {"test_mse": 2.0, "test_mse_a": 1.0, "test_mse_b_c": 3.0, "rows": 9.0}
     assert summary_text(summary_table({0: metrics})).split("\n\n") == [

@@ -1,0 +1,69 @@
+"""Rows that no fold sees: what a fold remembers of them, and what is reported."""
+
+import hashlib
+import logging
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from biolm_ray import stages
+from biolm_ray.data.splits import Fold
+from biolm_ray.report.cross_validation import report_folds
+from biolm_ray.training.fold import FoldJob
+from biolm_ray.training.outcome import ROWS, rows_of, save_rows
+
+FOLD = Fold(0, "0", np.array([0, 3]), np.array([1]), np.array([], dtype=np.int64))
+ASIDE = replace(FOLD, kept_aside=np.array([2, 4]))
+
+
+def digest(fold: Fold) -> str:
+    nowhere = Path("nowhere")
+    anything: Any = None
+    job = FoldJob(
+        config=anything, prepared="", tokenizer=nowhere, fold=fold, folder=nowhere, board=nowhere
+    )
+    return job.rows_digest
+
+
+def test_a_fold_is_identified_by_its_rows_and_by_those_kept_aside_where_there_are_any():
+    parts = b"".join(rows.tobytes() + b"|" for rows in (FOLD.train, FOLD.validation, FOLD.test))
+    assert digest(FOLD) == hashlib.sha256(parts).hexdigest()[:16]
+    assert digest(ASIDE) != digest(FOLD)
+
+
+def test_a_model_folder_remembers_the_rows_kept_aside(tmp_path: Path):
+    save_rows(tmp_path, "data", ASIDE)
+    again = rows_of(tmp_path, "data")
+    assert again is not None
+    assert again.kept_aside.tolist() == [2, 4]
+
+
+def test_model_folders_from_before_kept_no_rows_aside(tmp_path: Path):
+    parts = {"train": FOLD.train, "validation": FOLD.validation, "test": FOLD.test}
+    np.savez(tmp_path / ROWS, prepared=np.array("data"), **parts)
+    again = rows_of(tmp_path, "data")
+    assert again is not None
+    assert len(again.kept_aside) == 0
+
+
+def test_kept_aside_rows_wait_for_the_models_that_are_missing(caplog):
+    anything: Any = None
+    jobs: Any = [SimpleNamespace(fold=ASIDE), SimpleNamespace(fold=ASIDE)]
+    with caplog.at_level(logging.WARNING, logger="biolm_ray"):
+        assert stages._predict_kept_aside(anything, anything, jobs, 1, anything) is None
+    assert "the 2 rows kept aside are predicted by all 2 models" in caplog.text
+    assert "the missing 1 are finished (--resume)" in caplog.text
+
+
+def test_predictions_kept_aside_by_an_earlier_run_do_not_stay(tmp_path: Path):
+    metrics = {0: {"epoch": 1.0, "eval_mse": 0.5, "eval_samples": 1.0}}
+    aside = pd.DataFrame({"sequence": ["a", "b"], "label": [1.0, 2.0], "prediction": [1.0, 3.0]})
+    report = report_folds(tmp_path, [FOLD], metrics, aside)
+    assert report.folds.set_index("fold").loc["kept aside", "rows"] == 2
+    assert (tmp_path / "kept_aside_predictions.csv").exists()
+    report_folds(tmp_path, [FOLD], metrics)
+    assert not (tmp_path / "kept_aside_predictions.csv").exists()
