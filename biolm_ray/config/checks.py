@@ -77,10 +77,10 @@ def contradictions(config: Config) -> Iterator[Problem]:
 def _edit_problems(config: Config) -> Iterator[Problem]:
     settings = config.interpret
     edit = settings.edit
-    if edit == "replace" and not settings.replacements:
+    if edit == "replace" and not (settings.replacements or settings.replace_specifiers):
         yield (
             ("interpret.edit",),
-            "replacing tokens needs a replacementdict, such as {a: c, g: t}",
+            "replacing tokens needs a replacementdict, such as {a: [c, g], t: u}",
         )
     if settings.window > 1 and edit not in ("remove", "mask"):
         yield (

@@ -76,6 +76,17 @@ def _as_tuple(columns: Column | tuple[Column, ...] | None) -> tuple[Column, ...]
     return columns if isinstance(columns, tuple) else (columns,)
 
 
+def _read_replacements(value: Any) -> Any:
+    """A single replacement of a token is a list of one."""
+    if not isinstance(value, dict):
+        return value
+    return {token: (new,) if isinstance(new, str) else new for token, new in value.items()}
+
+
+ReplacementsSetting = Annotated[
+    dict[str, Annotated[tuple[str, ...], Field(min_length=1)]], BeforeValidator(_read_replacements)
+]
+
 ColumnSetting = Annotated[
     Column, BeforeValidator(_read_column), PlainSerializer(_write_column, when_used="unless-none")
 ]
@@ -213,7 +224,7 @@ class InterpretConfig(Section):
 
     edit: Literal["remove", "mask", "replace", "saturation", "insert"] = "remove"
     window: PositiveInt = 1
-    replacements: dict[str, str] = {}
+    replacements: ReplacementsSetting = {}
     alphabet: tuple[str, ...] | None = None
     replace_specifiers: bool = False
     class_name: str | None = None

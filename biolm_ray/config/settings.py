@@ -19,6 +19,7 @@ _ALLOWED = {
     "splits.validation_splits": "a list of split names, or a list of such lists",
     "splits.test_splits": "a list of split names, or a list of such lists",
     "interpret.region_columns": "a column number from 1, a name in the header, or three of them",
+    "interpret.replacements": "a dictionary such as {a: b} or {a: [b, c]}",
     "interpret.motifs": "a dictionary such as {ARE: UAUUUA}, a list, or a file of motifs",
     "training.resume": "true, false, auto or a number of epochs",
     "model.options": "a dictionary of the model's own settings",

@@ -272,6 +272,16 @@ def _read_paths(value: Any) -> Any:
     return paths[0] if len(paths) == 1 else paths
 
 
+def _read_replacements(value: Any) -> Any:
+    """Read what replaces each token: a text, or a list of them."""
+    if is_unset(value):
+        return UNSET
+    return {
+        str(token): tuple(map(_read_text, new if isinstance(new, list | tuple) else [new]))
+        for token, new in read_mapping(value).items()
+    }
+
+
 def _read_motifs(value: Any) -> Any:
     """Read motifs by name: a dictionary, a list of motifs that name themselves, or a file."""
     if is_unset(value):
@@ -312,6 +322,7 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "splits.validation_splits": _read_groups,
     "splits.test_splits": _read_groups,
     "interpret.region_columns": _read_columns,
+    "interpret.replacements": _read_replacements,
     "interpret.motifs": _read_motifs,
     "training.resume": _read_resume,
     "model.options": _read_options,

@@ -1,5 +1,6 @@
 """Leave-one-out scores of many sequences, spread over Ray workers or made right here."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +28,8 @@ from biolm_ray.inference.units import (
 from biolm_ray.inference.worker import ScoringJob
 from biolm_ray.models.saved import SavedModel
 from biolm_ray.preparation.prepared import PreparedData
+
+log = logging.getLogger("biolm_ray")
 
 Progress = Callable[[int, int], None]
 
@@ -158,8 +161,26 @@ def _check_job(job: ScoringJob, prepared: PreparedData) -> tuple[SavedModel, Cos
         check_fits(model, prepared)
     first = models[0]
     make_planner(job.settings, first.tokenizer)
+    _check_specifiers(job.settings, first.card.inputs.num_specifiers)
     chosen_class(job.settings.class_name, first.card.targets)
     return first, costs[0]
+
+
+def _check_specifiers(settings: InterpretConfig, num_specifiers: int) -> None:
+    """Say where `replace_specifiers` can do nothing."""
+    if not settings.replace_specifiers:
+        return
+    if settings.edit not in ("replace", "saturation"):
+        log.warning(
+            "interpret.replace_specifiers adds rows to replace and saturation only; it is not used "
+            "with %s",
+            settings.edit,
+        )
+    elif not num_specifiers:
+        log.warning(
+            "interpret.replace_specifiers adds no rows, since no token carries numbers; if they "
+            "do, set data.specifier_separator (specifiersep)"
+        )
 
 
 def _unused(settings: InterpretConfig, model: SavedModel) -> tuple[str, ...]:

@@ -91,5 +91,5 @@ def window_tokens(edits: Edits, rows: Ids) -> tuple[Ids, Specifiers | None]:
         return ids, None
     columns = np.arange(edits.num_inserted)
     places = (edits.positions[rows][:, None] + columns).clip(0, len(specifiers) - 1)
-    keeps = (columns < edits.num_removed) & (not edits.drop_specifiers)
-    return ids, specifiers[places] * keeps[:, None]
+    keeps = (columns < edits.num_removed) & ~edits.undecorated[rows][:, None]
+    return ids, specifiers[places] * keeps[..., None]

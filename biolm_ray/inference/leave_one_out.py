@@ -150,9 +150,8 @@ def make_planner(settings: InterpretConfig, tokenizer: Tokenizer) -> Planner:
     if settings.edit == "saturation":
         choices = saturating_choices(settings.alphabet, tokenizer)
     else:
-        pairs = replacement_ids(settings.replacements, readable_vocabulary(tokenizer))
-        choices = {old: (new,) for old, new in pairs.items()}
-    return partial(plan_substitutions, choices=choices, drop_specifiers=settings.replace_specifiers)
+        choices = replacement_ids(settings.replacements, readable_vocabulary(tokenizer))
+    return partial(plan_substitutions, choices=choices, undecorate=settings.replace_specifiers)
 
 
 def _edited_ids(edits: Edits) -> Int[np.ndarray, "rows edited"]:

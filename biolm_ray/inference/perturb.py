@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from biolm_ray.errors import DataError
 from biolm_ray.inference.equal_edits import EQUALS_ORIGINAL, EditedViews, first_equal_rows
@@ -65,7 +65,7 @@ class Edits:
             removed, the token before which new ones are put, or the length of the sequence.
         num_removed: How many tokens each row takes out.
         new_ids: What each row puts in; None where tokens are only removed.
-        drop_specifiers: Whether new tokens have zeros for specifiers.
+        undecorated: The rows whose new tokens have zeros for specifiers all the same.
         starts: First token in view of each edited sequence.
         width: Number of tokens in view, the same for all rows.
         same_as: Index of the first row with the same result: its own index where there is no
@@ -76,7 +76,7 @@ class Edits:
     positions: Int[np.ndarray, " rows"]
     num_removed: int = 1
     new_ids: Int[np.ndarray, "rows inserted"] | None
-    drop_specifiers: bool = False
+    undecorated: Bool[np.ndarray, " rows"]
     starts: Int[np.ndarray, " rows"]
     width: int
     same_as: Int[np.ndarray, " rows"]
@@ -124,18 +124,31 @@ def plan_masks(source: Source, mask_id: int, window: int = 1) -> Edits:
 
 
 def plan_substitutions(
-    source: Source, choices: Mapping[int, Sequence[int]], *, drop_specifiers: bool = False
+    source: Source, choices: Mapping[int, Sequence[int]], *, undecorate: bool = False
 ) -> Edits:
     """Plan the replacement of every token in view by each of its choices, in their order.
 
-    A token without choices is left alone.
+    A token without choices is left alone. With `undecorate`, a token that carries specifiers is
+    also replaced once by itself without them, after its choices.
     """
     in_view = np.arange(*source.window)
     tokens = source.token_ids[in_view].tolist()
-    positions = np.repeat(in_view, [len(choices.get(token, ())) for token in tokens])
-    new_ids = np.array([new for token in tokens for new in choices.get(token, ())], dtype=np.int64)
+    is_decorated = np.zeros(len(tokens), dtype=bool)
+    if undecorate and source.specifiers is not None:
+        is_decorated = source.specifiers[in_view].any(axis=1)
+    new_ids = [
+        [*choices.get(token, ()), *[token] * bool(decorated)]
+        for token, decorated in zip(tokens, is_decorated, strict=True)
+    ]
+    num_new = np.array([len(ids) for ids in new_ids], dtype=np.int64)
+    undecorated = np.zeros(num_new.sum(), dtype=bool)
+    undecorated[np.cumsum(num_new)[is_decorated] - 1] = True
     return _plan(
-        source, positions, new_ids[:, None], num_removed=1, drop_specifiers=drop_specifiers
+        source,
+        np.repeat(in_view, num_new),
+        np.array([new for ids in new_ids for new in ids], dtype=np.int64)[:, None],
+        num_removed=1,
+        undecorated=undecorated,
     )
 
 
@@ -173,8 +186,9 @@ def build_variants(edits: Edits, rows: Int[np.ndarray, " rows"]) -> Variants:
         columns = positions + index - edits.starts[rows]
         seen = np.flatnonzero((columns >= 0) & (columns < edits.width))
         token_ids[seen, columns[seen]] = edits.new_ids[rows[seen], index]
-        if specifiers is not None and (edits.drop_specifiers or index >= edits.num_removed):
-            specifiers[seen, columns[seen]] = 0.0
+        if specifiers is not None:
+            bare = seen[edits.undecorated[rows[seen]] | (index >= edits.num_removed)]
+            specifiers[bare, columns[bare]] = 0.0
     return Variants(token_ids=token_ids, specifiers=specifiers, rows=rows)
 
 
@@ -212,7 +226,7 @@ def edited_plainly(edits: Edits, row: int) -> Encoded:
     if source.specifiers is None:
         return Encoded(token_ids, None, center)
     carried = np.zeros((len(new), source.specifiers.shape[1]), source.specifiers.dtype)
-    if not edits.drop_specifiers:
+    if not edits.undecorated[row]:
         replaced = source.specifiers[position:resume][: len(new)]
         carried[: len(replaced)] = replaced
     parts = [source.specifiers[:position], carried, source.specifiers[resume:]]
@@ -230,7 +244,7 @@ def _plan(
     new_ids: Int[np.ndarray, "rows inserted"] | None,
     *,
     num_removed: int,
-    drop_specifiers: bool = False,
+    undecorated: Bool[np.ndarray, " rows"] | None = None,
 ) -> Edits:
     """Find out what a model sees of each edited sequence, and which of them are equal."""
     num_inserted = 0 if new_ids is None else new_ids.shape[1]
@@ -244,7 +258,7 @@ def _plan(
         positions=positions,
         num_removed=num_removed,
         new_ids=new_ids,
-        drop_specifiers=drop_specifiers,
+        undecorated=np.zeros(len(positions), dtype=bool) if undecorated is None else undecorated,
         starts=starts,
         width=min(length, source.room),
         same_as=np.arange(len(positions)),
@@ -304,9 +318,9 @@ def _codes(
         return ids, new_ids
     channels = source.specifiers.shape[1]
     carried = np.zeros((*new_ids.shape, channels), dtype=source.specifiers.dtype)
-    if not edits.drop_specifiers:
-        for index in range(min(edits.num_removed, edits.num_inserted)):
-            carried[:, index] = source.specifiers[edits.positions + index]
+    for index in range(min(edits.num_removed, edits.num_inserted)):
+        carried[:, index] = source.specifiers[edits.positions + index]
+    carried[edits.undecorated] = 0.0
     rows = [
         np.column_stack([ids, source.specifiers]),
         np.column_stack([new_ids.reshape(-1), carried.reshape(-1, channels)]),

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -27,41 +27,38 @@ def readable_vocabulary(tokenizer: Tokenizer) -> Readable:
     return dict(readable)
 
 
-def replacement_ids(replacements: Mapping[str, str], readable: Readable) -> dict[int, int]:
-    """Translate a replacement dictionary to token ids.
+def replacement_ids(
+    replacements: Mapping[str, Sequence[str]], readable: Readable
+) -> dict[int, tuple[int, ...]]:
+    """Translate a replacement dictionary to token ids: what takes the place of each, in order.
 
     A key the vocabulary lacks can match no token and is left out (see `unused_replacements`).
 
     Raises:
         ConfigError: A new token is not in the vocabulary, or no key is.
     """
-    if not replacements:
-        raise ConfigError(
-            "replacing tokens needs a dictionary: give looscores.replacementdict, "
-            "for example {'A': 'a'}"
-        )
-    for new in replacements.values():
+    for new in dict.fromkeys(new for all_new in replacements.values() for new in all_new):
         if new not in readable:
             raise ConfigError(
-                f"looscores.replacementdict: the new token '{new[:40]}' is not in the "
+                f"interpret.replacements: the new token '{new[:40]}' is not in the "
                 f"vocabulary of {len(readable)} tokens{to_nearest(new, readable)}"
             )
-    pairs = {
-        old_id: same_place(mark, readable[new])
-        for old, new in replacements.items()
+    choices = {
+        old_id: tuple(same_place(mark, readable[new]) for new in dict.fromkeys(all_new))
+        for old, all_new in replacements.items()
         for mark, old_id in readable.get(old, {}).items()
     }
-    if not pairs:
+    if replacements and not choices:
         first = next(iter(replacements))
         raise ConfigError(
-            f"looscores.replacementdict: none of its {len(replacements)} keys is in the "
+            f"interpret.replacements: none of its {len(replacements)} keys is in the "
             f"vocabulary of {len(readable)} tokens; the first is '{first[:40]}'"
             f"{to_nearest(first, readable)}"
         )
-    return pairs
+    return choices
 
 
-def unused_replacements(replacements: Mapping[str, str], readable: Readable) -> tuple[str, ...]:
+def unused_replacements(replacements: Collection[str], readable: Readable) -> tuple[str, ...]:
     """List the keys that can match no token because the vocabulary lacks them."""
     return tuple(old for old in replacements if old not in readable)
 

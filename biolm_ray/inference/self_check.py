@@ -144,6 +144,7 @@ def _random_edits(model: SavedModel, length: int, shape: EditShape) -> Edits:
         positions=positions,
         num_removed=num_removed,
         new_ids=draw((num_rows, num_inserted)) if num_inserted else None,
+        undecorated=np.zeros(num_rows, dtype=bool),
         starts=np.full(num_rows, start),
         width=stop - start,
         same_as=np.arange(num_rows),

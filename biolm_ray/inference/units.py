@@ -14,7 +14,7 @@ from biolm_ray.files import write_json
 
 LARGEST_COST = 20_000_000
 FEWEST_UNITS = 64
-FORMAT = 2
+FORMAT = 3
 ENDINGS = (".csv", ".parquet")
 WITHOUT_EFFECT = {
     *("num_workers", "distribute", "folds", "compress"),

@@ -495,6 +495,22 @@ def test_a_replacement_run_names_both_tokens_and_the_keys_it_could_not_use(
     assert summary.unused_replacements == ("N",)
 
 
+@pytest.mark.parametrize(
+    ("edit", "words"), [("remove", "not used with remove"), ("saturation", "no token carries")]
+)
+def test_a_wish_to_drop_numbers_that_can_do_nothing_is_told(
+    folders: list[Path],
+    prepared: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    edit: str,
+    words: str,
+) -> None:
+    settings = InterpretConfig.model_validate({"edit": edit, "replace_specifiers": True})
+    score_inline(folders[:1], prepared, tmp_path / "x.csv", np.arange(1), settings=settings)
+    assert words in caplog.text
+
+
 def test_a_dictionary_with_an_unknown_token_stops_before_anything_is_written(
     folders: list[Path], prepared: Path, tmp_path: Path
 ) -> None:

@@ -213,7 +213,7 @@ def plans(draw: st.DrawFn) -> Edits:
         positions=positions,
         num_removed=num_removed,
         new_ids=seed.integers(0, NUM_TOKENS, (12, num_inserted)) if num_inserted else None,
-        drop_specifiers=draw(st.booleans()),
+        undecorated=seed.random(12) < draw(st.sampled_from([0, 0.5, 1])),
         starts=seed.integers(0, edited - width + 1, 12).clip(0, 2),
         width=width,
         same_as=np.arange(12),

@@ -52,7 +52,7 @@ def plans(draw: st.DrawFn) -> Edits:
         return plan_insertions(source, draw(st.lists(st.integers(0, 3), max_size=3, unique=True)))
     some = st.lists(st.integers(0, 3), max_size=3)
     choices = draw(st.dictionaries(st.integers(0, 2), some))
-    return plan_substitutions(source, choices, drop_specifiers=draw(st.booleans()))
+    return plan_substitutions(source, choices, undecorate=draw(st.booleans()))
 
 
 def view_of(source: Source, token_ids, specifiers, center: int) -> tuple[bytes, ...]:
@@ -110,21 +110,45 @@ def test_row_i_really_lacks_token_i(source: Source) -> None:
 
 
 @given(sources(), st.booleans())
-def test_a_replacement_changes_one_token_and_at_most_its_specifiers(
-    source: Source, drop_specifiers: bool
-) -> None:
-    edits = plan_substitutions(source, {0: (7,)}, drop_specifiers=drop_specifiers)
+def test_a_replacement_changes_one_token_and_no_specifier(source: Source, undecorate: bool) -> None:
+    edits = plan_substitutions(source, {0: (7, 8)}, undecorate=undecorate)
     start, stop = source.window
     variants = build_variants(edits, np.arange(len(edits.positions)))
-    assert edits.positions.tolist() == [i for i in range(start, stop) if source.token_ids[i] == 0]
-    for row, position in enumerate(edits.positions):
-        expected = source.token_ids[start:stop].copy()
-        expected[position - start] = 7
-        assert variants.token_ids[row].tolist() == expected.tolist()
+    expected = [(i, new) for i in range(start, stop) if source.token_ids[i] == 0 for new in (7, 8)]
+    assert edits.new_ids is not None
+    rows = zip(edits.positions.tolist(), edits.new_ids[:, 0].tolist(), strict=True)
+    kept = np.flatnonzero(~edits.undecorated)
+    assert [pair for row, pair in enumerate(rows) if row in kept] == expected
+    for row, (position, new) in zip(kept, expected, strict=True):
+        ids = source.token_ids[start:stop].copy()
+        ids[position - start] = new
+        assert variants.token_ids[row].tolist() == ids.tolist()
         if variants.specifiers is not None and source.specifiers is not None:
-            channels = source.specifiers[start:stop].copy()
-            channels[position - start] *= not drop_specifiers
-            assert variants.specifiers[row].tolist() == channels.tolist()
+            assert variants.specifiers[row].tolist() == source.specifiers[start:stop].tolist()
+
+
+@given(sources())
+def test_each_decorated_token_is_also_replaced_once_by_itself_without_its_numbers(
+    source: Source,
+) -> None:
+    edits = plan_substitutions(source, {0: (7,)}, undecorate=True)
+    (bare,) = np.nonzero(edits.undecorated)
+    if source.specifiers is None:
+        assert not len(bare)
+        return
+    start, stop = source.window
+    decorated = [i for i in range(start, stop) if source.specifiers[i].any()]
+    assert edits.positions[bare].tolist() == decorated
+    variants = build_variants(edits, bare)
+    assert variants.specifiers is not None
+    for ids, specifiers, position in zip(
+        variants.token_ids, variants.specifiers, decorated, strict=True
+    ):
+        assert ids.tolist() == source.token_ids[start:stop].tolist()
+        expected = source.specifiers[start:stop].copy()
+        expected[position - start] = 0
+        assert specifiers.tolist() == expected.tolist()
+    assert (np.diff(edits.positions) >= 0).all()
 
 
 @given(plans(), st.integers(1, 5))

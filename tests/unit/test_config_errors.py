@@ -128,6 +128,11 @@ def message_of(folder: Path, text: str, mode: str = "fine-tune", **overrides: An
             "e.yaml, line 1, replacementdict: found 'a'; expected a dictionary such as {a: b}",
         ),
         (
+            "replacementdict: {a: []}\n",
+            "e.yaml, line 1, replacementdict: found {'a': ()}; expected a dictionary such as "
+            "{a: b} or {a: [b, c]}",
+        ),
+        (
             "interpret: {folds: [a]}\n",
             "e.yaml, line 1, folds: found ('a',); expected a list of whole numbers",
         ),

@@ -66,7 +66,7 @@ REFERENCE_KEYS: list[tuple[str, str, str, Any, str]] = [
     ("resume", "True", "training.resume", True, ""),
     ("ngpus", "4", "resources.num_gpus", 4, ""),
     ("handletokens", "mask", "interpret.edit", "mask", ""),
-    ("replacementdict", "{a: c}", "interpret.replacements", {"a": "c"}, ""),
+    ("replacementdict", "{a: c}", "interpret.replacements", {"a": ("c",)}, ""),
     ("replacespecifier", "True", "interpret.replace_specifiers", True, ""),
     ("silent", "True", "run.quiet", True, ""),
     ("getdata", "True", "run.prepare_only", True, ""),

@@ -71,7 +71,24 @@ def test_a_dictionary_is_yaml_or_quoted_python_or_json(tmp_path: Path, text: str
     assert load_line(tmp_path, f"atomicreplacements: {text}").tokenization.replacements == (
         replacements
     )
-    assert load_line(tmp_path, f"replacementdict: {text}").interpret.replacements == replacements
+    assert load_line(tmp_path, f"replacementdict: {text}").interpret.replacements == {
+        "a": ("A",),
+        "bcd": ("xyz",),
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{a: [c, g], t: u, n: [1]}",
+        '\'{"a": ["c", "g"], "t": "u", "n": "1"}\'',
+        "\"{'a': ('c', 'g'), 't': ['u'], 'n': 1}\"",
+        "\n  a: [c, g]\n  t: u\n  n: '1'",
+    ],
+)
+def test_a_token_has_one_replacement_or_a_list_of_them(tmp_path: Path, text: str) -> None:
+    read = load_line(tmp_path, f"replacementdict: {text}").interpret.replacements
+    assert read == {"a": ("c", "g"), "t": ("u",), "n": ("1",)}
 
 
 def test_a_dictionary_in_text_is_never_run_as_code(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ options = st.recursive(
 )  # fmt: skip
 split_sets = st.tuples(st.tuples(texts, texts), st.tuples(texts))
 replacements = st.dictionaries(st.text(letters, max_size=5), st.text(letters, max_size=5))
+replacement_lists = st.dictionaries(st.text(letters, max_size=5), st.tuples(texts, texts))
 
 CHANGES = st.fixed_dictionaries(
     {},
@@ -74,7 +75,7 @@ CHANGES = st.fixed_dictionaries(
         "training.resume": st.sampled_from([True, False, "auto", 1, 7]),
         "resources.num_gpus": st.sampled_from([0, 1, 2, 4]),
         "interpret.folds": st.tuples(st.integers(0, 9)),
-        "interpret.replacements": replacements,
+        "interpret.replacements": replacements | replacement_lists,
         "interpret.region_columns": columns,
         "interpret.kmer": st.integers(0, 12),
         "interpret.motifs": st.dictionaries(texts, st.text("ACGUN", min_size=1), max_size=3),

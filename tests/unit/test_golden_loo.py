@@ -18,12 +18,16 @@ COLUMNS = DataConfig.model_validate(
 
 @pytest.fixture(scope="module")
 def scored(shared: Path) -> pd.DataFrame:
+    return score_two_rows(shared, InterpretConfig(edit="remove"))
+
+
+def score_two_rows(shared: Path, settings: InterpretConfig) -> pd.DataFrame:
     golden = shared / "golden"
     model = load_model(
         golden / "old_saluki_experiment", preprocessing=PreprocessingConfig(block_size=512)
     )
     tokenizer = model.tokenizer.adapted(data=COLUMNS)
-    plan = make_planner(InterpretConfig(edit="remove"), tokenizer)
+    plan = make_planner(settings, tokenizer)
     tables = []
     for line in (golden / "data" / "golden_40.tsv").read_text().splitlines()[:2]:
         _, sequence_id, _, label, sequence = line.split("\t")
@@ -38,7 +42,7 @@ def scored(shared: Path) -> pd.DataFrame:
                 tokenizer=tokenizer,
                 targets=model.card.targets,
             )
-            .select(score_columns("remove", model.card.targets, 1))
+            .select(score_columns(settings.edit, model.card.targets, 1))
             .to_pandas()
         )
     return pd.concat(tables, ignore_index=True)
@@ -74,3 +78,16 @@ def test_scores_and_predictions_are_those_of_the_reference(
 ) -> None:
     for name, tolerance in (("loo", 1e-5), ("label", 1e-9), ("pred", 1e-5)):
         np.testing.assert_allclose(scored[name], golden_scores[name], rtol=0, atol=tolerance)
+
+
+def test_each_replacement_of_a_list_has_its_row_as_in_the_reference(shared: Path) -> None:
+    golden = pd.read_csv(shared / "golden" / "old_saluki_experiment" / "loo_scores_replace.csv")
+    others = {base: [new for new in "acgt" if new != base] for base in "acgt"}
+    settings = InterpretConfig.model_validate(
+        {"edit": "replace", "replacements": {**others, "gej": ["g"], "aej": "a"}}
+    )
+    ours = score_two_rows(shared, settings)
+    assert len(golden) == 793
+    for name in ("sequence", "token", "replacement"):
+        assert ours[name].tolist() == golden[name].tolist()
+    assert (ours["end_offset"] - ours["start_offset"] == 1).all()

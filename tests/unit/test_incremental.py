@@ -32,7 +32,7 @@ PLANS = {
     "mask": lambda source: plan_masks(source, MASK),
     "mask 2": lambda source: plan_masks(source, MASK, 2),
     "saturation": lambda source: plan_substitutions(
-        source, {3: (4, 5), 4: (3,), 5: (4,)}, drop_specifiers=True
+        source, {3: (4, 5), 4: (3,), 5: (4,)}, undecorate=True
     ),
     "insert": lambda source: plan_insertions(source, [3, 5]),
 }

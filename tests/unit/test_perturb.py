@@ -73,13 +73,13 @@ def test_a_mask_keeps_the_specifiers() -> None:
     assert variants.specifiers[:, :, 0].tolist() == [[1.0, 2.0], [1.0, 2.0]]
 
 
-def test_a_token_replaced_by_itself_is_new_only_if_its_specifiers_go() -> None:
+def test_a_token_replaced_by_itself_is_new_only_without_its_specifiers() -> None:
     specifiers = np.array([[1.0], [0.0]], dtype=np.float32)
     source = Source(token_ids=np.array([7, 7]), specifiers=specifiers, room=9)
-    kept = plan_substitutions(source, {7: (7,)}, drop_specifiers=False)
-    assert kept.same_as.tolist() == [EQUALS_ORIGINAL, EQUALS_ORIGINAL]
-    dropped = plan_substitutions(source, {7: (7,)}, drop_specifiers=True)
-    assert dropped.same_as.tolist() == [0, EQUALS_ORIGINAL]
+    edits = plan_substitutions(source, {7: (7,)}, undecorate=True)
+    assert edits.positions.tolist() == [0, 0, 1]
+    assert edits.undecorated.tolist() == [False, True, False]
+    assert edits.same_as.tolist() == [EQUALS_ORIGINAL, 1, EQUALS_ORIGINAL]
 
 
 def test_a_window_of_tokens_is_removed_or_masked_at_once() -> None:
@@ -128,28 +128,27 @@ def test_building_a_row_that_is_not_planned_is_refused() -> None:
 
 
 def test_a_replacement_dictionary_becomes_ids() -> None:
-    assert replacement_ids({"a": "g", "gej": "t"}, VOCABULARY) == {7: 9, 11: 10}
+    replacements = {"a": ("g", "t", "g"), "gej": ("t",)}
+    assert replacement_ids(replacements, VOCABULARY) == {7: (9, 10), 11: (10,)}
+    assert replacement_ids({}, VOCABULARY) == {}
 
 
 def test_a_token_at_the_start_is_replaced_by_one_that_is_spelled_for_the_start() -> None:
     readable = {"ac": {"": 1, "^": 2}, "g": {"": 3, "^": 4}, "t": {"": 5}}
-    assert replacement_ids({"ac": "g"}, readable) == {1: 3, 2: 4}
-    assert replacement_ids({"ac": "t"}, readable) == {1: 5, 2: 5}
+    assert replacement_ids({"ac": ("g", "t")}, readable) == {1: (3, 5), 2: (4, 5)}
 
 
 def test_an_unknown_new_token_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match=r"'gey' is not in the vocabulary .* nearest is 'gej'"):
-        replacement_ids({"a": "gey"}, VOCABULARY)
+        replacement_ids({"a": ("g", "gey")}, VOCABULARY)
 
 
 def test_keys_that_match_no_token_are_left_out_and_listed() -> None:
-    assert replacement_ids({"a": "g", "N": "t"}, VOCABULARY) == {7: 9}
-    assert unused_replacements({"a": "g", "N": "t"}, VOCABULARY) == ("N",)
+    replacements = {"a": ("g",), "N": ("t",)}
+    assert replacement_ids(replacements, VOCABULARY) == {7: (9,)}
+    assert unused_replacements(replacements, VOCABULARY) == ("N",)
 
 
-@pytest.mark.parametrize(
-    ("replacements", "message"), [({}, "needs a dictionary"), ({"N": "a"}, "none of its 1 keys")]
-)
-def test_a_dictionary_that_can_replace_nothing_is_refused(replacements, message) -> None:
-    with pytest.raises(ConfigError, match=message):
-        replacement_ids(replacements, VOCABULARY)
+def test_a_dictionary_without_a_key_of_the_vocabulary_is_refused() -> None:
+    with pytest.raises(ConfigError, match="none of its 1 keys is in the vocabulary"):
+        replacement_ids({"N": ("a",)}, VOCABULARY)
