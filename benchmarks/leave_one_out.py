@@ -215,7 +215,7 @@ def differences() -> dict[str, float]:
 def _from_plain(model: SavedModel, plain: PlainSaluki, encoded: Encoded, edit: Any) -> float:
     plan = make_planner(InterpretConfig(edit=edit), model.tokenizer)
     scores = score_sequence(model, encoded, plan)
-    edits = plan(source_of(encoded, model.framing))
+    edits = plan(source_of(encoded, model))
     rows = np.unique(np.linspace(0, len(edits.positions) - 1, NUM_PASSES).astype(int))
     batch = frame_variants(build_variants(edits, rows), model.framing)
     with torch.inference_mode():

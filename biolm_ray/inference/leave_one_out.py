@@ -24,7 +24,6 @@ from biolm_ray.inference.perturb import (
 )
 from biolm_ray.inference.replacements import readable_vocabulary, replacement_ids
 from biolm_ray.inference.self_check import CheckedStack
-from biolm_ray.models.batches import Framing
 from biolm_ray.models.saved import SavedModel
 from biolm_ray.tokenization.tokenizer import Encoded, Tokenizer
 from biolm_ray.training.evaluate import to_predictions
@@ -87,7 +86,7 @@ def score_sequence(
         num_checks: Edits that are computed a second time, from plainly edited sequences.
         device: Where the module's weights are.
     """
-    source = source_of(encoded, model.framing)
+    source = source_of(encoded, model)
     edits = plan(source)
     unedited = plain_outputs(model, [encoded], device)[0]
     edited = predict_edits(
@@ -117,12 +116,13 @@ def score_sequence(
     )
 
 
-def source_of(encoded: Encoded, framing: Framing) -> Source:
+def source_of(encoded: Encoded, model: SavedModel) -> Source:
     """Bring a sequence together with the way a model crops it."""
+    framing, is_center = model.framing, model.tokenizer.is_center
     return Source(
         token_ids=encoded.token_ids,
         specifiers=encoded.specifiers,
-        center=encoded.center,
+        is_center=is_center if is_center.any() else None,
         room=framing.room,
         cut_side=framing.cut_side,
         spare_side=framing.spare_side,

@@ -1,11 +1,14 @@
 """Edited copies of one encoded sequence: tokens removed, masked, replaced or put in.
 
 Every edit is made on the whole sequence, which is then cropped as a model would see it. So a
-removal from a truncated sequence pulls the next token into view.
+removal from a truncated sequence pulls the next token into view, and a sequence that loses the
+token it is centred on is centred on the next such token, or cut on one side where it has none. Only
+a mask, which hides what stands at a place but not the place, leaves the view where it is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -28,7 +31,8 @@ class Source:
     Attributes:
         token_ids: Without special tokens.
         specifiers: The float channels of each token, if the data has any.
-        center: Index of the token the crop is centred on, or -1.
+        is_center: Of each id, whether it can be the token that the crop is centred on; the first
+            such token of a sequence is. None where crops have no centre.
         room: Most tokens the model can see, special tokens not counted.
         cut_side: The side that loses tokens when there is no centre.
         spare_side: The side of the centre that gets the odd token.
@@ -36,10 +40,21 @@ class Source:
 
     token_ids: Int[np.ndarray, " length"]
     specifiers: Float[np.ndarray, "length channels"] | None = None
-    center: int = -1
+    is_center: Bool[np.ndarray, " vocabulary"] | None = None
     room: int
     cut_side: Side = "right"
     spare_side: Side = "right"
+
+    @cached_property
+    def centers(self) -> Int[np.ndarray, " centers"]:
+        """The tokens that a crop can be centred on, ascending."""
+        nowhere = np.zeros(0, dtype=np.int64)
+        return nowhere if self.is_center is None else np.flatnonzero(self.is_center[self.token_ids])
+
+    @property
+    def center(self) -> int:
+        """Index of the token the crop is centred on, or -1."""
+        return int(self.centers[0]) if len(self.centers) else -1
 
     @property
     def window(self) -> tuple[int, int]:
@@ -66,6 +81,7 @@ class Edits:
         num_removed: How many tokens each row takes out.
         new_ids: What each row puts in; None where tokens are only removed.
         undecorated: The rows whose new tokens have zeros for specifiers all the same.
+        keeps_center: Whether the crop stays centred on the place where the centre was before.
         starts: First token in view of each edited sequence.
         width: Number of tokens in view, the same for all rows.
         same_as: Index of the first row with the same result: its own index where there is no
@@ -77,6 +93,7 @@ class Edits:
     num_removed: int = 1
     new_ids: Int[np.ndarray, "rows inserted"] | None
     undecorated: Bool[np.ndarray, " rows"]
+    keeps_center: bool = False
     starts: Int[np.ndarray, " rows"]
     width: int
     same_as: Int[np.ndarray, " rows"]
@@ -106,10 +123,7 @@ class Variants:
 
 
 def plan_removals(source: Source, window: int = 1) -> Edits:
-    """Plan the removal of every `window` adjacent tokens in view, and of their specifiers.
-
-    A crop centred on a removed token stays where that token was.
-    """
+    """Plan the removal of every `window` adjacent tokens in view, and of their specifiers."""
     return _plan(source, _window_starts(source, window), None, num_removed=window)
 
 
@@ -120,7 +134,7 @@ def plan_masks(source: Source, mask_id: int, window: int = 1) -> Edits:
     """
     positions = _window_starts(source, window)
     new_ids = np.full((len(positions), window), mask_id, dtype=np.int64)
-    return _plan(source, positions, new_ids, num_removed=window)
+    return _plan(source, positions, new_ids, num_removed=window, keeps_center=True)
 
 
 def plan_substitutions(
@@ -135,10 +149,10 @@ def plan_substitutions(
     tokens = source.token_ids[in_view].tolist()
     is_decorated = np.zeros(len(tokens), dtype=bool)
     if undecorate and source.specifiers is not None:
-        is_decorated = source.specifiers[in_view].any(axis=1)
+        is_decorated = (source.specifiers[in_view] != 0).any(axis=1)
     new_ids = [
-        [*choices.get(token, ()), *[token] * bool(decorated)]
-        for token, decorated in zip(tokens, is_decorated, strict=True)
+        [*choices.get(token, ()), *([token] if is_decorated[place] else [])]
+        for place, token in enumerate(tokens)
     ]
     num_new = np.array([len(ids) for ids in new_ids], dtype=np.int64)
     undecorated = np.zeros(num_new.sum(), dtype=bool)
@@ -218,10 +232,8 @@ def edited_plainly(edits: Edits, row: int) -> Encoded:
     ids = source.token_ids.tolist()
     ids = ids[:position] + new + ids[resume:]
     center = source.center
-    if center >= resume:
-        center += len(new) - edits.num_removed
-    elif center >= position and not new:
-        center = min(position, len(ids) - 1)
+    if source.is_center is not None and not edits.keeps_center:
+        center = next((place for place, new_id in enumerate(ids) if source.is_center[new_id]), -1)
     token_ids = np.array(ids, dtype=source.token_ids.dtype)
     if source.specifiers is None:
         return Encoded(token_ids, None, center)
@@ -245,11 +257,14 @@ def _plan(
     *,
     num_removed: int,
     undecorated: Bool[np.ndarray, " rows"] | None = None,
+    keeps_center: bool = False,
 ) -> Edits:
     """Find out what a model sees of each edited sequence, and which of them are equal."""
     num_inserted = 0 if new_ids is None else new_ids.shape[1]
     length = max(0, len(source.token_ids) - num_removed + num_inserted)
-    centers = _moved_centers(source.center, positions, num_removed, num_inserted, length)
+    centers = np.full(len(positions), source.center)
+    if not keeps_center:
+        centers = _new_centers(source, positions, new_ids, num_removed)
     starts = np.zeros(len(positions), dtype=np.int64)
     for center in np.unique(centers):
         starts[centers == center] = source.crop(length, int(center))[0]
@@ -259,6 +274,7 @@ def _plan(
         num_removed=num_removed,
         new_ids=new_ids,
         undecorated=np.zeros(len(positions), dtype=bool) if undecorated is None else undecorated,
+        keeps_center=keeps_center,
         starts=starts,
         width=min(length, source.room),
         same_as=np.arange(len(positions)),
@@ -266,20 +282,25 @@ def _plan(
     return replace(edits, same_as=_equal_rows(edits))
 
 
-def _moved_centers(
-    center: int,
+def _new_centers(
+    source: Source,
     positions: Int[np.ndarray, " rows"],
+    new_ids: Int[np.ndarray, "rows inserted"] | None,
     num_removed: int,
-    num_inserted: int,
-    length: int,
 ) -> Int[np.ndarray, " rows"]:
-    """Where the centre of a crop is after each edit; one that is removed gives way to the next."""
-    if center < 0:
+    """Find the first token of each edited sequence that a crop can be centred on, or -1."""
+    if source.is_center is None:
         return np.full(len(positions), -1)
-    after = np.where(center >= positions + num_removed, center + num_inserted - num_removed, center)
-    within = (center >= positions) & (center < positions + num_removed)
-    after = np.where(within, np.minimum(center, positions + max(0, num_inserted - 1)), after)
-    return np.minimum(after, length - 1)
+    num_inserted = 0 if new_ids is None else new_ids.shape[1]
+    following = np.append(source.centers, -1)[
+        np.searchsorted(source.centers, positions + num_removed)
+    ]
+    centers = np.where(following < 0, -1, following + num_inserted - num_removed)
+    if new_ids is not None and num_inserted:
+        are_centers = source.is_center[new_ids]
+        centers = np.where(are_centers.any(axis=1), positions + are_centers.argmax(axis=1), centers)
+    stays = (source.center >= 0) & (source.center < positions)
+    return np.where(stays, source.center, centers)
 
 
 def _equal_rows(edits: Edits) -> Int[np.ndarray, " rows"]:

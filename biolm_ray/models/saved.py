@@ -148,7 +148,9 @@ def load_model(
         spec=spec,
         module=module.eval(),
         card=card,
-        tokenizer=_load_tokenizer(folder, settings, card.inputs.num_specifiers),
+        tokenizer=_load_tokenizer(folder, settings, card.inputs.num_specifiers).adapted(
+            preprocessing=card.preprocessing
+        ),
         framing=frame(spec, card.inputs, card.preprocessing),
     )
 

@@ -63,6 +63,8 @@ class Tokenizer:
         settings: How texts are read.
         vocabulary: Every token, special ones included, and its id.
         special_ids: The special tokens the vocabulary holds, by canonical name.
+        is_center: Of each id, whether a sequence can be centred on it (`center_token`); the first
+            such token of a sequence is its centre.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Tokenizer:
         }
         self._bpe = None if byte_level is None else bpe.encoder(model, byte_level)
         self._texts, self._letters = self._read_vocabulary()
-        self._is_center = np.array([self._shows_center(text) for text in self._texts], dtype=bool)
+        self.is_center = np.array([self._shows_center(text) for text in self._texts], dtype=bool)
 
     @property
     def encoding(self) -> str:
@@ -123,7 +125,7 @@ class Tokenizer:
         ids = np.array([find(text, unknown) for text in tokens.texts], dtype=self.id_type)
         token_ids = look_up(tokens.codes, ids)
         if centers is None:
-            centers = centers_by_id(token_ids, tokens.offsets, self._is_center)
+            centers = centers_by_id(token_ids, tokens.offsets, self.is_center)
         num_unknown = num_in_rows(positions_of(token_ids, unknown), tokens.offsets)
         unknown_counts: Counter[str] = Counter()
         if num_unknown.any():
@@ -224,7 +226,7 @@ class Tokenizer:
         token_ids, lengths = bpe.encode(self._bpe, texts, self.id_type)
         offsets = joined_offsets(lengths)
         num_unknown = num_in_rows(positions_of(token_ids, self._unknown_id), offsets)
-        centers = centers_by_id(token_ids, offsets, self._is_center).astype(np.int32)
+        centers = centers_by_id(token_ids, offsets, self.is_center).astype(np.int32)
         return EncodedBlock(token_ids, offsets, None, centers, num_unknown, Counter(), problems)
 
     def _encode(self, text: str) -> Encoded:
@@ -248,7 +250,7 @@ class Tokenizer:
         if center is None:
             center = -1
             if self.settings.center is not None:
-                hits = self._is_center[token_ids]
+                hits = self.is_center[token_ids]
                 center = int(hits.argmax()) if hits.any() else -1
         num_unknown = int(np.count_nonzero(token_ids == self._unknown_id))
         return Encoded(token_ids, read.specifiers, center, num_unknown)
@@ -271,9 +273,9 @@ class Tokenizer:
         center = self.settings.center
         if center is None or text in self.special_ids:
             return False
-        if self.encoding == "atomic" and center in self._words:
-            return text == center
-        return center in text
+        if self.encoding == "bpe" or (self.encoding == "atomic" and center not in self._words):
+            return center in text
+        return text == center
 
 
 def _read_json(file: Path) -> Any:

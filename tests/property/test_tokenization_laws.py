@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biolm_ray.config.schema import TokenizationConfig
+from biolm_ray.inference.perturb import Source, edited_plainly, plan_insertions, plan_removals
 from biolm_ray.tokenization.cropping import crop_window
 from biolm_ray.tokenization.fitting import (
     build_word_tokenizer,
@@ -83,6 +84,24 @@ def test_atomic_ids_read_back_as_the_tokens(sequence):
     assert tokenizer.tokens(encoded.token_ids) == sequence
     assert encoded.num_unknown == 0
     assert encoded.token_ids.dtype == np.int32
+
+
+@given(tokens, st.sampled_from(["a", "gej", "absent"]))
+def test_an_edited_sequence_has_the_centre_that_its_text_would_have(sequence, center):
+    settings = TokenizerSettings(encoding="atomic", token_separator=",", center_token=center)
+    tokenizer = fit([",".join([*sequence, "a", "gej"])], ONCE, settings)
+    whole = tokenizer.encode([",".join(sequence)])[0]
+    source = Source(token_ids=whole.token_ids, room=3, is_center=tokenizer.is_center)
+    assert source.center == whole.center
+    gej = tokenizer.vocabulary["gej"]
+    for edits in (plan_removals(source), plan_insertions(source, [gej])):
+        for row in range(len(edits.positions)):
+            edited = edited_plainly(edits, row)
+            text = ",".join(tokenizer.tokens(edited.token_ids))
+            if text:
+                again = tokenizer.encode([text])[0]
+                assert again.token_ids.tolist() == edited.token_ids.tolist()
+                assert again.center == edited.center
 
 
 @given(tokens)

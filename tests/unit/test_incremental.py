@@ -56,7 +56,7 @@ def test_saluki_predicts_every_edit_as_by_full_passes(options: dict[str, Any], p
     stack = SPEC.local_stack(model.module)
     assert stack is not None
     for length in (3, 5, 8, 9, 16, 17, 40, BLOCK - 1, BLOCK, BLOCK + 1, BLOCK + 9):
-        for crop in ({}, {"cut_side": "left"}, {"center": length // 2}):
+        for crop in ({}, {"cut_side": "left"}, {"is_center": np.arange(7) == 4}):
             edits = PLANS[plan](make_source(length, specifiers=1, **crop))
             rows = edits.distinct[:: max(1, len(edits.distinct) // 8)]
             with torch.inference_mode():

@@ -27,6 +27,7 @@ class FakeTokenizer:
     def __init__(self) -> None:
         self.vocabulary = {word: index for index, word in enumerate(WORDS)}
         self.encoding = "atomic"
+        self.is_center = np.zeros(len(WORDS), dtype=bool)
         self.special_ids = {word: self.vocabulary[word] for word in WORDS if word[0] == "["}
 
     def tokens(self, token_ids) -> list[str]:

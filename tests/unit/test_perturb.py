@@ -34,10 +34,45 @@ def test_removal_from_a_sequence_cut_on_the_left_pulls_in_the_token_before() -> 
     assert views(edits) == [[2, 4, 5], [2, 3, 5], [2, 3, 4]]
 
 
+FOUR_OR_NINE = np.isin(np.arange(10), [4, 9])
+
+
 def test_a_centred_crop_follows_its_centre_when_a_token_before_it_goes() -> None:
-    edits = plan_removals(Source(token_ids=np.array([1, 2, 3, 4, 5, 6, 7]), room=3, center=3))
+    source = Source(token_ids=np.array([1, 2, 3, 4, 5, 6, 7]), room=3, is_center=FOUR_OR_NINE)
+    edits = plan_removals(source)
     assert edits.positions.tolist() == [2, 3, 4]
-    assert views(edits) == [[2, 4, 5], [3, 5, 6], [3, 4, 6]]
+    assert views(edits)[::2] == [[2, 4, 5], [3, 4, 6]]
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "cut_side", "view"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7], "right", [1, 2, 3]),
+        ([1, 2, 3, 4, 5, 6, 7], "left", [5, 6, 7]),
+        ([1, 2, 3, 4, 5, 9, 7], "right", [5, 9, 7]),
+        ([1, 2, 3, 4, 5, 4, 7], "left", [5, 4, 7]),
+    ],
+)
+def test_without_its_centre_a_sequence_is_cropped_as_any_that_lacks_it(
+    token_ids, cut_side, view
+) -> None:
+    source = Source(
+        token_ids=np.array(token_ids), room=3, cut_side=cut_side, is_center=FOUR_OR_NINE
+    )
+    edits = plan_removals(source)
+    assert edits.positions[1] == 3
+    assert views(edits)[1] == view
+
+
+def test_a_new_token_that_is_a_centre_takes_the_crop_with_it() -> None:
+    source = Source(token_ids=np.array([1, 2, 3, 4, 5, 6, 7]), room=5, is_center=FOUR_OR_NINE)
+    edits = plan_substitutions(source, {3: (9, 8), 5: (9,)})
+    assert views(edits) == [[1, 2, 9, 4, 5], [2, 8, 4, 5, 6], [2, 3, 4, 9, 6]]
+
+
+def test_a_mask_leaves_the_view_where_it_is() -> None:
+    source = Source(token_ids=np.array([1, 2, 3, 4, 5, 6, 7]), room=3, is_center=FOUR_OR_NINE)
+    assert views(plan_masks(source, 0)) == [[0, 4, 5], [3, 0, 5], [3, 4, 0]]
 
 
 def test_a_removed_token_takes_its_specifiers_with_it() -> None:
@@ -60,7 +95,7 @@ def test_a_removal_that_pulls_in_an_equal_token_changes_nothing() -> None:
 
 
 def test_the_only_token_can_be_removed() -> None:
-    edits = plan_removals(Source(token_ids=np.array([4]), room=3, center=0))
+    edits = plan_removals(Source(token_ids=np.array([4]), room=3, is_center=FOUR_OR_NINE))
     assert views(edits) == [[]]
 
 
