@@ -19,7 +19,7 @@ from biolm_ray.models.saved import SavedModel
 TOLERANCE = 1e-9
 NUM_EDITS = 12
 SEVERAL_ROWS = 3
-# The whole block is checked too where it is no longer than the first; the second bounds the time.
+# A sequence of the first is always checked, none longer than the second, to bound the time.
 SHORT, LONGEST = 600, 10_000
 
 EditShape = tuple[int, int]
@@ -81,20 +81,31 @@ def find_problem(model: SavedModel, shape: EditShape) -> str | None:
 
 
 def awkward_lengths(stack: LocalStack, framing: Framing, shape: EditShape) -> Sequence[int]:
-    """Choose lengths around the total stride, up to one with several rows at the tail.
+    """Choose lengths around the total stride and the receptive field, up to one that shows all.
 
-    The tail has to read them of the edited sequence. Where a block has no room for so many, its
+    The longest is twice the field, so that some rows see neither end and some edits are seen by
+    neither; several rows at its tail, which has to read them of the edited sequence; and SHORT, in
+    case a layer reaches further than the description says. Where a block has no room for it, the
     room is the longest.
     """
-    total = prod(block.stride for block in stack.blocks)
+    total, field = prod(block.stride for block in stack.blocks), receptive_field(stack)
     several = 2 * total + 1
     added = framing.num_special - shape[0] + shape[1]
     while several <= LONGEST and num_rows_read(stack, several + added) < SEVERAL_ROWS:
         several += 1
-    longest = min(framing.room, several)
-    lengths = {1, 2, total - 1, total, total + 1, 2 * total + 1}
-    chosen = {longest, *(length for length in lengths if 1 <= length < longest)}
-    return sorted(chosen | ({framing.room} if framing.room <= SHORT else set()))
+    reach = min(2 * field + total, LONGEST) if field < LONGEST else field + 1
+    longest = min(framing.room, max(several, reach, SHORT))
+    lengths = {1, 2, total - 1, total, total + 1, 2 * total + 1, field + 1}
+    return sorted({longest, *(length for length in lengths if 1 <= length < longest)})
+
+
+def receptive_field(stack: LocalStack) -> int:
+    """Count the tokens that a row of the last block depends on."""
+    size, step = 1, 1
+    for block in stack.blocks:
+        size += (block.kernel - 1) * step
+        step *= block.stride
+    return size
 
 
 def _problem_with(
