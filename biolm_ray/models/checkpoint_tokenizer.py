@@ -37,7 +37,7 @@ def checkpoint_tokenizer(source: str, settings: TokenizerSettings) -> Tokenizer:
     vocabulary = {renamed.get(token, token): token_id for token, token_id in ids.items()}
     taken = set(vocabulary.values())
     for token_id in set(range(max(taken))) - taken:
-        vocabulary[f"[unused {token_id}]"] = token_id
+        vocabulary[document.unused_name(token_id)] = token_id
     backend = getattr(tokenizer, "backend_tokenizer", None)
     written = {} if backend is None else json.loads(backend.to_str())
     if written.get("model", {}).get("type") == "BPE":

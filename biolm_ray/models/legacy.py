@@ -16,6 +16,7 @@ SCALER_FILE = "scaler.pkl"
 SALUKI_MARK = "model.entry_block.conv.weight"
 XLNET_MARK = "transformer.word_embedding.weight"
 XLNET_HEAD = "logits_proj.bias"
+XLNET_LANGUAGE_HEAD = "lm_loss.bias"
 XLNET_SIZES = ("d_model", "n_layer", "n_head", "d_inner", "dropout")
 
 
@@ -122,17 +123,27 @@ def _number(stored: _StoredObject, name: str, path: Path) -> float:
 
 @dataclass(frozen=True)
 class OldModel:
-    """What the files of an old folder say about its model."""
+    """What the files of an old folder say about its model; a language model has no targets."""
 
     name: str
     options: dict[str, Any]
     num_specifiers: int
-    targets: Targets
+    targets: Targets | None
 
 
-def is_reference_model(weights: dict[str, Tensor]) -> bool:
-    """Tell whether stored weights are those of a fine-tuned model of the reference system."""
-    return SALUKI_MARK in weights or {XLNET_MARK, XLNET_HEAD} <= weights.keys()
+def is_reference_model(folder: Path, weights: dict[str, Tensor]) -> bool:
+    """Tell whether a folder holds a model of the reference system, fine-tuned or pre-trained.
+
+    A pre-trained XLNet of others has the same weights, but no vocabulary of its kind.
+    """
+    if SALUKI_MARK in weights or {XLNET_MARK, XLNET_HEAD} <= weights.keys():
+        return True
+    tokenizer = folder / "tokenizer.json"
+    if not {XLNET_MARK, XLNET_LANGUAGE_HEAD} <= weights.keys() or not tokenizer.is_file():
+        return False
+    model = read_json(tokenizer).get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    return isinstance(vocabulary, dict) and "[CLS]" in vocabulary
 
 
 def read_old_model(folder: Path, weights: dict[str, Tensor], num_columns: int) -> OldModel:
@@ -152,7 +163,7 @@ def read_old_model(folder: Path, weights: dict[str, Tensor], num_columns: int) -
             name="xlnet",
             options={name: config[name] for name in XLNET_SIZES if name in config},
             num_specifiers=0,
-            targets=_old_targets(folder, len(weights[XLNET_HEAD])),
+            targets=_old_targets(folder, len(weights[XLNET_HEAD])) if XLNET_HEAD in weights else None,
         )
     channels, num_inputs, kernel = weights[SALUKI_MARK].shape
     if num_inputs < num_columns:

@@ -207,23 +207,24 @@ def _load_tokenizer(
 
 def _old_card(folder: Path, block_size: int | None) -> ModelCard | None:
     weights = _stored_weights(folder)
-    if not is_reference_model(weights):
+    if not is_reference_model(folder, weights):
         return None
     tokenizer = _load_tokenizer(folder, None, 0)
     num_columns = len(tokenizer.vocabulary) - len(tokenizer.special_ids)
     old = read_old_model(folder, weights, num_columns)
     preprocessing = PreprocessingConfig()
-    return ModelCard(
+    card = ModelCard(
         model=old.name,
         options=old.options,
         inputs=ModelInputs(
             vocabulary_size=len(tokenizer.vocabulary),
             special_ids=tokenizer.special_ids,
             num_specifiers=old.num_specifiers,
-            num_outputs=old.targets.num_outputs,
+            num_outputs=old.targets.num_outputs if old.targets else 1,
             block_size=block_size or preprocessing.block_size,
         ),
-        task=old.targets.task,
-        targets=old.targets,
         preprocessing=preprocessing,
     )
+    if old.targets is None:
+        return card
+    return card.model_copy(update={"task": old.targets.task, "targets": old.targets})

@@ -53,12 +53,16 @@ def word_model(vocabulary: dict[str, int]) -> dict[str, Any]:
 def read_model(document: Any, origin: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Take the model and, for BPE, the byte-level step out of a document, ours or older.
 
+    Tokens that were added to the vocabulary later on keep their ids, since a model has embeddings
+    for them; no text becomes one of them.
+
     Raises:
         DataError: It is no tokenizer of a kind we know; `origin` names the file.
     """
     model = document.get("model") if isinstance(document, dict) else None
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise DataError(f"{origin}: not the tokenizer.json of a trained tokenizer")
+    model = {**model, "vocab": {**model["vocab"], **_added_later(document, origin)}}
     kind = model.get("type")
     if kind not in ("WordLevel", "BPE"):
         raise DataError(f"{origin}: holds a {kind} tokenizer; WordLevel and BPE can be used")
@@ -72,6 +76,33 @@ def read_model(document: Any, origin: str) -> tuple[dict[str, Any], dict[str, An
         if candidate.get("type") == BYTE_LEVEL["type"]:
             return model, candidate
     raise DataError(f"{origin}: its BPE does not work on bytes (no ByteLevel step)")
+
+
+def unused_name(token_id: int) -> str:
+    """Name an id that no text is encoded as."""
+    return f"[unused {token_id}]"
+
+
+def _added_later(document: dict[str, Any], origin: str) -> dict[str, int]:
+    """Name the ids that the vocabulary lacks, such as those of XLNet's <eop> and <eod>."""
+    vocabulary = document["model"]["vocab"]
+    taken, added = set(vocabulary.values()), {}
+    for token in document.get("added_tokens") or []:
+        token_id, content = token.get("id"), token.get("content")
+        if content in vocabulary or token_id in taken:
+            continue
+        if token_id != len(vocabulary) + len(added):
+            raise DataError(
+                f"{origin}: the added token '{content}' has the id {token_id}, where "
+                f"{len(vocabulary) + len(added)} comes next"
+            )
+        if not token.get("special"):
+            raise DataError(
+                f"{origin}: '{content}' was added to the vocabulary after it was learnt, and texts "
+                "cannot be encoded with it; learn a tokenizer that has it from the start"
+            )
+        added[unused_name(token_id)] = token_id
+    return added
 
 
 def _added_token(content: str, token_id: int) -> dict[str, Any]:

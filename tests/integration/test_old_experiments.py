@@ -56,3 +56,27 @@ def test_it_can_be_trained_further(settings: dict, shared: Path, tmp_path: Path)
     moved = [name for name in before if not torch.allclose(before[name], after[name], atol=1e-6)]
     statistics = {"running_mean", "running_var", "num_batches_tracked"}
     assert {name.rpartition(".")[2] for name in moved} <= statistics
+
+
+@pytest.fixture
+def xlnet_settings(settings: dict, shared: Path) -> dict:
+    folder = shared / "golden" / "old_xlnet_experiment"
+    return settings | {"pretrainedmodel": folder, "encoding": "bpe", "dev": 2}
+
+
+def test_an_old_xlnet_predicts_and_is_interpreted(xlnet_settings: dict, shared: Path):
+    """With padding masked; the reference itself then predicts about 0.002 more than recorded."""
+    result = biolm_ray.predict(load_config(None, "predict", xlnet_settings))
+    golden = pd.read_csv(shared / "golden" / "old_xlnet_experiment" / "predict_golden2.csv")
+    assert result.table["sequence"].tolist() == golden["sequence"].tolist()
+    assert np.allclose(result.table["prediction"], golden["prediction"] + 0.0022, atol=3e-3)
+    scored = biolm_ray.interpret(load_config(None, "interpret", xlnet_settings))
+    assert scored.tables[0].num_positions == 86
+
+
+def test_an_old_xlnet_is_fine_tuned(xlnet_settings: dict, shared: Path, tmp_path: Path):
+    changes = {"task": "regression", "nepochs": 1, "dev": 6, "training.learning_rate": 1e-12}
+    biolm_ray.finetune(load_config(None, "fine-tune", xlnet_settings | changes))
+    before = load_weights(shared / "golden" / "old_xlnet_experiment")
+    after = load_weights(tmp_path / "fine-tune")
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in after)

@@ -76,3 +76,29 @@ def test_files_of_two_old_models_mixed_up_are_refused(old_folder, tmp_path):
     (tmp_path / "tokenizer.json").write_text(text)
     with pytest.raises(DataError, match="belong to different models"):
         load_model(tmp_path, settings=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def old_xlnet(shared):
+    settings = TokenizerSettings(encoding="bpe", token_separator=",")
+    return load_model(shared / "golden/old_xlnet_experiment", settings=settings)
+
+
+def test_predictions_of_an_old_xlnet_are_those_it_made_with_padding_masked(old_xlnet, rows):
+    """Recorded beside the reference outputs; see the test below for those without a mask."""
+    predictions = _predict(old_xlnet, rows[4][:2])[:, 0]
+    np.testing.assert_allclose(predictions, [1.0422865, 1.0422], atol=3e-3)
+
+
+def test_an_old_xlnet_that_attends_to_padding_predicts_exactly_what_was_recorded(
+    shared, old_xlnet, rows
+):
+    recorded = pd.read_csv(shared / "golden/old_xlnet_experiment/predict_golden2.csv")
+    assert old_xlnet.card.inputs.vocabulary_size == 685
+    for text, expected in zip(rows[4][:2], recorded["prediction"], strict=True):
+        token_ids = old_xlnet.tokenizer.encode([text])[0].token_ids.tolist()
+        padded = torch.tensor([[*[1] * (510 - len(token_ids)), 2, *token_ids, 3]])
+        with torch.inference_mode():
+            outputs = old_xlnet.module.network(input_ids=padded).logits
+        decoded = old_xlnet.card.targets.decode(outputs.numpy())
+        np.testing.assert_allclose(decoded[0, 0], expected, rtol=1e-6)

@@ -1,3 +1,4 @@
+import json
 import pickle
 import shutil
 
@@ -149,16 +150,76 @@ def test_a_weights_file_that_holds_code_is_refused(tmp_path):
         load_weights(tmp_path)
 
 
-def test_an_old_xlnet_folder_is_recognised(tmp_path):
-    module = _save(tmp_path / "new", "xlnet")
-    old = tmp_path / "old"
-    module.network.save_pretrained(old)
-    (old / "model.safetensors").unlink()
-    torch.save(module.network.state_dict(), old / "pytorch_model.bin")
-    shutil.copy(tmp_path / "new" / "tokenizer.json", old)
-    loaded = load_model(old, preprocessing=PreprocessingConfig(block_size=40))
+EOP = {"id": 11, "content": "<eop>", "special": True}
+EOD = {"id": 12, "content": "<eod>", "special": True}
+
+
+def _old_xlnet(folder, *added, build=None):
+    """A model folder as the reference writes it: tokens added to the tokenizer have embeddings."""
+    spec = find_spec("xlnet")
+    inputs = INPUTS.model_copy(update={"vocabulary_size": 11 + len(added)})
+    module = (build or spec.build)(read_options(spec, TINY["xlnet"]), inputs).eval()
+    module.network.save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(module.network.state_dict(), folder / "pytorch_model.bin")
+    TOKENIZER.save(folder)
+    (folder / "tokenization.json").unlink()
+    written = json.loads((folder / "tokenizer.json").read_text())
+    written["added_tokens"] += added
+    (folder / "tokenizer.json").write_text(json.dumps(written))
+    return module
+
+
+@pytest.mark.parametrize("added", [(), (EOP, EOD)], ids=["no token added", "two tokens added"])
+def test_an_old_xlnet_folder_is_recognised(tmp_path, added):
+    module = _old_xlnet(tmp_path, *added)
+    loaded = load_model(tmp_path, preprocessing=PreprocessingConfig(block_size=40))
     assert (loaded.card.model, loaded.card.options["d_inner"]) == ("xlnet", 8)
     assert torch.equal(loaded.module(TOKEN_IDS, LENGTHS), module(TOKEN_IDS, LENGTHS))
+
+
+def test_an_old_xlnet_folder_is_saved_anew_and_trained_further_with_the_added_tokens(tmp_path):
+    module = _old_xlnet(tmp_path / "old", EOP, EOD)
+    old = load_model(tmp_path / "old", preprocessing=PreprocessingConfig(block_size=40))
+    save_model(tmp_path / "new", old.module, old.card, old.tokenizer)
+    new = load_model(tmp_path / "new")
+    assert torch.equal(new.module(TOKEN_IDS, LENGTHS), module(TOKEN_IDS, LENGTHS))
+    assert old.spec.load_pretrained(new.module, load_weights(tmp_path / "old")) == []
+
+
+def test_no_text_becomes_a_token_that_was_added_later(tmp_path):
+    _old_xlnet(tmp_path, EOP, EOD)
+    settings = TokenizerSettings(encoding="atomic", token_separator=",")
+    tokenizer = Tokenizer.load(tmp_path, settings)
+    assert len(tokenizer.vocabulary) == 13
+    assert tokenizer.encode(["A,<eop>,C"])[0].token_ids.tolist() == [7, 0, 8]
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        ({"id": 11, "content": "gej", "special": False}, "'gej' was added to the vocabulary after"),
+        ({"id": 14, "content": "<eop>", "special": True}, "the id 14, where 11 comes next"),
+    ],
+)
+def test_added_tokens_that_would_give_wrong_ids_are_refused(tmp_path, token, message):
+    _old_xlnet(tmp_path, token)
+    with pytest.raises(DataError, match=message):
+        load_model(tmp_path, preprocessing=PreprocessingConfig(block_size=40))
+
+
+def test_an_old_pretrained_xlnet_is_known_and_gives_its_encoder(tmp_path):
+    spec = find_spec("xlnet")
+    assert spec.pretraining is not None
+    _old_xlnet(tmp_path, EOP, EOD, build=spec.pretraining.build)
+    card = read_card(tmp_path)
+    assert card is not None
+    assert (card.model, card.task, card.inputs.vocabulary_size) == ("xlnet", None, 13)
+    module = spec.build(read_options(spec, card.options), card.inputs)
+    fresh = spec.load_pretrained(module, load_weights(tmp_path))
+    assert {name.split(".")[0] for name in fresh} == {"sequence_summary", "logits_proj"}
+    (tmp_path / "tokenizer.json").unlink()
+    assert read_card(tmp_path) is None
 
 
 def test_a_plain_checkpoint_has_no_card_but_gives_its_encoder(tmp_path):
