@@ -221,8 +221,3 @@ def _target_problems(config: Config) -> Iterator[Problem]:
     ):
         if metric in foreign or (is_classes and metric == "r2"):
             yield (name, "task"), f"{metric} is no metric of {config.task}"
-    if is_classes and training.scaling != "none":
-        yield (
-            ("training.scaling", "task"),
-            f"labels of classes cannot be scaled, found {training.scaling}; leave scaling out",
-        )

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from biolm_ray.config.schema import Mode
-from biolm_ray.config.values import UNSET, is_unset, read_flag, read_number
+from biolm_ray.config.values import UNSET, is_true, is_unset, read_flag, read_number
+
+
+ROWS_TO_TRY = 10
+"""What `dev` without a number means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +66,17 @@ def _folds(value: Any) -> tuple[Any, ...]:
     """`crossvalidation`: true, or the number of folds; false and 0 leave it to the other keys."""
     if is_unset(value) or read_number(value) == 0:
         return UNSET, UNSET
-    if isinstance(value, bool) or str(value).strip().lower() in ("true", "yes", "on"):
+    if is_true(value):
         return UNSET, True
     number = read_number(value)
     if not isinstance(number, int):
         raise ValueError("true, false or a number of folds such as 10")
     return number, UNSET
+
+
+def _rows_to_try(value: Any) -> tuple[Any, ...]:
+    """`dev`: how many rows; true takes a few."""
+    return (ROWS_TO_TRY if is_true(value) else value,)
 
 
 TOKENIZER_SOURCE = "tokenizing and pre-training data source"
@@ -102,7 +111,7 @@ KEYS: Mapping[str, OldKey] = {
     "weightpos": _key("data.weight_column"),
     "splitpos": _key("data.split_column"),
     "inferenceonsplits": _key("data.splits_to_use", many=True),
-    "dev": _key("data.max_rows"),
+    "dev": OldKey(("data.max_rows",), _rows_to_try, alone=True),
     "blocksize": _key("preprocessing.block_size"),
     "lefttailing": _switch("preprocessing.cut_side", "left"),
     "centertoken": _key("preprocessing.center_token"),
@@ -126,11 +135,13 @@ KEYS: Mapping[str, OldKey] = {
     "batchsize": _key("training.batch_size"),
     "gradacc": _key("training.gradient_accumulation"),
     "nepochs": _key("training.num_epochs"),
-    "patience": _key("training.patience"),
+    "patience": _key("training.patience", alone=True),
+    "learningrate": _key("training.learning_rate"),
     "scaling": _key("training.scaling"),
     "weightedregression": _key("training.weighted", alone=True),
     "resume": _key("training.resume", alone=True),
     "ngpus": _key("resources.num_gpus"),
+    "accelerator": _key("resources.accelerator"),
     "handletokens": _key("interpret.edit"),
     "replacementdict": _key("interpret.replacements"),
     "replacespecifier": _key("interpret.replace_specifiers", alone=True),

@@ -74,6 +74,7 @@ MEANINGS: Mapping[str, str] = {
     "training.resume": "continue an interrupted run, or train so many epochs more",
     "training.seed": "seed of everything random",
     "resources.num_gpus": "workers per fold, each with a GPU where there are any; 0: one CPU",
+    "resources.accelerator": "auto: GPUs where there are any; cpu: none, whatever num_gpus says",
     "resources.parallel_folds": "folds trained at a time; unset: as many as fit",
     "resources.max_failures": "how often a model is taken up again after a lost worker or node",
     "resources.wait_minutes": "give up when no model finds a free place for so long",

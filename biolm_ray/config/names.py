@@ -10,7 +10,7 @@ from typing import Any
 from biolm_ray.config.legacy import KEYS, SECTIONS, OldKey
 from biolm_ray.config.schema import Config, Section
 from biolm_ray.config.source import Block
-from biolm_ray.config.values import UNSET, read_value
+from biolm_ray.config.values import UNSET, SettingType, read_value
 from biolm_ray.errors import ConfigError
 
 
@@ -76,10 +76,18 @@ def all_names() -> list[str]:
 def nearest(word: str, names: Iterable[str]) -> str:
     """Say which valid name is meant by `word`, or which there are."""
     names = list(names)
-    close = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"valid here: {', '.join(names)}" if len(names) <= 20 else "see --help for all names"
+    close = closest(word, names)
+    if close is not None:
+        return f"did you mean '{close}'?"
+    return f"valid here: {', '.join(names)}" if len(names) <= 24 else "see --help for all names"
+
+
+def closest(word: str, names: Iterable[str]) -> str | None:
+    """Find the name that is meant by `word`, whatever its case: one that holds it goes before."""
+    word, names = word.lower(), list(names)
+    holding = [name for name in names if len(word.strip("-")) >= 3 and word in name.lower()]
+    close = get_close_matches(word, holding, n=1, cutoff=0) or get_close_matches(word, names, n=1)
+    return close[0] if close else None
 
 
 def show(value: Any) -> str:
@@ -138,17 +146,21 @@ def _find(part: str | None, key: str) -> tuple[tuple[str, ...], OldKey | None, s
 
 def _unknown(part: str | None, key: str, value: Any) -> str:
     if isinstance(value, Block):
-        hint = nearest(key, [*PARTS, *SECTIONS, *(PARTS[part] if part else ()), *KEYS])
+        hint = nearest(key, [*dict.fromkeys([*PARTS, *SECTIONS]), *_dictionaries()])
         return f"'{key}' is neither a section nor a setting; {hint}"
-    owners = [owner for owner, keys in PARTS.items() if key in keys]
-    if owners:
-        hint = f"did you mean '{owners[0]}.{key}', in section '{owners[0]}'?"
-    elif part is None:
-        fields = [name for keys in PARTS.values() for name in keys]
-        hint = nearest(key, [*KEYS, *TOP, *PARTS, *SECTIONS, *fields])
-    else:
-        hint = nearest(key, [*PARTS[part], *KEYS])
+    here = [*KEYS, *TOP, *PARTS, *SECTIONS] if part is None else [*PARTS[part], *KEYS]
+    elsewhere = {name: owner for owner, keys in PARTS.items() for name in keys if name not in here}
+    close = closest(key, [*here, *elsewhere])
+    hint = nearest(key, here)
+    if close in elsewhere:
+        hint = f"did you mean '{elsewhere[close]}.{close}', in section '{elsewhere[close]}'?"
     return f"'{key}' is not a setting (found value {show(value)}); {hint}"
+
+
+def _dictionaries() -> list[str]:
+    """The keys whose value is a dictionary, which a misspelt section may be meant to be."""
+    names = [name for name in all_names() if SettingType(name).kind is dict]
+    return [*(key for key, old in KEYS.items() if old.names[0] in names), *names]
 
 
 def name_override(name: str, value: Any, where: str, key: str | None = None) -> Written:

@@ -213,6 +213,7 @@ class ResourcesConfig(Section):
     """What a run may take of the machine or the cluster."""
 
     num_gpus: Literal[0, 1, 2, 4] = 1
+    accelerator: Literal["auto", "cpu"] = "auto"
     parallel_folds: PositiveInt | None = None
     max_failures: NonNegativeInt = 3
     wait_minutes: PositiveFloat = 30

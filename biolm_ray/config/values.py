@@ -69,6 +69,11 @@ def is_unset(value: Any) -> bool:
     return value is None or value is False or value is UNSET
 
 
+def is_true(value: Any) -> bool:
+    """Tell a word or value for true from a number, 1 included."""
+    return value is True or (isinstance(value, str) and value.strip().lower() in _TRUE[:-1])
+
+
 def read_value(name: str, value: Any) -> Any:
     """Read what was written for the setting `name`; UNSET where it means "not set".
 
@@ -248,11 +253,24 @@ def _read_groups(value: Any) -> Any:
 
 
 def _read_resume(value: Any) -> Any:
-    if isinstance(value, str) and value.strip().lower() in ("true", "yes", "on", "auto"):
-        return "auto" if value.strip().lower() == "auto" else True
+    if is_true(value):
+        return True
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return "auto"
     if is_unset(value) or (not isinstance(value, bool) and value in (0, "0")):
         return UNSET
     return read_number(value)
+
+
+def _read_patience(value: Any) -> Any:
+    """Read a number of epochs; true, as a flag without a value, leaves it to the model's recipe."""
+    return UNSET if is_unset(value) or is_true(value) else read_number(value)
+
+
+def _read_accelerator(value: Any) -> Any:
+    """Read cpu or auto; the names of GPUs are no more than auto, since one is used if it is there."""
+    word = str(value).strip().lower()
+    return UNSET if is_unset(value) else "auto" if word in ("gpu", "cuda") else word
 
 
 def _read_options(value: Any) -> Any:
@@ -324,7 +342,9 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "interpret.region_columns": _read_columns,
     "interpret.replacements": _read_replacements,
     "interpret.motifs": _read_motifs,
+    "training.patience": _read_patience,
     "training.resume": _read_resume,
+    "resources.accelerator": _read_accelerator,
     "model.options": _read_options,
     "tune.space": _read_options,
 }

@@ -36,19 +36,20 @@ def place(cluster: Cluster, resources: ResourcesConfig, num_models: int) -> Plac
     Raises:
         ResourceError: The cluster has GPUs, but can never have as many as asked for.
     """
-    wanted = resources.num_gpus
-    if cluster.most_gpus and wanted > cluster.most_gpus:
+    wanted, most_gpus = resources.num_gpus, _usable_gpus(cluster, resources)
+    if most_gpus and wanted > most_gpus:
         raise ResourceError(
-            f"ngpus {wanted} asked for, but the cluster can have {cluster.most_gpus} at the most; "
-            f"set ngpus to {max(n for n in (1, 2, 4) if n <= cluster.most_gpus)} or "
+            f"ngpus {wanted} asked for, but the cluster can have {most_gpus} at the most; "
+            f"set ngpus to {max(n for n in (1, 2, 4) if n <= most_gpus)} or "
             "add a larger node type"
         )
-    use_gpu = bool(wanted and cluster.most_gpus)
+    use_gpu = bool(wanted and most_gpus)
     num_workers = max(1, wanted)
-    capacity = (cluster.most_gpus if use_gpu else cluster.most_cpus) // num_workers
+    capacity = (most_gpus if use_gpu else cluster.most_cpus) // num_workers
     parallel = min(resources.parallel_folds or max(1, capacity), num_models)
     kind = "GPU" if use_gpu else "CPU"
-    missing = " (no GPU here)" if wanted and not use_gpu else ""
+    is_missed = wanted and not use_gpu and resources.accelerator != "cpu"
+    missing = " (no GPU here)" if is_missed else ""
     note = (
         f"{num_workers} {kind} worker{'s' if num_workers > 1 else ''} per model{missing}, "
         f"{parallel} of {num_models} at a time"
@@ -79,6 +80,10 @@ def parallel_now(placement: Placement, cluster: Cluster) -> int:
     return max(placement.parallel, fit + 1)
 
 
+def _usable_gpus(cluster: Cluster, resources: ResourcesConfig) -> int:
+    return 0 if resources.accelerator == "cpu" else cluster.most_gpus
+
+
 def _cpu_share(cluster: Cluster, num_workers: int) -> float:
     """Share the CPUs that are up now among workers that run at once, none beyond its node."""
     if not cluster.num_cpus:
@@ -93,8 +98,8 @@ def place_inference(
     """Decide on the workers that predict or score, and how much of a GPU each has.
 
     Without a number asked for there is one worker per GPU that the cluster has or can start, or,
-    without GPUs or with `ngpus: 0`, one per CPU that is up now.
+    without GPUs or with `ngpus: 0` or `accelerator: cpu`, one per CPU that is up now.
     """
-    num_gpus = cluster.most_gpus if resources.num_gpus else 0
+    num_gpus = _usable_gpus(cluster, resources) if resources.num_gpus else 0
     num_workers = num_workers or num_gpus or max(1, cluster.num_cpus)
     return num_workers, min(1.0, num_gpus / num_workers)

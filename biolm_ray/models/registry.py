@@ -139,7 +139,7 @@ def _checked_spec(value: Any, origin: str) -> ModelSpec:
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
+    near = difflib.get_close_matches(word.lower(), list(known), n=1)
     return f", did you mean '{near[0]}'?" if near else ""
 
 

@@ -14,10 +14,11 @@ from biolm_ray.config.schema import MODES, Column, Config
 from biolm_ray.errors import BiolmError, DataError, ResourceError, TrainingError
 
 FLAGS = [
-    "--_3utr", "--atomicreplacements", "--batchsize", "--blocksize", "--centertoken",
+    "--_3utr", "--accelerator", "--atomicreplacements", "--batchsize", "--blocksize", "--centertoken",
     "--columnsep", "--config", "--configfile", "--crossvalidation", "--dev", "--devsplits",
     "--encoding", "--filepath", "--forcenewdata", "--fromscratch", "--getdata", "--gradacc",
-    "--handletokens", "--help", "--idpos", "--inferenceonsplits", "--labelpos", "--lefttailing",
+    "--handletokens", "--help", "--idpos", "--inferenceonsplits", "--labelpos", "--learningrate",
+    "--lefttailing",
     "--maxtokenlength", "--minfreq", "--model", "--model_config", "--nepochs", "--ngpus",
     "--nomarkers", "--non3utr", "--only512", "--outputpath", "--patience", "--plugin",
     "--pretrainedmodel", "--replacementdict", "--replacespecifier", "--resume", "--samplesize",
@@ -89,6 +90,13 @@ def test_each_mode_runs_its_stage(stages: Stages, mode: str, stage: str) -> None
         (["--resume"], "training", "resume", True),
         (["--resume", "5"], "training", "resume", 5),
         (["--resume", "auto"], "training", "resume", "auto"),
+        (["--dev"], "data", "max_rows", 10),
+        (["--dev", "200"], "data", "max_rows", 200),
+        (["--patience"], "training", "patience", None),
+        (["--patience", "7"], "training", "patience", 7),
+        (["--learningrate", "1e-4"], "training", "learning_rate", 1e-4),
+        (["--accelerator", "cpu"], "resources", "accelerator", "cpu"),
+        (["--accelerator", "cuda"], "resources", "accelerator", "auto"),
         (["--splitratio", "85,15"], "splits", "ratio", (85, 15)),
         (["--splitratio", "85", "15"], "splits", "ratio", (85, 15)),
         (["--splitratio=85/15"], "splits", "ratio", (85, 15)),
@@ -126,6 +134,14 @@ def test_flags_win_over_the_file(stages: Stages, tmp_path: Path, flag: str) -> N
     file.write_text("training: {general: {batchsize: 8, nepochs: 9}}\n")
     training = config_of(stages, flag, str(file), "--batchsize", "32").training
     assert (training.batch_size, training.num_epochs) == (32, 9)
+
+
+def test_a_lone_patience_takes_the_place_of_the_one_in_the_file(
+    stages: Stages, tmp_path: Path
+) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text("patience: 9\n")
+    assert config_of(stages, "--config", str(file), "--patience").training.patience is None
 
 
 def test_the_mode_may_follow_a_flag_without_a_value(stages: Stages) -> None:

@@ -54,6 +54,40 @@ def message_of(folder: Path, text: str, mode: str = "fine-tune", **overrides: An
             "did you mean 'fine-tuning data source'?",
         ),
         (
+            "pre-training data source: {filepath: a}\n",
+            "e.yaml, line 1: 'pre-training data source' is neither a section nor a setting; "
+            "did you mean 'tokenizing and pre-training data source'?",
+        ),
+        (
+            "settings:\n  Data Preprocessing: {centertoken: e}\n",
+            "e.yaml, line 2: 'Data Preprocessing' is neither a section nor a setting; "
+            "did you mean 'data pre-processing'?",
+        ),
+        (
+            "training:\n  env: {ngpus: 1}\n",
+            "e.yaml, line 2: 'env' is neither a section nor a setting; "
+            "did you mean 'environment'?",
+        ),
+        (
+            "Looscores:\n",
+            "e.yaml, line 1: 'Looscores' is not a setting (found value None); "
+            "did you mean 'looscores'?",
+        ),
+        (
+            "fine-tuning data source:\n  LabelPos: 3\n",
+            "e.yaml, line 2: 'LabelPos' is not a setting (found value '3'); "
+            "did you mean 'labelpos'?",
+        ),
+        (
+            "Num_Epoch: 3\n",
+            "e.yaml, line 1: 'Num_Epoch' is not a setting (found value '3'); "
+            "did you mean 'training.num_epochs', in section 'training'?",
+        ),
+        (
+            "accelerator: tpu\n",
+            "e.yaml, line 1, accelerator: found 'tpu'; expected one of auto, cpu; did you mean 'cpu'?",
+        ),
+        (
             "atomicreplacement: {a: b}\n",
             "e.yaml, line 1: 'atomicreplacement' is neither a section nor a setting; "
             "did you mean 'atomicreplacements'?",
@@ -258,7 +292,6 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"splits.leave_out": "[a]", "testsplits": "[b, a]", "splitpos": 1}, "'a' is named and left"),
     ({"weightedregression": True}, "needs the column of weights"),
     ({"weightedregression": True, "weightpos": 4, "task": "classification"}, "are for regression"),
-    ({"scaling": "log", "task": "classification"}, "labels of classes cannot be scaled"),
     ({"training.loss": "mae", "task": "classification"}, "the loss mae is for regression"),
     ({"labelpos": [3, 4], "task": "classification"}, "classes stand in one column, found 2"),
     ({"training.class_weights": "none"}, "regression has no classes to weigh"),

@@ -88,3 +88,11 @@ def test_no_worker_asks_for_more_cores_than_a_node_has():
 def test_a_cluster_that_starts_from_nothing_is_asked_for_a_core_per_worker():
     placement = place(cluster(0, most_cpus=16), ResourcesConfig(), num_models=10)
     assert (placement.parallel, placement.cpus_per_worker) == (10, 1.0)
+
+
+def test_the_accelerator_cpu_leaves_gpus_alone_whatever_their_number():
+    settings = ResourcesConfig(num_gpus=2, accelerator="cpu")
+    placement = place(cluster(8, gpus=1), settings, num_models=1)
+    assert (placement.num_workers, placement.use_gpu) == (2, False)
+    assert placement.note == "2 CPU workers per model, 1 of 1 at a time"
+    assert place_inference(cluster(4, gpus=2), settings) == (4, 0.0)
