@@ -16,6 +16,12 @@ from biolm_ray.config.schema import Config
 from biolm_ray.data.targets import Targets
 from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
 from biolm_ray.experiment.failures import raise_failures
+from biolm_ray.experiment.first_lines import (
+    loop_settings_of,
+    say_assumptions,
+    say_batches,
+    say_center,
+)
 from biolm_ray.experiment.placement import place, place_inference
 from biolm_ray.experiment.pretraining import pretrain_model
 from biolm_ray.experiment.progress import DataProgress, Display, ScoringProgress
@@ -26,7 +32,6 @@ from biolm_ray.experiment.setup import (
     earlier_weights,
     find_tokenizer,
     fit_and_save_tokenizer,
-    num_epochs,
     plan_run,
     tokenize_data,
 )
@@ -53,6 +58,7 @@ from biolm_ray.report.text import describe_data, describe_scoring, text_facts
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.evaluate import Predictions
 from biolm_ray.training.fold import FoldJob
+from biolm_ray.training.pretraining import num_held_out
 
 log = logging.getLogger("biolm_ray")
 
@@ -113,6 +119,8 @@ def running(config: Config) -> Iterator[tuple[Config, Cluster, Path]]:
     with logged(folder / "logs", quiet=config.run.quiet), told_when_full(folder):
         write_config(config, folder / "config.yaml")
         log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), folder)
+        if config.data.max_rows is not None:
+            log.info("no more than the first %d rows are read (dev)", config.data.max_rows)
         with connected(config.resources.address) as cluster:
             if config.mode != "tokenize":
                 check_shared(folder)
@@ -137,10 +145,11 @@ def pretrain(config: Config) -> PretrainResult:
         config, weights, prepared = _set_up(config, folder)
         if config.run.prepare_only:
             return PretrainResult(folder=folder, prepared=prepared.location)
+        say_batches(config, len(prepared) - num_held_out(len(prepared)))
         metrics = pretrain_model(
             config,
             cluster,
-            Display(num_epochs(config), config.run.quiet),
+            Display(loop_settings_of(config).num_epochs, config.run.quiet),
             prepared=prepared.location,
             tokenizer=folder,
             folder=folder,
@@ -169,7 +178,10 @@ def finetune(config: Config) -> FinetuneResult:
             weights=weights,
         )
         outcomes = train_folds(
-            jobs, placement, Display(num_epochs(config), config.run.quiet), config.training.resume
+            jobs,
+            placement,
+            Display(loop_settings_of(config).num_epochs, config.run.quiet),
+            config.training.resume,
         )
         finished = {
             outcome.job.fold.index: outcome.metrics for outcome in outcomes if outcome.metrics
@@ -300,6 +312,7 @@ def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, Prepared
     check_tracking(config.run.mlflow)
     weights = earlier_weights(config)
     config = choose_model(config, weights)
+    say_assumptions(config, weights)
     tokenizer = find_tokenizer(config, weights, _data_progress(config))
     return config, weights, _prepare(config, tokenizer, folder)
 
@@ -321,6 +334,7 @@ def _prepare(config: Config, tokenizer: Tokenizer, folder: Path) -> PreparedData
         progress=_data_progress(config),
     )
     log.info("%s", describe_data(prepared, config.preprocessing.block_size))
+    say_center(config.preprocessing, prepared)
     return prepared
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from biolm_ray.config.schema import Mode
 from biolm_ray.config.values import UNSET, is_true, is_unset, read_flag, read_number
 
-
 ROWS_TO_TRY = 10
 """What `dev` without a number means."""
 

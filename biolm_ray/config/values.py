@@ -268,7 +268,7 @@ def _read_patience(value: Any) -> Any:
 
 
 def _read_accelerator(value: Any) -> Any:
-    """Read cpu or auto; the names of GPUs are no more than auto, since one is used if it is there."""
+    """Read cpu or auto; gpu and cuda are no more than auto, which uses GPUs that are there."""
     word = str(value).strip().lower()
     return UNSET if is_unset(value) else "auto" if word in ("gpu", "cuda") else word
 

@@ -9,6 +9,7 @@ from biolm_ray.config.schema import Config
 from biolm_ray.data.columns import LabelKind
 from biolm_ray.data.splits import Fold, plan_folds
 from biolm_ray.errors import ConfigError
+from biolm_ray.experiment.first_lines import say_batches
 from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
 from biolm_ray.models.registry import checkpoint_model, default_model, find_spec, read_options
 from biolm_ray.models.saved import is_model_folder, read_card
@@ -21,7 +22,6 @@ from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.adaptation import check_adaptation
-from biolm_ray.training.settings import loop_settings
 
 log = logging.getLogger("biolm_ray")
 
@@ -76,13 +76,6 @@ def _check_accumulation(config: Config) -> None:
             f"gradacc {config.training.gradient_accumulation} cannot be dealt to {num_workers} "
             f"workers; use a multiple of {num_workers} (batchsize x gradacc rows make one step)"
         )
-
-
-def num_epochs(config: Config) -> int:
-    """Give the most epochs a run will take, once its model is chosen."""
-    spec = find_spec(config.model.name, config.model.plugin)
-    recipe = spec.recipe(read_options(spec, config.model.options))
-    return loop_settings(config.training, recipe, fold=0, default_metric="loss").num_epochs
 
 
 def earlier_weights(config: Config) -> Path | None:
@@ -189,7 +182,7 @@ def plan_run(config: Config, prepared: PreparedData) -> list[Fold]:
     """Divide the rows that are kept into folds.
 
     Raises:
-        ConfigError: A batch is larger than a training set.
+        ConfigError: Settings of the splits contradict each other.
         DataError: The rows do not allow the division.
     """
     kept = np.arange(prepared.num_rows)
@@ -208,9 +201,5 @@ def plan_run(config: Config, prepared: PreparedData) -> list[Fold]:
         classes,
     )
     smallest = min(folds, key=lambda fold: len(fold.train))
-    if config.training.batch_size and config.training.batch_size > len(smallest.train):
-        raise ConfigError(
-            f"batchsize {config.training.batch_size} is larger than the {len(smallest.train)} "
-            "training rows; choose a smaller one"
-        )
+    say_batches(config, len(smallest.train))
     return [fold.of_rows(kept) for fold in folds]

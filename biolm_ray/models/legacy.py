@@ -163,7 +163,9 @@ def read_old_model(folder: Path, weights: dict[str, Tensor], num_columns: int) -
             name="xlnet",
             options={name: config[name] for name in XLNET_SIZES if name in config},
             num_specifiers=0,
-            targets=_old_targets(folder, len(weights[XLNET_HEAD])) if XLNET_HEAD in weights else None,
+            targets=_old_targets(folder, len(weights[XLNET_HEAD]))
+            if XLNET_HEAD in weights
+            else None,
         )
     channels, num_inputs, kernel = weights[SALUKI_MARK].shape
     if num_inputs < num_columns:

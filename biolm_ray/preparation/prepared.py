@@ -158,6 +158,11 @@ class PreparedData:
         """0-based index of the centre token; -1 when none is set or the row has none."""
         return int(self._centers[row])
 
+    @property
+    def num_centered(self) -> int:
+        """How many rows have the centre token; 0 when none is set."""
+        return int((self._centers >= 0).sum())
+
     @cached_property
     def _centers(self) -> Int[np.ndarray, " rows"]:
         return self._column("center").to_numpy()

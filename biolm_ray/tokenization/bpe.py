@@ -1,6 +1,7 @@
 """Byte-level byte pair encoding: training it, and reading its tokens as letters."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -10,8 +11,9 @@ from jaxtyping import Int
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from biolm_ray.config.schema import TokenizationConfig
-from biolm_ray.errors import ConfigError
 from biolm_ray.tokenization.settings import SPECIAL_TOKENS
+
+log = logging.getLogger("biolm_ray")
 
 BYTE_LEVEL = {
     "type": "ByteLevel",
@@ -30,20 +32,21 @@ def train_model(texts: Iterable[str], tokenization: TokenizationConfig) -> dict[
     The vocabulary starts with the special tokens and the 256 byte characters, which every text
     can fall back on. The library joins two tokens only to one that is shorter than
     max_token_length in bytes (the prefix space is two), single characters excepted; this is left
-    as it is, so that the vocabulary equals the one the reference system learns.
+    as it is, so that the vocabulary equals the one the reference system learns. So does the
+    vocabulary of a size below that start: it has no merges.
 
     Returns:
         The `model` part of a tokenizer.json.
-
-    Raises:
-        ConfigError: The vocabulary has no room for the special tokens and the bytes.
     """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     fewest = len(SPECIAL_TOKENS) + len(alphabet)
     if tokenization.vocabulary_size < fewest:
-        raise ConfigError(
-            f"vocabsize {tokenization.vocabulary_size} is too small for bpe: the special tokens "
-            f"and single bytes alone are {fewest}"
+        log.warning(
+            "vocabsize %d is below the %d special tokens and single bytes that bpe begins with: "
+            "these are the vocabulary, and each letter is a token; set it above %d for longer ones",
+            tokenization.vocabulary_size,
+            fewest,
+            fewest,
         )
     no_merges = tokenization.max_token_length == 1
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[0]))

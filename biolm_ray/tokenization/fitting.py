@@ -156,7 +156,6 @@ def fit_bpe(
     """Learn a byte-level BPE from raw texts, read one at a time.
 
     Raises:
-        ConfigError: The vocabulary has no room for the special tokens and the single bytes.
         DataError: A text cannot be used; the message counts texts from 1.
     """
     model = bpe.train_model(_cleaned(texts, settings), tokenization)

@@ -90,7 +90,7 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
     module = build_model(spec, options, inputs, settings, job.weights)
     seed = derive_seed(settings.seed, "adapters", settings.fold)
     adaptation = adapt(module, spec, config.training, seed)
-    check_batch_size(module, settings.batch_size)
+    check_batch_size(module, settings.batch_size, len(fold.train))
     module.to(workers.device)
     progress = fit(
         module,

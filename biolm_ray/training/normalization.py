@@ -18,13 +18,21 @@ def normalizes_over_batch(module: nn.Module) -> bool:
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 
-def check_batch_size(module: nn.Module, batch_size: int) -> None:
+def check_batch_size(module: nn.Module, batch_size: int, num_rows: int) -> None:
     """Refuse batches so small that one of an epoch might have a single row.
 
     Raises:
-        ConfigError: The module normalizes over the batch, and batches are that small.
+        ConfigError: The module normalizes over the batch, and batches are that small, or all the
+            rows to train on make no more.
     """
-    if normalizes_over_batch(module) and batch_size <= LEAST_ROWS:
+    if not normalizes_over_batch(module):
+        return
+    if num_rows < LEAST_ROWS:
+        raise ConfigError(
+            f"{num_rows} training row is too few for a model with batch normalization, which needs "
+            f"{LEAST_ROWS} rows in every batch; give it more rows to train on"
+        )
+    if batch_size <= LEAST_ROWS:
         raise ConfigError(
             f"batchsize {batch_size} is too small for a model with batch normalization, which "
             f"needs {LEAST_ROWS} rows in every batch; set it to {LEAST_ROWS + 1} or more (gradacc "

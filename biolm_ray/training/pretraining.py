@@ -56,8 +56,12 @@ def held_out_rows(rows: Rows, seed: int) -> tuple[Rows, Rows]:
     if len(rows) < 2:
         raise ConfigError("pre-training needs at least two sequences, one of them held out")
     order = np.random.default_rng(derive_seed(seed, "held out")).permutation(rows)
-    count = max(1, round(len(rows) * HELD_OUT_SHARE))
+    count = num_held_out(len(rows))
     return np.sort(order[count:]), np.sort(order[:count])
+
+
+def num_held_out(num_rows: int) -> int:
+    return max(1, round(num_rows * HELD_OUT_SHARE))
 
 
 def pretraining_of(spec: ModelSpec) -> Pretraining:

@@ -14,12 +14,11 @@ from biolm_ray.config.schema import MODES, Column, Config
 from biolm_ray.errors import BiolmError, DataError, ResourceError, TrainingError
 
 FLAGS = [
-    "--_3utr", "--accelerator", "--atomicreplacements", "--batchsize", "--blocksize", "--centertoken",
-    "--columnsep", "--config", "--configfile", "--crossvalidation", "--dev", "--devsplits",
-    "--encoding", "--filepath", "--forcenewdata", "--fromscratch", "--getdata", "--gradacc",
+    "--_3utr", "--accelerator", "--atomicreplacements", "--batchsize", "--blocksize",
+    "--centertoken", "--columnsep", "--config", "--configfile", "--crossvalidation", "--dev",
+    "--devsplits", "--encoding", "--filepath", "--forcenewdata", "--fromscratch", "--getdata", "--gradacc",
     "--handletokens", "--help", "--idpos", "--inferenceonsplits", "--labelpos", "--learningrate",
-    "--lefttailing",
-    "--maxtokenlength", "--minfreq", "--model", "--model_config", "--nepochs", "--ngpus",
+    "--lefttailing", "--maxtokenlength", "--minfreq", "--model", "--model_config", "--nepochs", "--ngpus",
     "--nomarkers", "--non3utr", "--only512", "--outputpath", "--patience", "--plugin",
     "--pretrainedmodel", "--replacementdict", "--replacespecifier", "--resume", "--samplesize",
     "--scaling", "--seqpos", "--set", "--silent", "--specifiersep", "--splitpos", "--splitratio",

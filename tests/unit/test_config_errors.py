@@ -85,7 +85,8 @@ def message_of(folder: Path, text: str, mode: str = "fine-tune", **overrides: An
         ),
         (
             "accelerator: tpu\n",
-            "e.yaml, line 1, accelerator: found 'tpu'; expected one of auto, cpu; did you mean 'cpu'?",
+            "e.yaml, line 1, accelerator: found 'tpu'; expected one of auto, cpu; "
+            "did you mean 'cpu'?",
         ),
         (
             "atomicreplacement: {a: b}\n",

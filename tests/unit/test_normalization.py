@@ -44,7 +44,10 @@ def test_a_module_without_batch_normalization_reads_no_batch():
 
 
 def test_batches_that_may_have_a_single_row_are_refused_with_batch_normalization():
-    check_batch_size(nn.Linear(1, 1), 1)
-    check_batch_size(Tiny(), 3)
+    check_batch_size(nn.Linear(1, 1), 1, 1)
+    check_batch_size(Tiny(), 3, 4)
+    check_batch_size(Tiny(), 32, 2)
     with pytest.raises(ConfigError, match="batchsize 2 is too small for a model with batch norm"):
-        check_batch_size(Tiny(), 2)
+        check_batch_size(Tiny(), 2, 100)
+    with pytest.raises(ConfigError, match="1 training row is too few for a model with batch norm"):
+        check_batch_size(Tiny(), 32, 1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from biolm_ray.config.schema import TokenizationConfig
-from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.errors import DataError
 from biolm_ray.tokenization.bpe import letters
 from biolm_ray.tokenization.fitting import fit, fit_bpe
 from biolm_ray.tokenization.tokenizer import TokenizerSettings
@@ -71,10 +71,13 @@ def test_vocabulary_size_counts_special_tokens_and_bytes():
     assert len(bpe(config=config).vocabulary) == 265
 
 
-def test_a_vocabulary_without_room_for_the_bytes_is_refused():
+def test_a_vocabulary_without_room_for_the_bytes_is_these_alone_with_a_warning(caplog):
     config = TokenizationConfig(encoding="bpe", vocabulary_size=200)
-    with pytest.raises(ConfigError, match=r"vocabsize 200 is too small for bpe.* 263"):
-        bpe(config=config)
+    tokenizer = bpe(config=config)
+    assert len(tokenizer.vocabulary) == 263
+    assert tokenizer.tokens(tokenizer.encode(["a,c,g"])[0].token_ids) == ["", "a", "c", "g"]
+    [warning] = caplog.messages
+    assert warning.startswith("vocabsize 200 is below the 263 special tokens and single bytes")
 
 
 def test_min_frequency_holds():

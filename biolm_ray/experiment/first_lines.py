@@ -1,0 +1,102 @@
+"""What a run says first: what it takes where nothing is set, and what it cannot follow."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from biolm_ray.config.schema import Config, PreprocessingConfig
+from biolm_ray.models.spec import ModelSpec
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.training.fold import find_model, fold_settings
+from biolm_ray.training.settings import LoopSettings, loop_settings
+
+log = logging.getLogger("biolm_ray")
+
+RECIPE = ("batch_size", "num_epochs", "patience", "learning_rate", "schedule", "stop_metric")
+
+
+def say_assumptions(config: Config, weights: Path | None) -> None:
+    """Say what a training takes from its model's recipe, starts from, and does not follow.
+
+    Args:
+        config: Of the run, with its model chosen.
+        weights: Those it starts from, if any.
+    """
+    spec, options = find_model(config)
+    if recipe := recipe_line(config, spec, loop_settings_of(config)):
+        log.info("%s", recipe)
+    if warning := fresh_weights_warning(config, spec, options, weights):
+        log.warning("%s", warning)
+    if config.task == "classification" and config.training.scaling != "none":
+        log.info("scaling %s is for regression: classes are not scaled", config.training.scaling)
+
+
+def recipe_line(config: Config, spec: ModelSpec, settings: LoopSettings) -> str | None:
+    """Name the values taken from a model's recipe; None where the configuration sets them all."""
+    searched = {name.rpartition(".")[2] for name in config.tune.space}
+    taken = {
+        name: getattr(settings, name)
+        for name in RECIPE
+        if getattr(config.training, name) is None and name not in searched
+    }
+    if settings.num_epochs == config.training.resume and config.training.resume is not True:
+        taken.pop("num_epochs", None)
+    if not taken:
+        return None
+    values = ", ".join(f"{name} {_shown(value)}" for name, value in taken.items())
+    line = f"not set, so as in the recipe of model {spec.name}: {values}"
+    if taken.get("stop_metric", "loss") != "loss":
+        line += " of the validation rows (biolm_utils stops on their loss: stop_metric: loss)"
+    return line
+
+
+def fresh_weights_warning(
+    config: Config, spec: ModelSpec, options: Any, weights: Path | None
+) -> str | None:
+    """Say that a model made to be pre-trained is fine-tuned without; None where it is meant so."""
+    training, model = config.training, config.model
+    continues = type(training.resume) is int
+    has_weights = weights is not None or continues or spec.starts_trained(options)
+    if config.mode == "pre-train" or spec.pretraining is None or has_weights or model.from_scratch:
+        return None
+    return (
+        f"model {spec.name} starts from fresh weights, since {Path(config.output_path)} has no "
+        "pre-train folder with a model: run pre-train first, set pretrainedmodel, or set "
+        "fromscratch: true to mean it"
+    )
+
+
+def say_batches(config: Config, num_rows: int) -> None:
+    """Say that a batch is larger than all the rows there are to train on."""
+    batch_size = loop_settings_of(config).batch_size
+    if batch_size > num_rows:
+        log.info(
+            "batchsize %d is more than the %d training rows: a batch takes all of them",
+            batch_size,
+            num_rows,
+        )
+
+
+def say_center(preprocessing: PreprocessingConfig, prepared: PreparedData) -> None:
+    """Say how many rows are cut around their centre token; warn where none has it."""
+    center, num_rows = preprocessing.center_token, len(prepared)
+    if center is None:
+        return
+    num_centered, side = prepared.num_centered, preprocessing.cut_side
+    message = "centertoken '%s' stands in %d of %d rows; those without it are cut on the %s"
+    if num_centered == 0:
+        log.warning(f"{message}. Is it spelled as in the file?", center, 0, num_rows, side)
+    elif num_centered < num_rows:
+        log.info(message, center, num_centered, num_rows, side)
+
+
+def loop_settings_of(config: Config) -> LoopSettings:
+    """Fill in the settings of the training loop, once the model is chosen."""
+    spec, options = find_model(config)
+    if config.mode == "pre-train":
+        return loop_settings(config.training, spec.recipe(options), fold=0, default_metric="loss")
+    return fold_settings(config, spec, options, 0)
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
