@@ -32,6 +32,7 @@ from biolm_ray.experiment.setup import (
     earlier_weights,
     find_tokenizer,
     fit_and_save_tokenizer,
+    more_epochs_of,
     plan_run,
     tokenize_data,
 )
@@ -311,6 +312,7 @@ def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, Prepared
     """What every training begins with: its model, earlier weights, and tokenized data."""
     check_tracking(config.run.mlflow)
     weights = earlier_weights(config)
+    config = more_epochs_of(config, weights)
     config = choose_model(config, weights)
     say_assumptions(config, weights)
     tokenizer = find_tokenizer(config, weights, _data_progress(config))

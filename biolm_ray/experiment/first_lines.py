@@ -59,10 +59,12 @@ def fresh_weights_warning(
     has_weights = weights is not None or continues or spec.starts_trained(options)
     if config.mode == "pre-train" or spec.pretraining is None or has_weights or model.from_scratch:
         return None
+    reason = f"{config.output_path} has no pre-train folder with a model: run pre-train first"
+    if model.pretrained is not None:
+        reason = f"pretrainedmodel {model.pretrained} has a tokenizer only: name a model"
     return (
-        f"model {spec.name} starts from fresh weights, since {Path(config.output_path)} has no "
-        "pre-train folder with a model: run pre-train first, set pretrainedmodel, or set "
-        "fromscratch: true to mean it"
+        f"model {spec.name} starts from fresh weights, since {reason}, or set fromscratch: true "
+        "to mean it"
     )
 
 

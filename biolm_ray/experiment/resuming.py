@@ -91,8 +91,9 @@ def _fitting(job: Any, *, strict: bool, more: bool) -> Earlier:
     if before.settings is None:
         return before
     differing = differing_settings(before.settings, job_settings(job))
-    if more:
-        differing = [name for name in differing if name != "training.num_epochs"]
+    if more:  # they begin with the model's own weights
+        unlike = {"training.num_epochs", READABLE["weights"]}
+        differing = [name for name in differing if name not in unlike]
     if not differing:
         return before
     if strict:

@@ -7,6 +7,7 @@ import numpy as np
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data.columns import LabelKind
+from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import Fold, plan_folds
 from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.first_lines import say_batches
@@ -52,7 +53,7 @@ def choose_model(config: Config, weights: Path | None) -> Config:
         model = model.model_copy(update={"name": name, "options": {**options, **model.options}})
         log.info("model %s, since %s is a checkpoint of that kind", name, weights)
     elif model.name is None and model.plugin is None:
-        encoding = config.tokenization.encoding
+        encoding = _encoding(config)
         model = model.model_copy(update={"name": default_model(encoding)})
         log.info("model %s, since none is named and the encoding is %s", model.name, encoding)
     spec = find_spec(model.name, model.plugin)
@@ -69,6 +70,15 @@ def choose_model(config: Config, weights: Path | None) -> Config:
     return config.model_copy(update={"model": model.model_copy(update={"name": spec.name})})
 
 
+def _encoding(config: Config) -> str:
+    """The encoding of the tokenizer that is named, else the one asked for."""
+    given = None if config.model.pretrained is None else Path(config.model.pretrained)
+    folder = None if given is None else _tokenizer_folder(given)
+    if folder is None:
+        return config.tokenization.encoding
+    return Tokenizer.load(folder, make_settings(config)).encoding
+
+
 def _check_accumulation(config: Config) -> None:
     num_workers = max(1, config.resources.num_gpus)
     if config.training.gradient_accumulation % num_workers:
@@ -81,24 +91,72 @@ def _check_accumulation(config: Config) -> None:
 def earlier_weights(config: Config) -> Path | None:
     """Find the weights to start from: those named, else this experiment's pre-trained ones.
 
+    Pre-training takes no more than the tokenizer from the folder named, unless it is to train a
+    model for more epochs. A folder with a tokenizer alone serves fine-tuning, too.
+
     Raises:
-        ConfigError: The folder named holds no model.
+        ConfigError: The folder named holds neither model nor tokenizer, or a model for each fold.
     """
+    own = Path(config.output_path) / "pre-train"
     if config.model.from_scratch:
         return None
     if config.model.pretrained is None:
-        own = Path(config.output_path) / "pre-train"
         return own if config.mode != "pre-train" and is_model_folder(own) else None
     given = Path(config.model.pretrained)
-    for folder in (given, given / "pre-train"):
-        if is_model_folder(folder):
-            return folder
-    if config.mode == "pre-train" and (given / TOKENIZER_FILE).exists():
-        return None
-    raise ConfigError(
-        f"pretrainedmodel {given} holds no model; give the folder of a model (with config.json and "
-        "its weights) or of an experiment with a pre-train folder"
-    )
+    trains_on = type(config.training.resume) is int
+    found = [folder for folder in _places_of_models(given) if is_model_folder(folder)]
+    if config.mode == "pre-train" and trains_on and is_model_folder(own):
+        return own
+    if config.mode != "pre-train" or trains_on:
+        if found:
+            return found[0]
+        _refuse_folds(given)
+    elif found:
+        log.info(
+            "%s gives its tokenizer alone; with resume: N its model is trained for N more epochs",
+            found[0],
+        )
+    if _tokenizer_folder(given) is None:
+        wanted = "tokenizer" if config.mode == "pre-train" else "model"
+        raise ConfigError(
+            f"pretrainedmodel {given} holds no {wanted}; give the folder of a model (with "
+            f"config.json and its weights), of an experiment, or one with a {TOKENIZER_FILE}"
+        )
+    return None
+
+
+def more_epochs_of(config: Config, weights: Path | None) -> Config:
+    """Turn a pre-training of a model from elsewhere for more epochs into one that starts from it.
+
+    Broken off, it goes on; when finished, its own model is trained for more.
+    """
+    own, asked = Path(config.output_path) / "pre-train", config.training.resume
+    if config.mode != "pre-train" or weights in (None, own) or type(asked) is not int:
+        return config
+    log.info("%d more epochs for the model of %s, into %s", asked, weights, own)
+    training = config.training.model_copy(update={"num_epochs": asked, "resume": "auto"})
+    return config.model_copy(update={"training": training})
+
+
+def _places_of_models(given: Path) -> tuple[Path, ...]:
+    return given, given / "pre-train", given / "fine-tune"
+
+
+def _tokenizer_folder(given: Path) -> Path | None:
+    places = _places_of_models(given)
+    return next((folder for folder in places if (folder / TOKENIZER_FILE).is_file()), None)
+
+
+def _refuse_folds(given: Path) -> None:
+    """Name the models of the folds to someone who gives a cross-validated experiment."""
+    for parent in (given / "fine-tune", given):
+        names = [path.name for path in parent.iterdir()] if parent.is_dir() else []
+        folds = [name for name in sorted_naturally(names) if is_model_folder(parent / name)]
+        if folds:
+            raise ConfigError(
+                f"pretrainedmodel {given} is a cross-validated experiment with a model for each "
+                f"fold ({', '.join(folds)}); choose one, such as {parent / folds[0]}"
+            )
 
 
 def find_tokenizer(
@@ -119,7 +177,8 @@ def find_tokenizer(
     if checkpoint is not None:
         log.info("tokenizer: that of the checkpoint %s", checkpoint)
         return checkpoint_tokenizer(checkpoint, wanted)
-    for folder in (weights, given, output):
+    named = None if given is None else _tokenizer_folder(given)
+    for folder in (weights, named, output):
         if folder is None or not (folder / TOKENIZER_FILE).exists():
             continue
         tokenizer = Tokenizer.load(folder, wanted)
@@ -128,9 +187,17 @@ def find_tokenizer(
                 f"{folder / TOKENIZER_FILE} has the encoding {tokenizer.encoding}, this run asks "
                 f"for {wanted.encoding}; run tokenize again or choose another outputpath"
             )
-        log.info("tokenizer: %s", folder / TOKENIZER_FILE)
+        log.info("tokenizer: %s%s", folder / TOKENIZER_FILE, _unlike(tokenizer, config))
         return tokenizer.adapted(config.data, config.preprocessing)
     return fit_and_save_tokenizer(config, progress)
+
+
+def _unlike(tokenizer: Tokenizer, config: Config) -> str:
+    """Say that a tokenizer has another encoding than the configuration names."""
+    asked = config.tokenization.encoding
+    if "encoding" not in config.tokenization.model_fields_set or asked == tokenizer.encoding:
+        return ""
+    return f" ({tokenizer.encoding}; the encoding {asked} of this run is not used)"
 
 
 def fit_and_save_tokenizer(config: Config, progress: Progress | None = None) -> Tokenizer:

@@ -16,14 +16,14 @@ from biolm_ray.errors import BiolmError, DataError, ResourceError, TrainingError
 FLAGS = [
     "--_3utr", "--accelerator", "--atomicreplacements", "--batchsize", "--blocksize",
     "--centertoken", "--columnsep", "--config", "--configfile", "--crossvalidation", "--dev",
-    "--devsplits", "--encoding", "--filepath", "--forcenewdata", "--fromscratch", "--getdata", "--gradacc",
-    "--handletokens", "--help", "--idpos", "--inferenceonsplits", "--labelpos", "--learningrate",
-    "--lefttailing", "--maxtokenlength", "--minfreq", "--model", "--model_config", "--nepochs", "--ngpus",
-    "--nomarkers", "--non3utr", "--only512", "--outputpath", "--patience", "--plugin",
-    "--pretrainedmodel", "--replacementdict", "--replacespecifier", "--resume", "--samplesize",
-    "--scaling", "--seqpos", "--set", "--silent", "--specifiersep", "--splitpos", "--splitratio",
-    "--stripheader", "--task", "--testsplits", "--tokensep", "--version", "--vocabsize",
-    "--weightedregression", "--weightpos", "-h",
+    "--devsplits", "--encoding", "--filepath", "--forcenewdata", "--fromscratch", "--getdata",
+    "--gradacc", "--handletokens", "--help", "--idpos", "--inferenceonsplits", "--labelpos",
+    "--learningrate", "--lefttailing", "--maxtokenlength", "--minfreq", "--model", "--model_config",
+    "--nepochs", "--ngpus", "--nomarkers", "--non3utr", "--only512", "--outputpath", "--patience",
+    "--plugin", "--pretrainedmodel", "--replacementdict", "--replacespecifier", "--resume",
+    "--samplesize", "--scaling", "--seqpos", "--set", "--silent", "--specifiersep", "--splitpos",
+    "--splitratio", "--stripheader", "--task", "--testsplits", "--tokensep", "--version",
+    "--vocabsize", "--weightedregression", "--weightpos", "-h",
 ]  # fmt: skip
 
 LEAST = [

@@ -75,7 +75,7 @@ def test_xlnet_from_fresh_weights_is_a_warning(said, tmp_path):
     [warning] = [text for text, level in levels(said).items() if level == "WARNING"]
     assert warning == (
         f"model xlnet starts from fresh weights, since {tmp_path} has no pre-train folder with a "
-        "model: run pre-train first, set pretrainedmodel, or set fromscratch: true to mean it"
+        "model: run pre-train first, or set fromscratch: true to mean it"
     )
 
 

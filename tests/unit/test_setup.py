@@ -1,0 +1,114 @@
+"""What a training starts from: the folder that pretrainedmodel names, or the experiment's own."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from biolm_ray.config.load import load_config
+from biolm_ray.config.schema import TokenizationConfig
+from biolm_ray.errors import ConfigError
+from biolm_ray.experiment.setup import (
+    choose_model,
+    earlier_weights,
+    find_tokenizer,
+    more_epochs_of,
+)
+from biolm_ray.files import write_json
+from biolm_ray.models.saved import CARD_FILE, WEIGHTS_FILE
+from biolm_ray.tokenization.fitting import fit
+from biolm_ray.tokenization.settings import TokenizerSettings
+
+LEAST = {"filepath": "rows.tsv", "seqpos": 2, "labelpos": 3, "task": "regression", "tokensep": ","}
+
+
+def config_of(folder: Path, mode: str = "fine-tune", **settings):
+    given = {"outputpath": folder / "output", "pretrainedmodel": folder / "given", **settings}
+    return load_config(None, mode, LEAST | given)
+
+
+def put_model(folder: Path) -> Path:
+    for name in (WEIGHTS_FILE, CARD_FILE):
+        write_json(folder / name, {})
+    return folder
+
+
+def put_tokenizer(folder: Path, encoding: str = "bpe") -> Path:
+    settings = TokenizerSettings(encoding=encoding, token_separator=",")
+    fit(["a,c,g,t"] * 3, TokenizationConfig(encoding=encoding), settings).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("place", ["", "pre-train", "fine-tune"])
+def test_fine_tuning_starts_from_a_model_or_the_one_of_an_experiment(tmp_path, place):
+    model = put_model(tmp_path / "given" / place)
+    assert earlier_weights(config_of(tmp_path)) == model
+    assert earlier_weights(config_of(tmp_path, fromscratch=True)) is None
+
+
+def test_without_a_folder_named_fine_tuning_starts_from_its_own_pre_training(tmp_path):
+    assert earlier_weights(config_of(tmp_path, pretrainedmodel=None)) is None
+    own = put_model(tmp_path / "output" / "pre-train")
+    assert earlier_weights(config_of(tmp_path, pretrainedmodel=None)) == own
+    assert earlier_weights(config_of(tmp_path, "pre-train", pretrainedmodel=None)) is None
+
+
+@pytest.mark.parametrize("below", ["", "fine-tune"])
+def test_a_cross_validated_experiment_lists_its_folds(tmp_path, below):
+    for fold in ("10", "0", "1"):
+        put_model(tmp_path / "given" / "fine-tune" / fold)
+    given = tmp_path / "given" / below
+    with pytest.raises(ConfigError) as caught:
+        earlier_weights(config_of(tmp_path, pretrainedmodel=given))
+    assert str(caught.value) == (
+        f"pretrainedmodel {given} is a cross-validated experiment with a model for each fold "
+        f"(0, 1, 10); choose one, such as {tmp_path / 'given' / 'fine-tune' / '0'}"
+    )
+
+
+def test_a_tokenizer_alone_serves_fine_tuning_and_decides_on_the_model(tmp_path):
+    put_tokenizer(tmp_path / "given")
+    config = config_of(tmp_path)
+    assert earlier_weights(config) is None
+    chosen = choose_model(config, None)
+    assert chosen.model.name == "xlnet"
+    assert find_tokenizer(chosen, None).encoding == "bpe"
+
+
+def test_an_encoding_that_the_tokenizer_named_does_not_have_is_told(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="biolm_ray")
+    put_tokenizer(tmp_path / "given" / "pre-train")
+    config = choose_model(config_of(tmp_path, encoding="atomic"), None)
+    assert find_tokenizer(config, None).encoding == "bpe"
+    assert caplog.messages[-1].endswith(
+        "pre-train/tokenizer.json (bpe; the encoding atomic of this run is not used)"
+    )
+
+
+def test_pre_training_takes_the_tokenizer_and_not_the_weights(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="biolm_ray")
+    folder = put_tokenizer(put_model(tmp_path / "given" / "pre-train"))
+    config = config_of(tmp_path, "pre-train")
+    assert earlier_weights(config) is None
+    assert "gives its tokenizer alone" in caplog.text
+    assert more_epochs_of(config, None) == config
+    assert find_tokenizer(choose_model(config, None), None).vocabulary
+    assert earlier_weights(config_of(tmp_path, "pre-train", resume=True)) is None
+    assert earlier_weights(config_of(tmp_path, "pre-train", resume=3)) == folder
+
+
+def test_pre_training_a_model_from_elsewhere_further_begins_here_and_then_goes_on_here(tmp_path):
+    config = config_of(tmp_path, "pre-train", resume=3)
+    folder = put_model(tmp_path / "given")
+    training = more_epochs_of(config, earlier_weights(config)).training
+    assert (training.num_epochs, training.resume) == (3, "auto")
+    own = put_model(tmp_path / "output" / "pre-train")
+    assert earlier_weights(config) == own
+    assert more_epochs_of(config, own) == config
+    assert more_epochs_of(config_of(tmp_path, resume=3), folder).training.resume == 3
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("pre-train", "tokenizer"), ("fine-tune", "model")])
+def test_a_folder_without_either_is_refused(tmp_path, mode, wanted):
+    with pytest.raises(ConfigError, match=rf"given holds no {wanted}; give the folder of a model"):
+        earlier_weights(config_of(tmp_path, mode))
