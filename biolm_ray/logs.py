@@ -6,17 +6,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LOGGER = "biolm_ray"
+RESULT = (logging.INFO + logging.WARNING) // 2
+"""The level of results, which quiet runs say too: `log.log(RESULT, ...)`."""
 
 
 @contextmanager
 def logged(folder: Path, *, quiet: bool) -> Iterator[logging.Logger]:
-    """Write the run's messages to `folder/run.log` and, unless quiet, to the terminal."""
+    """Write the run's messages to `folder/run.log` and to the terminal.
+
+    A quiet run prints results and warnings only.
+    """
+    logging.addLevelName(RESULT, "RESULT")
     folder.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger(LOGGER)
     to_file = logging.FileHandler(folder / "run.log", encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler()
-    to_terminal.setLevel(logging.WARNING if quiet else logging.INFO)
+    to_terminal.setLevel(RESULT if quiet else logging.INFO)
     handlers: list[logging.Handler] = [to_file, to_terminal]
     level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.INFO)

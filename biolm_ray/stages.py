@@ -45,7 +45,7 @@ from biolm_ray.inference.inputs import chosen_rows, model_folders, model_to_read
 from biolm_ray.inference.plans import plan_scoring
 from biolm_ray.inference.prediction import predict_on_ray
 from biolm_ray.inference.table_work import LooSummary
-from biolm_ray.logs import logged
+from biolm_ray.logs import RESULT, logged
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.scanning import prepared_folder
 from biolm_ray.report.cross_validation import CrossValidationReport, report_folds
@@ -156,7 +156,7 @@ def pretrain(config: Config) -> PretrainResult:
             folder=folder,
             weights=weights,
         )
-        log.info("held-out perplexity %.3f\nmodel: %s", metrics["eval_perplexity"], folder)
+        log.log(RESULT, "held-out perplexity %.3f\nmodel: %s", metrics["eval_perplexity"], folder)
         track(config, {"pre-train": folder})
         return PretrainResult(folder=folder, prepared=prepared.location, metrics=metrics)
 
@@ -190,7 +190,7 @@ def finetune(config: Config) -> FinetuneResult:
         aside = _predict_kept_aside(config, cluster, jobs, len(finished), prepared)
         report = report_folds(folder, folds, finished, aside) if finished else None
         if report is not None:
-            log.info("%s\nresults: %s", report.text, folder)
+            log.log(RESULT, "%s\nresults: %s", report.text, folder)
         track(config, {job.name: job.folder for job in jobs if job.fold.index in finished})
         raise_failures(outcomes)
         return FinetuneResult(
@@ -209,7 +209,7 @@ def predict(config: Config) -> PredictResult:
         log.info("predicting %d rows with %d models", len(rows), len(folders))
         predicted = _predict_rows(config, cluster, folders, prepared, rows)
         path, table, metrics = report_predictions(folder, prepared, rows, *predicted)
-        log.info("%s\npredictions: %s", text_facts(metrics), path)
+        log.log(RESULT, "%s\npredictions: %s", text_facts(metrics), path)
         return PredictResult(path=path, table=table, metrics=metrics)
 
 
@@ -235,11 +235,11 @@ def interpret(config: Config) -> InterpretResult:
         )
         for summary in summaries:
             paths = ", ".join(map(str, summary.paths))
-            log.info("%s\nscores: %s", describe_scoring(summary), paths)
+            log.log(RESULT, "%s\nscores: %s", describe_scoring(summary), paths)
         readable: list[Interpretation] = []
         for paths in zip(*(summary.paths for summary in summaries), strict=True):
             readable += interpret_tables(paths, config)
-        log.info("%s", "\n".join(map(describe_interpretation, readable)))
+        log.log(RESULT, "%s", "\n".join(map(describe_interpretation, readable)))
         return InterpretResult(tables=tuple(summaries), readable=tuple(readable))
 
 
@@ -258,7 +258,8 @@ def tune(config: Config) -> SearchResult:
             weights=weights,
         )
         result = search(config, trial, folder)
-        log.info(
+        log.log(
+            RESULT,
             "best %s %.4f: %s\nrun it: %s",
             result.metric,
             result.best_value,
@@ -337,6 +338,8 @@ def _prepare(config: Config, tokenizer: Tokenizer, folder: Path) -> PreparedData
     )
     log.info("%s", describe_data(prepared, config.preprocessing.block_size))
     say_center(config.preprocessing, prepared)
+    if config.run.prepare_only:
+        log.log(RESULT, "tokenized data: %s", prepared.location)
     return prepared
 
 

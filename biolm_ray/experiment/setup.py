@@ -11,6 +11,7 @@ from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import Fold, plan_folds
 from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.first_lines import say_batches
+from biolm_ray.logs import RESULT
 from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
 from biolm_ray.models.registry import checkpoint_model, default_model, find_spec, read_options
 from biolm_ray.models.saved import is_model_folder, read_card
@@ -204,7 +205,8 @@ def fit_and_save_tokenizer(config: Config, progress: Progress | None = None) -> 
     """Fit a tokenizer on the run's data and save it to the output path."""
     tokenizer = fit_tokenizer(config, label_kind=label_kind(config), progress=progress)
     tokenizer.save(Path(config.output_path))
-    log.info(
+    log.log(
+        RESULT,
         "tokenizer: %d tokens learnt from %s, saved to %s",
         len(tokenizer.vocabulary),
         ", ".join(config.data.paths),

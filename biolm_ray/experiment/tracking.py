@@ -101,10 +101,10 @@ def read_metrics(folder: Path) -> Metrics:
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     final = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
     metrics = [
-        (name, value, entry["epoch"])
+        ("train_loss" if name == "loss" else name, value, int(entry["epoch"]))
         for entry in state["log_history"]
         for name, value in entry.items()
-        if name != "epoch"
+        if name == "loss" or name.startswith("eval_")
     ]
     by_epoch = {name for name, _, _ in metrics}
     last = [(key.removesuffix(" rho"), value, state["best_epoch"]) for key, value in final.items()]

@@ -84,19 +84,43 @@ class Journal:
 
 
 def write_state(folder: Path, progress: Progress, stop_metric: str) -> None:
-    """Write `trainer_state.json`, which users' scripts read."""
+    """Write `trainer_state.json`, which users' scripts read, in the form of Hugging Face.
+
+    `log_history` has two entries for each epoch: of its training, with the mean loss, and of its
+    validation. Steps are counted over all epochs; `steps.csv` beside it holds every one of them.
+    """
+    last_steps = _last_steps(folder / STEPS)
+    num_steps, history = 0, []
+    for epoch, values in enumerate(progress.history, 1):
+        last = last_steps.get(epoch, {})
+        num_steps += int(last.get("step", 0))
+        of_both = {"epoch": float(epoch), "step": num_steps}
+        rates = {"learning_rate": "learning_rate", "grad_norm": "gradient_norm"}
+        trained = {name: last[column] for name, column in rates.items() if column in last}
+        judged = {name: value for name, value in values.items() if name != "train_loss"}
+        history.append({**of_both, "loss": values["train_loss"], **trained})
+        if judged:
+            history.append({**of_both, **judged})
     write_json(
         folder / "trainer_state.json",
         {
-            "epoch": progress.epochs,
+            "epoch": float(progress.epochs),
+            "global_step": num_steps,
             "best_epoch": progress.best_epoch,
             "best_metric": progress.best,
             "metric_for_best_model": stop_metric,
-            "log_history": [
-                {"epoch": epoch, **values} for epoch, values in enumerate(progress.history, 1)
-            ],
+            "log_history": history,
         },
     )
+
+
+def _last_steps(path: Path) -> dict[int, dict[str, float]]:
+    """Read the last step of each epoch."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            int(row["epoch"]): {name: float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        }
 
 
 def _short(value: float) -> str:

@@ -80,6 +80,11 @@ def train_together(size: int, job: FoldJob) -> None:
     ray.get([work.remote(rank) for rank in range(size)])
 
 
+def losses_of(history: list[dict[str, float]]) -> list[float]:
+    """The loss of training, then of validation, epoch by epoch."""
+    return [entry[name] for entry in history for name in ("loss", "eval_loss") if name in entry]
+
+
 @pytest.mark.parametrize("model", list(MODELS))
 def test_the_number_of_workers_does_not_change_the_answer(tmp_path, model):
     job = job_of(tmp_path, model, tmp_path / "out")
@@ -88,7 +93,7 @@ def test_the_number_of_workers_does_not_change_the_answer(tmp_path, model):
         folder = tmp_path / str(size)
         train_together(size, replace(job, folder=folder, board=folder / "tboard"))
         state = json.loads((folder / "trainer_state.json").read_text())
-        curves.append([(entry["train_loss"], entry["eval_loss"]) for entry in state["log_history"]])
+        curves.append(losses_of(state["log_history"]))
         weights.append(load_weights(folder))
         predictions.append(pd.read_csv(folder / "test_predictions.csv")["prediction"])
     for curve, found, predicted in zip(curves[1:], weights[1:], predictions[1:], strict=True):

@@ -63,7 +63,7 @@ def fine_tune(data: Path, output: Path, **more) -> tuple[pd.DataFrame, dict[str,
     assert result.report is not None
     folders = [path.parent for path in (output / "fine-tune").rglob("trainer_state.json")]
     states = [json.loads((path / "trainer_state.json").read_text()) for path in sorted(folders)]
-    losses = [state["log_history"][-1]["train_loss"] for state in states]
+    losses = [state["log_history"][-2]["loss"] for state in states]
     return result.report.out_of_fold, {"train_loss": float(np.mean(losses))}
 
 

@@ -81,12 +81,33 @@ def test_a_line_cut_short_by_a_crash_is_left_out(broken_off):
 
 
 def test_the_state_lists_every_epoch(tmp_path):
+    journal = Journal(tmp_path, tmp_path / "board", Progress(), 2)
+    for epoch, step in [(1, 1), (1, 2), (2, 1), (2, 2)]:
+        take_step(journal, epoch, step, loss=1.0)
+    journal.close()
     progress = Progress(epochs=2, best=0.5, best_epoch=1)
-    progress.history = [{"eval_loss": 0.5}, {"eval_loss": 0.7}]
+    progress.history = [{"train_loss": 0.9, "eval_loss": 0.5}, {"train_loss": 0.8}]
     write_state(tmp_path, progress, "loss")
     state = json.loads((tmp_path / "trainer_state.json").read_text())
     assert (state["best_epoch"], state["best_metric"]) == (1, 0.5)
+    assert (state["epoch"], state["global_step"]) == (2.0, 4)
+    rates = {"learning_rate": 0.001, "grad_norm": 2.0}
     assert state["log_history"] == [
-        {"epoch": 1, "eval_loss": 0.5},
-        {"epoch": 2, "eval_loss": 0.7},
+        {"epoch": 1.0, "step": 2, "loss": 0.9, **rates},
+        {"epoch": 1.0, "step": 2, "eval_loss": 0.5},
+        {"epoch": 2.0, "step": 4, "loss": 0.8, **rates},
     ]
+
+
+def test_the_state_is_read_as_that_of_an_old_experiment(tmp_path, shared):
+    """What a script finds in the reference's file, it finds in ours."""
+    journal = Journal(tmp_path, tmp_path / "board", Progress(), 1)
+    take_step(journal, 1, 1, loss=1.0)
+    journal.close()
+    history = [{"train_loss": 0.9, "eval_loss": 0.5}]
+    write_state(tmp_path, Progress(epochs=1, best=0.5, best_epoch=1, history=history), "loss")
+    old = json.loads((shared / "golden/old_saluki_experiment/trainer_state.json").read_text())
+    new = json.loads((tmp_path / "trainer_state.json").read_text())
+    assert {"epoch", "global_step", "best_metric", "log_history"} <= old.keys() & new.keys()
+    assert new["log_history"][0].keys() == old["log_history"][0].keys()
+    assert new["log_history"][1].keys() <= old["log_history"][1].keys()

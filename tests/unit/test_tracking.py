@@ -26,9 +26,12 @@ STATE = {
     "epoch": 3,
     "best_epoch": 2,
     "log_history": [
-        {"epoch": 1, "train_loss": 0.9, "eval_loss": 0.8, "eval_spearman": 0.1},
-        {"epoch": 2, "train_loss": 0.7, "eval_loss": 0.5, "eval_spearman": 0.4},
-        {"epoch": 3, "train_loss": 0.6, "eval_loss": float("nan"), "eval_spearman": 0.2},
+        {"epoch": 1.0, "step": 5, "loss": 0.9, "learning_rate": 0.1, "grad_norm": 1.0},
+        {"epoch": 1.0, "step": 5, "eval_loss": 0.8, "eval_spearman": 0.1},
+        {"epoch": 2.0, "step": 10, "loss": 0.7, "learning_rate": 0.1, "grad_norm": 1.0},
+        {"epoch": 2.0, "step": 10, "eval_loss": 0.5, "eval_spearman": 0.4},
+        {"epoch": 3.0, "step": 15, "loss": 0.6, "learning_rate": 0.1, "grad_norm": 1.0},
+        {"epoch": 3.0, "step": 15, "eval_loss": float("nan"), "eval_spearman": 0.2},
     ],
 }
 
