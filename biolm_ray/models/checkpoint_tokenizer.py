@@ -84,6 +84,22 @@ def _canonical_names(tokenizer: Any, source: str) -> dict[str, str]:
     return renamed
 
 
+def _refuse_overlapping(lengths: list[int], source: str) -> None:
+    """Refuse k-mers that overlap: where they do, a sequence has none that is shorter.
+
+    One after the other, k-mers leave letters over at the end, and a vocabulary has tokens for them.
+    """
+    size = max(lengths)
+    if min(lengths) == size:
+        raise ConfigError(
+            f"the vocabulary of {source} has {size}-mers and nothing shorter, as DNABERT's, which "
+            f"reads {size}-mers that overlap (each one letter after the other); here k-mers follow "
+            "each other without overlap, and the checkpoint would see other tokens than it was "
+            "trained on. Use a checkpoint of letters, byte-level BPE or k-mers without overlap, or "
+            "set the model's option tokenizer: own"
+        )
+
+
 def _word_encoding(vocabulary: dict[str, int], special: set[str], source: str) -> str:
     words = [
         token
@@ -95,6 +111,7 @@ def _word_encoding(vocabulary: dict[str, int], special: set[str], source: str) -
         return "atomic"
     longest = max(lengths, default=0)
     if 1 < longest <= 9 and lengths.count(longest) > 0.9 * len(lengths):
+        _refuse_overlapping(lengths, source)
         return f"{longest}mer"
     raise ConfigError(
         f"the vocabulary of {source} is neither single letters, k-mers nor byte-level BPE, and "

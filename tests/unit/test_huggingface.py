@@ -1,4 +1,5 @@
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -174,6 +175,31 @@ def test_sizes_that_contradict_a_checkpoint_are_refused(checkpoint):
     )
     with pytest.raises(ConfigError, match="leave the sizes to the checkpoint"):
         SPEC.build(options, INPUTS)
+
+
+def _kmer_checkpoint(folder, *more):
+    """A tokenizer of BERT's kind with all 3-mers, and perhaps shorter words."""
+    from transformers import BertTokenizer
+
+    kmers = ["".join(letters) for letters in product("ACGT", repeat=3)]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *kmers, *more]
+    file = folder / "vocab.txt"
+    file.write_text("\n".join(vocabulary))
+    BertTokenizer(str(file), do_lower_case=False).save_pretrained(folder)
+    return str(folder)
+
+
+def test_kmers_that_overlap_are_refused_by_name(tmp_path):
+    source = _kmer_checkpoint(tmp_path)
+    with pytest.raises(ConfigError, match=r"has 3-mers and nothing shorter, as DNABERT's, which"):
+        checkpoint_tokenizer(source, TokenizerSettings(encoding="atomic"))
+
+
+def test_kmers_with_letters_for_what_is_left_over_follow_each_other(tmp_path):
+    source = _kmer_checkpoint(tmp_path, *"ACGT")
+    tokenizer = checkpoint_tokenizer(source, TokenizerSettings(encoding="atomic"))
+    assert tokenizer.encoding == "3mer"
+    assert tokenizer.tokens(tokenizer.encode(["ACGTTTA"])[0].token_ids) == ["ACG", "TTT", "A"]
 
 
 def test_a_byte_level_bpe_tokenizer_is_taken_over(tmp_path):
