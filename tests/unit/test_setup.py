@@ -13,11 +13,13 @@ from biolm_ray.experiment.setup import (
     earlier_weights,
     find_tokenizer,
     more_epochs_of,
+    plan_run,
 )
 from biolm_ray.files import write_json
 from biolm_ray.models.saved import CARD_FILE, WEIGHTS_FILE
 from biolm_ray.tokenization.fitting import fit
 from biolm_ray.tokenization.settings import TokenizerSettings
+from biolm_ray.training.batching import epoch_steps
 
 LEAST = {"filepath": "rows.tsv", "seqpos": 2, "labelpos": 3, "task": "regression", "tokensep": ","}
 
@@ -112,3 +114,20 @@ def test_pre_training_a_model_from_elsewhere_further_begins_here_and_then_goes_o
 def test_a_folder_without_either_is_refused(tmp_path, mode, wanted):
     with pytest.raises(ConfigError, match=rf"given holds no {wanted}; give the folder of a model"):
         earlier_weights(config_of(tmp_path, mode))
+
+
+class Rows:
+    """Prepared data of ten rows without splits."""
+
+    num_rows = 10
+    labels = splits = None
+
+
+def test_a_batch_size_above_the_rows_is_no_end(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="biolm_ray")
+    config = config_of(tmp_path, dev=True, batchsize=64, **{"model.name": "saluki"})
+    [fold] = plan_run(config, Rows())
+    assert (len(fold.train), len(fold.validation)) == (9, 1)
+    assert "batchsize 64 is more than the 9 training rows: a batch takes all of them" in caplog.text
+    [only] = epoch_steps(fold.train, batch_size=64, accumulation=1, seed=0, fold=0, epoch=0)
+    assert sorted(only[0]) == fold.train.tolist()
