@@ -379,7 +379,6 @@ def test_data_can_be_prepared_without_training(data: Path, tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"batchsize": 100}, ConfigError, "batchsize 100 is larger than the 15 training rows"),
         ({"model.variant": "reference", "blocksize": 16}, ConfigError, "blocksize 16 is too short"),
         ({"model.chanels": 8}, ConfigError, "did you mean 'channels'"),
         ({"model.name": "salukki"}, ConfigError, "saluki"),
