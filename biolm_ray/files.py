@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,43 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary = Path(folder) / path.name
             yield temporary
             os.replace(temporary, path)
+
+
+@contextmanager
+def swapped_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`; it takes the place of `path` once the block ends well.
+
+    Nothing of what lay there before stays.
+    """
+    with told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as holder:
+            new = Path(holder) / "new"
+            new.mkdir()
+            yield new
+            if os.path.lexists(path):
+                path.rename(Path(holder) / "old")
+            new.rename(path)
+
+
+@contextmanager
+def swapped_files(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
+    """Give an empty folder whose files move into `folder` once the block ends well.
+
+    Files of `folder` that match one of the patterns and have no successor are removed then; all
+    else in it stays.
+    """
+    with told_when_full(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new.", dir=folder) as holder:
+            yield Path(holder)
+            fresh = {path.name: path for path in Path(holder).iterdir()}
+            for name, path in fresh.items():
+                os.replace(path, folder / name)
+            earlier = {path for pattern in patterns for path in folder.glob(pattern)}
+            for path in earlier:
+                if path.name not in fresh:
+                    path.unlink()
 
 
 @contextmanager

@@ -40,11 +40,6 @@ def missing_settings(mode: Mode, values: Mapping[str, Any]) -> Iterator[str]:
             f"{mode} needs the column of the labels: set labelpos in {source}, "
             "label_column in 'data', or --labelpos"
         )
-    if mode == "predict" and "model.pretrained" not in values:
-        yield (
-            "predict needs a fine-tuned model: set pretrainedmodel in 'inference model', "
-            "pretrained in 'model', or --pretrainedmodel, to a model folder or an experiment folder"
-        )
 
 
 def _may_be_fasta(values: Mapping[str, Any]) -> bool:

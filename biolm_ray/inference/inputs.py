@@ -34,8 +34,9 @@ def model_folders(path: Path) -> list[Path]:
             if found:
                 return [found[name] for name in sorted_naturally(list(found))]
     raise ConfigError(
-        f"no fine-tuned model in {path}; give a model folder, or an experiment whose fine-tune "
-        "folder holds models"
+        f"no fine-tuned model in {path}: set pretrainedmodel to the folder of a model or of an "
+        "experiment (one with models in its fine-tune folder), or outputpath to that of an "
+        "experiment, whose models are then used"
     )
 
 

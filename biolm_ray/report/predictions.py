@@ -1,5 +1,6 @@
 """The predictions of a file, and how good they are where it has labels."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,24 @@ import pandas as pd
 from jaxtyping import Int
 
 from biolm_ray.data.targets import Targets
+from biolm_ray.files import swapped_files
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.evaluate import Predictions
 from biolm_ray.training.fold_tables import (
+    CLASS_REPORT,
     PREDICTIONS,
+    RANKS,
+    labels_of,
     prediction_table,
+    rows_of_known_classes,
+    write_prediction_tables,
     write_results,
-    write_table,
 )
 from biolm_ray.training.metrics import classification_metrics, regression_metrics
+
+log = logging.getLogger("biolm_ray")
+
+FILES = (PREDICTIONS, f"{RANKS}*.csv", CLASS_REPORT, "*_results.json")
 
 
 def labelled_table(
@@ -26,8 +36,7 @@ def labelled_table(
     targets: Targets,
 ) -> pd.DataFrame:
     """Lay out predictions of prepared rows, beside their labels where they have any."""
-    labels = None if prepared.labels is None else np.asarray(prepared.labels)[rows].tolist()
-    ids = [prepared.ids[row] for row in rows]
+    ids, labels = prepared.ids_of(rows), labels_of(prepared, rows, targets)
     return prediction_table(ids, labels, predictions, targets, deviations=deviations)
 
 
@@ -39,24 +48,57 @@ def report_predictions(
     deviations: Predictions | None,
     targets: Targets,
 ) -> tuple[Path, pd.DataFrame, dict[str, float]]:
-    """Write `test_predictions.csv` and, with labels, `test_results.json`.
+    """Write the predictions and, with labels, ranks or class scores and the metrics.
+
+    They take the place of all files of an earlier prediction, once they are whole.
 
     Returns:
         The path, the table, and the metrics (empty without labels).
     """
-    labels = None if prepared.labels is None else np.asarray(prepared.labels)[rows].tolist()
-    table = labelled_table(prepared, rows, predictions, deviations, targets)
-    path = folder / PREDICTIONS
-    write_table(path, table)
+    with swapped_files(folder, FILES) as fresh:
+        table = write_prediction_tables(
+            fresh, prepared, rows, predictions, targets, deviations=deviations
+        )
+        metrics = _metrics(prepared, rows, predictions, targets)
+        if metrics:
+            write_results(fresh, {f"test_{name}": value for name, value in metrics.items()})
+    return folder / PREDICTIONS, table, metrics
+
+
+def _metrics(
+    prepared: PreparedData,
+    rows: Int[np.ndarray, " rows"],
+    predictions: Predictions,
+    targets: Targets,
+) -> dict[str, float]:
+    """Judge the rows that have a label, of the classes that the model knows."""
+    labels = labels_of(prepared, rows, targets)
     if labels is None:
-        return path, table, {}
+        return {}
     if targets.classes is None:
-        metrics = regression_metrics(
-            np.asarray(labels, dtype=np.float64), predictions, targets.suffixes
+        return regression_metrics(labels, predictions, targets.suffixes)
+    known = rows_of_known_classes(labels, targets)
+    _tell_unknown_classes(prepared, rows, labels, targets)
+    if not len(known):
+        return {}
+    numbers = np.array([targets.classes.index(labels[row]) for row in known])
+    return classification_metrics(numbers, predictions[known])
+
+
+def _tell_unknown_classes(
+    prepared: PreparedData, rows: Int[np.ndarray, " rows"], labels: list[str], targets: Targets
+) -> None:
+    assert targets.classes is not None
+    unknown = np.setdiff1d(np.arange(len(rows)), rows_of_known_classes(labels, targets))
+    if len(unknown):
+        file, line = prepared.place(int(rows[unknown[0]]))
+        log.warning(
+            "%s, line %d: the model knows no class '%s', only %s; rows of such classes (%d of %d) "
+            "are predicted, but left out of the metrics",
+            prepared.manifest["files"][file],
+            line,
+            labels[unknown[0]][:40],
+            ", ".join(targets.classes),
+            len(unknown),
+            len(rows),
         )
-    else:
-        metrics = classification_metrics(
-            np.array([targets.classes.index(str(label)) for label in labels]), predictions
-        )
-    write_results(folder, {f"test_{name}": value for name, value in metrics.items()})
-    return path, table, metrics

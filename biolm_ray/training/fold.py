@@ -19,9 +19,9 @@ from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.adaptation import adapt, check_adaptation
 from biolm_ray.training.checkpoint import Progress
-from biolm_ray.training.evaluate import Outputs
+from biolm_ray.training.evaluate import Outputs, to_predictions
 from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
-from biolm_ray.training.fold_tables import write_predictions
+from biolm_ray.training.fold_tables import write_prediction_tables
 from biolm_ray.training.loop import Report, fit
 from biolm_ray.training.normalization import check_batch_size
 from biolm_ray.training.outcome import done_already, mark_done, save_rows, save_training
@@ -123,7 +123,8 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
         )
         save_training(job, module, card, tokenizer, progress, metrics, settings.stop_metric)
         if test_outputs is not None:
-            write_predictions(job.folder, prepared, fold.test, test_outputs, data.targets)
+            predictions = to_predictions(test_outputs, data.targets)
+            write_prediction_tables(job.folder, prepared, fold.test, predictions, data.targets)
         save_rows(job.folder, prepared.name, fold)
         mark_done(job, metrics)
     workers.gather(None)

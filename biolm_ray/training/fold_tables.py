@@ -14,7 +14,7 @@ from sklearn.metrics import classification_report
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path, write_json
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.training.evaluate import Predictions, to_predictions
+from biolm_ray.training.evaluate import Predictions
 
 Labels = Float[np.ndarray, "rows targets"] | Sequence[str] | None
 
@@ -109,27 +109,49 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False)
 
 
-def write_predictions(
+def write_prediction_tables(
     folder: Path,
     prepared: PreparedData,
     rows: Int[np.ndarray, " rows"],
-    outputs: Float[np.ndarray, "rows outputs"],
+    predictions: Predictions,
     targets: Targets,
-) -> None:
-    """Write the predictions of a fold's test rows, with ranks or class scores beside them."""
-    assert prepared.labels is not None
-    ids = prepared.ids_of(rows)
-    predictions = to_predictions(outputs, targets)
-    if targets.classes is not None:
-        labels = [str(prepared.labels[row]) for row in rows]
-        report = class_report(labels, targets.class_names(predictions))
-        write_table(folder / CLASS_REPORT, report)
-    else:
-        labels = np.asarray(prepared.labels, dtype=np.float64)[rows]
+    *,
+    deviations: Predictions | None = None,
+) -> pd.DataFrame:
+    """Write the predictions of some rows and, where they have labels, ranks or class scores.
+
+    Returns:
+        The table of the predictions.
+    """
+    ids, labels = prepared.ids_of(rows), labels_of(prepared, rows, targets)
+    if labels is not None and targets.classes is not None:
+        known = rows_of_known_classes(labels, targets)
+        if len(known):
+            found = targets.class_names(predictions[known])
+            report = class_report([labels[row] for row in known], found)
+            write_table(folder / CLASS_REPORT, report)
+    elif labels is not None:
         for target, suffix in enumerate(targets.suffixes):
             ranks = rank_table(ids, labels[:, target], predictions[:, target])
             write_table(folder / f"{RANKS}{suffix}.csv", ranks)
-    write_table(folder / PREDICTIONS, prediction_table(ids, labels, predictions, targets))
+    table = prediction_table(ids, labels, predictions, targets, deviations=deviations)
+    write_table(folder / PREDICTIONS, table)
+    return table
+
+
+def labels_of(prepared: PreparedData, rows: Int[np.ndarray, " rows"], targets: Targets) -> Any:
+    """Give the labels of some rows: numbers (rows, targets), a list of classes, or None."""
+    if prepared.labels is None:
+        return None
+    if targets.classes is not None:
+        return [str(prepared.labels[row]) for row in rows]
+    return np.asarray(prepared.labels, dtype=np.float64)[rows]
+
+
+def rows_of_known_classes(labels: Sequence[str], targets: Targets) -> Int[np.ndarray, " known"]:
+    """The places of the labels that a model has learnt; others can be judged by no metric."""
+    assert targets.classes is not None
+    return np.flatnonzero(np.isin(np.asarray(labels, dtype=str), targets.classes))
 
 
 def write_results(folder: Path, metrics: dict[str, float]) -> None:

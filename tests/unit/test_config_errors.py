@@ -262,12 +262,11 @@ def test_an_unknown_mode_is_named() -> None:
         ("labelpos", "tune", "tune needs the column of the labels"),
         ("task", "fine-tune", "fine-tune needs a task: --task regression or --task classification"),
         ("task", "tune", "tune needs a task"),
-        ("pretrainedmodel", "predict", "predict needs a fine-tuned model: set pretrainedmodel"),
         ("tune.space.patience", "tune", "tune needs at least one setting to vary"),
     ],
 )
 def test_what_a_mode_cannot_do_without_is_asked_for(missing: str, mode: str, hint: str) -> None:
-    settings = {**LEAST, "pretrainedmodel": "old", "tune.space.patience": [1, 2]}
+    settings = {**LEAST, "tune.space.patience": [1, 2]}
     del settings[missing]
     with pytest.raises(ConfigError, match=f"^configuration: {hint}"):
         load_config(None, mode, settings)

@@ -6,7 +6,7 @@ import pytest
 from safetensors import SafetensorError
 
 from biolm_ray.errors import DataError, ResourceError
-from biolm_ray.files import atomic_path, told_when_full
+from biolm_ray.files import atomic_path, swapped_files, swapped_folder, told_when_full
 
 
 def hidden(error: Exception, cause: Exception) -> Exception:
@@ -61,3 +61,51 @@ def test_a_file_whose_writing_fails_leaves_the_earlier_one(tmp_path):
         write_half()
     assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_folder_is_swapped_as_a_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "tables"
+    with swapped_folder(folder) as new:
+        (new / "regions.csv").write_text("old")
+        (new / "plots").mkdir()
+        (new / "plots" / "1.png").write_text("old")
+    before = contents(tmp_path)
+
+    def write_half() -> None:
+        with swapped_folder(folder) as new:
+            (new / "tokens.csv").write_text("half")
+            raise DataError("line 3")
+
+    with pytest.raises(DataError):
+        write_half()
+    assert contents(tmp_path) == before
+    with swapped_folder(folder) as new:
+        (new / "tokens.csv").write_text("new")
+        assert contents(folder) == {"regions.csv": "old", "plots/1.png": "old"}
+    assert contents(tmp_path) == {"tables/tokens.csv": "new"}
+
+
+def test_files_of_an_earlier_run_go_when_their_successors_are_whole(tmp_path):
+    for name in ("a_results.json", "b_results.json", "config.yaml"):
+        (tmp_path / name).write_text("old")
+    before = contents(tmp_path)
+
+    def write_half() -> None:
+        with swapped_files(tmp_path, ["*_results.json"]) as new:
+            (new / "b_results.json").write_text("half")
+            raise DataError("line 3")
+
+    with pytest.raises(DataError):
+        write_half()
+    assert contents(tmp_path) == before
+    with swapped_files(tmp_path, ["*_results.json"]) as new:
+        (new / "b_results.json").write_text("new")
+    assert contents(tmp_path) == {"b_results.json": "new", "config.yaml": "old"}

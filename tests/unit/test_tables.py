@@ -23,7 +23,7 @@ from biolm_ray.training.fold_tables import (
     class_report,
     prediction_table,
     rank_table,
-    write_predictions,
+    write_prediction_tables,
     write_results,
     write_table,
 )
@@ -108,8 +108,8 @@ def test_a_regression_fold_leaves_predictions_and_ranks_in_original_units(tmp_pa
     prepared = SimpleNamespace(
         ids_of=lambda rows: ["c", "a"], labels=np.array([[1.0], [2.0], [3.0]])
     )
-    outputs = np.array([[0.1], [1 / 3]])
-    write_predictions(tmp_path, prepared, np.array([2, 0]), outputs, NUMBERS)
+    predictions = NUMBERS.decode(np.array([[0.1], [1 / 3]]))
+    write_prediction_tables(tmp_path, prepared, np.array([2, 0]), predictions, NUMBERS)
     table = pd.read_csv(tmp_path / "test_predictions.csv", dtype=str)
     assert table["sequence"].tolist() == ["c", "a"]
     assert table["label"].astype(float).tolist() == [3.0, 1.0]
@@ -122,8 +122,8 @@ def test_a_regression_fold_leaves_predictions_and_ranks_in_original_units(tmp_pa
 def test_each_of_several_targets_has_its_table_of_ranks(tmp_path: Path) -> None:
     labels = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
     prepared = SimpleNamespace(ids_of=lambda rows: ["c", "a"], labels=labels)
-    outputs = np.array([[0.5, 1.0], [0.25, 3.0]])
-    write_predictions(tmp_path, prepared, np.array([2, 0]), outputs, SEVERAL)
+    predictions = SEVERAL.decode(np.array([[0.5, 1.0], [0.25, 3.0]]))
+    write_prediction_tables(tmp_path, prepared, np.array([2, 0]), predictions, SEVERAL)
     table = pd.read_csv(tmp_path / "test_predictions.csv")
     assert table["label_tpm"].tolist() == [30.0, 10.0]
     assert table["prediction_tpm"].tolist() == [15.0, 25.0]
@@ -147,8 +147,8 @@ def test_several_targets_are_pooled_each_on_its_own(tmp_path: Path) -> None:
 
 def test_a_classification_fold_leaves_predictions_and_a_class_report(tmp_path: Path) -> None:
     prepared = SimpleNamespace(ids_of=lambda rows: ["a", "b"], labels=["high", "low"])
-    outputs = np.array([[0.0, 2.0], [0.0, 1.0]])
-    write_predictions(tmp_path, prepared, np.array([0, 1]), outputs, CLASSES)
+    predictions = CLASSES.decode(np.array([[0.0, 2.0], [0.0, 1.0]]))
+    write_prediction_tables(tmp_path, prepared, np.array([0, 1]), predictions, CLASSES)
     table = pd.read_csv(tmp_path / "test_predictions.csv")
     assert table["prediction"].tolist() == ["high", "high"]
     assert (tmp_path / "classification_report.csv").is_file()

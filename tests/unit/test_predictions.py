@@ -1,0 +1,73 @@
+"""What a prediction leaves in its folder, and what of an earlier one goes."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biolm_ray.data.targets import Scaler, Targets
+from biolm_ray.report.predictions import report_predictions
+from biolm_ray.training.metrics import classification_metrics
+
+NUMBERS = Targets(task="regression", scaler=Scaler(kind="none"))
+CLASSES = Targets(task="classification", classes=("low", "high"))
+CHANCES = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+
+
+def prepared(labels) -> SimpleNamespace:
+    return SimpleNamespace(
+        ids_of=lambda rows: [f"g{row}" for row in rows],
+        labels=labels,
+        place=lambda row: (0, row + 2),
+        manifest={"files": ["new.tsv"]},
+    )
+
+
+def predict(folder: Path, labels, predictions, targets: Targets) -> dict[str, float]:
+    rows = np.arange(len(predictions))
+    return report_predictions(folder, prepared(labels), rows, predictions, None, targets)[2]
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_prediction_without_labels_leaves_nothing_of_one_with_labels(tmp_path: Path) -> None:
+    predictions = np.array([[1.0], [3.0]])
+    results = {"test_results.json", "all_results.json"}
+    predict(tmp_path, np.array([[3.0], [1.0]]), predictions, NUMBERS)
+    assert names(tmp_path) == {"test_predictions.csv", "rank_deltas.csv"} | results
+    predict(tmp_path, ["low", "high", "low"], CHANCES, CLASSES)
+    assert names(tmp_path) == {"test_predictions.csv", "classification_report.csv"} | results
+    assert predict(tmp_path, None, predictions, NUMBERS) == {}
+    assert names(tmp_path) == {"test_predictions.csv"}
+
+
+def test_ranks_and_class_scores_are_those_of_the_labels(tmp_path: Path) -> None:
+    predict(tmp_path, np.array([[3.0], [1.0]]), np.array([[1.0], [3.0]]), NUMBERS)
+    assert pd.read_csv(tmp_path / "rank_deltas.csv")["rank_delta"].tolist() == [-1.0, 1.0]
+    predict(tmp_path, ["low", "high", "low"], CHANCES, CLASSES)
+    report = pd.read_csv(tmp_path / "classification_report.csv").set_index("class")
+    assert report.loc["low", "recall"] == 0.5
+    assert report.loc["high", "precision"] == 0.5
+
+
+def test_a_class_that_the_model_does_not_know_is_told_and_judged_by_no_metric(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = predict(tmp_path, ["low", "middle", "low"], CHANCES, CLASSES)
+    assert "new.tsv, line 3: the model knows no class 'middle', only low, high" in caplog.text
+    assert "(1 of 3)" in caplog.text
+    assert metrics == classification_metrics(np.array([0, 0]), CHANCES[[0, 2]])
+    assert json.loads((tmp_path / "test_results.json").read_text())["test_accuracy"] == 0.5
+    assert len(pd.read_csv(tmp_path / "test_predictions.csv")) == 3
+    report = pd.read_csv(tmp_path / "classification_report.csv").set_index("class")
+    assert report.loc["weighted avg", "support"] == 2
+
+
+def test_classes_that_are_all_unknown_leave_predictions_alone(tmp_path: Path) -> None:
+    assert predict(tmp_path, ["a", "b", "c"], CHANCES, CLASSES) == {}
+    assert names(tmp_path) == {"test_predictions.csv"}
