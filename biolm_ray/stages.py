@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from biolm_ray.config.load import write_config
 from biolm_ray.config.paths import with_absolute_paths
@@ -42,7 +42,9 @@ from biolm_ray.experiment.trial import Trial
 from biolm_ray.files import told_when_full
 from biolm_ray.inference.distribute import score_tables
 from biolm_ray.inference.inputs import chosen_rows, model_folders, model_to_read_with
+from biolm_ray.inference.known_rows import find_known_rows, tell_known_rows
 from biolm_ray.inference.plans import plan_scoring
+from biolm_ray.inference.predict import MeanPredictions
 from biolm_ray.inference.prediction import predict_on_ray
 from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.logs import RESULT, logged
@@ -57,7 +59,6 @@ from biolm_ray.report.interpretation import (
 from biolm_ray.report.predictions import labelled_table, report_predictions
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
 from biolm_ray.tokenization.tokenizer import Tokenizer
-from biolm_ray.training.evaluate import Predictions
 from biolm_ray.training.fold import FoldJob
 from biolm_ray.training.pretraining import num_held_out
 
@@ -206,8 +207,10 @@ def predict(config: Config) -> PredictResult:
     with running(config) as (config, cluster, folder):
         config, folders, prepared = _read_with_models(config, folder)
         rows = chosen_rows(config, prepared)
+        known = find_known_rows(folders, prepared, rows)
         log.info("predicting %d rows with %d models", len(rows), len(folders))
-        predicted = _predict_rows(config, cluster, folders, prepared, rows)
+        tell_known_rows(known, "predicted")
+        predicted = _predict_rows(config, cluster, folders, prepared, rows, known.may_predict)
         path, table, metrics = report_predictions(folder, prepared, rows, *predicted)
         log.log(RESULT, "%s\npredictions: %s", text_facts(metrics), path)
         return PredictResult(path=path, table=table, metrics=metrics)
@@ -287,7 +290,8 @@ def _predict_kept_aside(
         return None
     log.info("predicting the %d rows kept aside with all %d models", len(rows), len(jobs))
     folders = [job.folder for job in jobs]
-    return labelled_table(data, rows, *_predict_rows(config, cluster, folders, data, rows))
+    by_all = np.ones((len(folders), len(rows)), dtype=bool)
+    return labelled_table(data, rows, *_predict_rows(config, cluster, folders, data, rows, by_all))
 
 
 def _predict_rows(
@@ -296,12 +300,14 @@ def _predict_rows(
     folders: Sequence[Path],
     prepared: PreparedData,
     rows: Int[np.ndarray, " rows"],
-) -> tuple[Predictions, Predictions | None, Targets]:
+    may_predict: Bool[np.ndarray, "models rows"],
+) -> tuple[MeanPredictions, Targets]:
     """Predict prepared rows on the largest node, with the mean and deviation over models."""
     return predict_on_ray(
         folders,
         prepared.location,
         rows,
+        may_predict,
         config.preprocessing,
         num_cpus=max(1, cluster.node_cpus),
         num_gpus=place_inference(cluster, config.resources, 1)[1],

@@ -35,24 +35,28 @@ def store(
     labels: np.ndarray | None,
     specifiers: np.ndarray | None = None,
     centers: np.ndarray | None = None,
+    *,
+    ids: list[str] | None = None,
+    splits: list[str] | None = None,
 ) -> PreparedData:
-    """Write rows, joined, into files of so many rows each; row r has the id g<r>."""
+    """Write rows, joined, into files of so many rows each; row r has the id g<r> unless told."""
     num_rows, offsets = len(lengths), np.concatenate([[0], np.cumsum(lengths)])
     num_specifiers = 0 if specifiers is None else specifiers.shape[1]
     schema = prepared_schema(
         num_specifiers=num_specifiers,
         label_kind=None if labels is None else "number",
         has_weights=False,
-        has_splits=False,
+        has_splits=splits is not None,
     )
     columns = {
         "row": np.arange(num_rows) * 2,
-        "id": [f"g{row}" for row in range(num_rows)],
+        "id": ids or [f"g{row}" for row in range(num_rows)],
         "length": lengths.astype(np.int32),
         "center": np.full(num_rows, -1, np.int32) if centers is None else centers,
         "token_ids": binary_rows(token_ids, offsets),
         "specifiers": binary_rows(specifiers, offsets) if num_specifiers else None,
         "label": labels,
+        "split": splits,
     }
     table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
     (folder / ROWS).mkdir(parents=True)
@@ -65,6 +69,8 @@ def store(
         parts.append({"file": name, "rows": stop - start, "groups": groups})
     manifest = {
         "name": folder.name,
+        "digest": f"content of {folder.name}",
+        "files": [f"{folder.name}.tsv"],
         "id_type": str(token_ids.dtype),
         "num_specifiers": num_specifiers,
         "columns": schema.names,

@@ -8,13 +8,23 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from biolm_ray.config.schema import Config
-from biolm_ray.errors import ConfigError
+from biolm_ray.config.schema import Config, InterpretConfig
+from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.inference.inputs import chosen_rows
+from biolm_ray.inference.known_rows import (
+    KEPT_ASIDE,
+    TESTED,
+    VALIDATED,
+    KnownRows,
+    find_known_rows,
+    tell_known_rows,
+)
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.training.outcome import rows_of
 
 log = logging.getLogger("biolm_ray")
+
+INTERPRET = "interpret"
+ALL_MODELS, ASIDE = "all_models", "kept_aside"
 
 
 @dataclass(frozen=True)
@@ -35,30 +45,117 @@ class ScoringPlan:
 def plan_scoring(
     config: Config, folders: Sequence[Path], prepared: PreparedData
 ) -> list[ScoringPlan]:
-    """Let each model score the test rows it never saw; a new file is scored by all of them.
+    """Let each model score the test rows it never saw; new rows are scored by all of them.
 
     Raises:
         ConfigError: A fold is asked for that does not exist.
+        DataError: There is no row for any of the models.
     """
-    edit, window = config.interpret.edit, config.interpret.window
-    name = f"loo_scores_{edit}.csv" if window == 1 else f"loo_scores_{edit}_window{window}.csv"
-    own = {folder: rows_of(folder, prepared.name) for folder in folders}
     wanted = config.interpret.folds
     if wanted is not None and max(wanted) >= len(folders):
         raise ConfigError(
             f"interpret.folds asks for fold {max(wanted)}, but there are {len(folders)} models"
         )
-    chosen = list(folders) if wanted is None else [folders[i] for i in wanted]
-    if any(fold is None for fold in own.values()):
-        out_csv = Path(config.output_path) / "interpret" / name
-        return [ScoringPlan(tuple(chosen), chosen_rows(config, prepared), out_csv)]
+    chosen = list(range(len(folders)) if wanted is None else dict.fromkeys(wanted))
+    known = find_known_rows(folders, prepared, np.arange(prepared.num_rows))
     allowed = chosen_rows(config, prepared)
+    if known.is_own:
+        plans = _plan_own_rows(config, folders, chosen, known, allowed)
+    else:
+        plans = _plan_file(config, folders, chosen, known.of_rows(allowed), allowed)
+    if not plans:
+        names = ", ".join(config.data.splits_to_use or ())
+        raise DataError(
+            f"{', '.join(prepared.manifest['files'])}: none of the rows is for these models to "
+            + (f"score, in the splits {names} (inferenceonsplits)" if names else "score")
+            + "; no table was changed"
+        )
+    return plans
+
+
+def table_name(settings: InterpretConfig) -> str:
+    """The name of a table of scores; of several targets each adds its own to the stem."""
+    window = "" if settings.window == 1 else f"_window{settings.window}"
+    return f"loo_scores_{settings.edit}{window}.csv"
+
+
+def lies_in(folder: Path, output: Path) -> bool:
+    """Tell whether a model belongs to the experiment in an output folder, links followed.
+
+    The fine-tune folder of an experiment may itself be a link, to another disk for example.
+    """
+    roots = (output.resolve(), (output / "fine-tune").resolve())
+    return any(folder.resolve().is_relative_to(root) for root in roots)
+
+
+def _plan_own_rows(
+    config: Config,
+    folders: Sequence[Path],
+    chosen: list[int],
+    known: KnownRows,
+    allowed: Int[np.ndarray, " rows"],
+) -> list[ScoringPlan]:
+    """Each model scores its test rows, beside itself where it lies below the output path.
+
+    Rows kept aside from all folds are scored by all models.
+    """
     plans = []
-    for folder in chosen:
-        fold = own[folder]
-        assert fold is not None
-        rows = fold.test if len(fold.test) else fold.validation
-        if not len(fold.test):
+    for number in chosen:
+        folder, roles = folders[number], known.roles[number]
+        role = TESTED
+        if not (roles == TESTED).any():
+            role = VALIDATED
             log.info("%s has no test rows; its validation rows are scored", folder)
-        plans.append(ScoringPlan((folder,), np.intersect1d(rows, allowed), folder / name))
+        rows = np.intersect1d(np.flatnonzero(roles == role), allowed)
+        if len(rows):
+            place = _place_of_own(config, folders, folder)
+            plans.append(ScoringPlan((folder,), rows, place / table_name(config.interpret)))
+        else:
+            log.info(
+                "%s has no test rows in the splits %s (inferenceonsplits); it is left out, and "
+                "tables that it has stay as they are",
+                folder,
+                ", ".join(config.data.splits_to_use or ()),
+            )
+    aside = np.intersect1d(np.flatnonzero((known.roles == KEPT_ASIDE).all(axis=0)), allowed)
+    if len(aside):
+        path = Path(config.output_path) / INTERPRET / ASIDE / table_name(config.interpret)
+        plans.append(ScoringPlan(tuple(folders[number] for number in chosen), aside, path))
+    return plans
+
+
+def _place_of_own(config: Config, folders: Sequence[Path], folder: Path) -> Path:
+    output = Path(config.output_path)
+    if lies_in(folder, output):
+        return folder
+    return output / INTERPRET / folder.name if len(folders) > 1 else output / INTERPRET
+
+
+def _plan_file(
+    config: Config,
+    folders: Sequence[Path],
+    chosen: list[int],
+    known: KnownRows,
+    rows: Int[np.ndarray, " rows"],
+) -> list[ScoringPlan]:
+    """All models score rows that are new to them; others are scored as those of an experiment."""
+    tell_known_rows(known, "scored")
+    top, name = Path(config.output_path) / INTERPRET, table_name(config.interpret)
+    seen_by_some, unseen = known.seen_by_some, ~known.seen
+    new = rows[~seen_by_some]
+    plans = []
+    for number in chosen:
+        mine = rows[seen_by_some & unseen[number]]
+        if len(mine):
+            folder = folders[number]
+            plans.append(ScoringPlan((folder,), mine, top / folder.name / name))
+    if len(new):
+        place = top / ALL_MODELS if plans else top
+        plans.append(ScoringPlan(tuple(folders[i] for i in chosen), new, place / name))
+    num_left_out = int((seen_by_some & ~unseen[chosen].any(axis=0)).sum())
+    if num_left_out:
+        log.info(
+            "left out: %d rows that only models outside of interpret.folds have not seen",
+            num_left_out,
+        )
     return plans

@@ -1,10 +1,11 @@
 """Predictions of prepared rows by one model or several."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.models.batches import RowBatches
@@ -92,41 +93,76 @@ def predict_rows(
     return to_predictions(outputs, targets)
 
 
+class MeanPredictions(NamedTuple):
+    """Predictions of rows by several models, each row by those that may predict it.
+
+    Attributes:
+        mean: Over the models.
+        deviation: Of a sample; NaN where one model predicts, None where there is only one.
+        num_models: How many models have predicted each row.
+    """
+
+    mean: Predictions
+    deviation: Predictions | None
+    num_models: Int[np.ndarray, " rows"]
+
+
 def predict_with_models(
     models: Sequence[SavedModel],
     prepared: PreparedData,
     rows: Int[np.ndarray, " rows"],
+    may_predict: Bool[np.ndarray, "models rows"] | None = None,
     *,
     batch_tokens: int = PREDICTION_BATCH_TOKENS,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
-) -> tuple[Predictions, Predictions | None]:
-    """Give the mean over models and their sample deviation (None for a single model).
+) -> MeanPredictions:
+    """Average the predictions of the models that may predict a row: all, unless told otherwise.
 
-    Each model is done with all rows before the next one begins; `progress` counts a row once per
-    model.
+    Each model is done with all its rows before the next one begins; `progress` counts a row once
+    per model.
     """
-    each = np.stack(
-        [
-            predict_rows(
-                model,
-                prepared,
-                rows,
-                batch_tokens=batch_tokens,
-                device=device,
-                progress=_counted_on(progress, index, len(models)),
-            )
-            for index, model in enumerate(models)
-        ]
+    if may_predict is None:
+        may_predict = np.ones((len(models), len(rows)), dtype=bool)
+    shape = (len(models), len(rows), models[0].card.targets.num_outputs)
+    each, num_done = np.full(shape, np.nan), 0
+    for index, model in enumerate(models):
+        mine = np.flatnonzero(may_predict[index])
+        each[index, mine] = predict_rows(
+            model,
+            prepared,
+            rows[mine],
+            batch_tokens=batch_tokens,
+            device=device,
+            progress=_counted_on(progress, num_done, int(may_predict.sum())),
+        )
+        num_done += len(mine)
+    return _averaged(each, may_predict)
+
+
+def _averaged(
+    each: Float[np.ndarray, "models rows outputs"], may_predict: Bool[np.ndarray, "models rows"]
+) -> MeanPredictions:
+    """Average rows together that the same models predict."""
+    mean, deviation = np.empty(each.shape[1:]), np.full(each.shape[1:], np.nan)
+    crews, inverse = np.unique(may_predict, axis=1, return_inverse=True)
+    crew_of_row = inverse.reshape(-1)
+    for number, crew in enumerate(crews.T):
+        rows = np.flatnonzero(crew_of_row == number)
+        some = each[np.ix_(np.flatnonzero(crew), rows)]
+        mean[rows] = some.mean(axis=0)
+        if len(some) > 1:
+            deviation[rows] = some.std(axis=0, ddof=1)
+    return MeanPredictions(
+        mean, deviation if len(each) > 1 else None, may_predict.sum(axis=0, dtype=np.int64)
     )
-    return each.mean(axis=0), each.std(axis=0, ddof=1) if len(models) > 1 else None
 
 
-def _counted_on(progress: Progress | None, index: int, num_models: int) -> Progress | None:
+def _counted_on(progress: Progress | None, num_before: int, num_all: int) -> Progress | None:
     """Turn the rows that one model has done into those that all models have done."""
     if progress is None:
         return None
-    return lambda done, rows: progress(index * rows + done, num_models * rows)
+    return lambda done, rows: progress(num_before + done, num_all)
 
 
 def _describe(model: SavedModel) -> str:

@@ -1,6 +1,7 @@
 """The work on one table of scores: what of it is done, and the files made of it in the end."""
 
 import csv
+import glob
 import gzip
 import io
 import math
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from biolm_ray.data.targets import Targets
-from biolm_ray.files import atomic_path
+from biolm_ray.files import atomic_path, swapped_files
 from biolm_ray.inference.score_table import score_columns
+from biolm_ray.inference.scores_file import ENDINGS as TABLE_ENDINGS
 from biolm_ray.inference.scores_file import ScoresMetadata, merge_parts, scores_schema
 from biolm_ray.inference.units import ENDINGS, Unit, UnitResult, finished_unit, table_path
 from biolm_ray.inference.worker import ScoringJob
@@ -108,6 +110,9 @@ class TableWork:
     def write(self, begun: float) -> LooSummary:
         """Bring all parts together, in the order of the input; the parts stay.
 
+        An earlier table gives way once all files are whole, also one that was compressed where
+        this one is not.
+
         Args:
             begun: When the work began, by `time.monotonic`.
         """
@@ -115,10 +120,18 @@ class TableWork:
         num_models = len(self.job.model_folders)
         largest_difference = max((result.largest_difference for result in results), default=0.0)
         floors = noise_floors(results, num_models)
-        paths = [
-            self._write_target(index, largest_difference, floors[index] if floors else None)
-            for index in range(len(self.targets.suffixes))
-        ]
+        stems = [f"{self.out_csv.stem}{suffix}" for suffix in self.targets.suffixes]
+        earlier = [f"{glob.escape(stem)}{ending}" for stem in stems for ending in TABLE_ENDINGS]
+        with swapped_files(self.out_csv.parent, earlier) as fresh:
+            paths = [
+                self._write_target(
+                    fresh / f"{stem}.csv",
+                    index,
+                    largest_difference,
+                    floors[index] if floors else None,
+                )
+                for index, stem in enumerate(stems)
+            ]
         return LooSummary(
             num_sequences=sum(len(unit.rows) for unit in self.units),
             num_positions=self.num_scores,
@@ -126,19 +139,18 @@ class TableWork:
             seconds=time.monotonic() - begun,
             largest_difference=largest_difference,
             num_redone=sum(result.num_redone for result in results),
-            paths=tuple(paths),
+            paths=tuple(self.out_csv.with_name(path.name) for path in paths),
             noise_floors=floors,
             unused_replacements=self.unused_replacements,
             notes=tuple(sorted({note for result in results for note in result.notes})),
         )
 
     def _write_target(
-        self, index: int, largest_difference: float, noise_floor: float | None
+        self, path: Path, index: int, largest_difference: float, noise_floor: float | None
     ) -> Path:
-        """Write both files of a target; gives the path of the CSV."""
+        """Write both files of a target; gives the path of the CSV, which may be compressed."""
         settings, targets = self.job.settings, self.targets
         num_models, suffix = len(self.job.model_folders), targets.suffixes[index]
-        path = self.out_csv.with_stem(f"{self.out_csv.stem}{suffix}")
         metadata = ScoresMetadata(
             edit=settings.edit,
             window=settings.window,

@@ -56,17 +56,20 @@ def stream_rows(
     Raises:
         DataError: A file cannot be read.
     """
-    parts = [
-        PartRows(
+    parts = list(parts_of(prepared, rows))
+    columns = ["token_ids", "center"] + (["specifiers"] if prepared.num_specifiers else [])
+    for block in _blocks(Folder(prepared.location), parts, columns):
+        yield from _rows_of(block, prepared)
+
+
+def parts_of(prepared: PreparedData, rows: Int[np.ndarray, " rows"]) -> Iterator[PartRows]:
+    """The files that hold some rows, in the order in which `rows` name them first."""
+    for part, places in prepared.by_part(rows):
+        yield PartRows(
             file=prepared.manifest["parts"][part]["file"],
             first_row=int(prepared.part_starts[part]),
             offsets=np.sort(rows[places]) - prepared.part_starts[part],
         )
-        for part, places in prepared.by_part(rows)
-    ]
-    columns = ["token_ids", "center"] + (["specifiers"] if prepared.num_specifiers else [])
-    for block in _blocks(Folder(prepared.location), parts, columns):
-        yield from _rows_of(block, prepared)
 
 
 def read_part(folder: Folder, part: PartRows, columns: list[str]) -> Iterator[pa.Table]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from biolm_ray.config.schema import Config, InterpretConfig
 from biolm_ray.data.side_columns import read_side_columns
+from biolm_ray.files import swapped_folder
 from biolm_ray.inference.scores_file import table_stem, typed_path
 from biolm_ray.report.composition import codon_table, junction_table, token_sums, token_table
 from biolm_ray.report.elements import Element, element_table, find_elements
@@ -23,6 +24,7 @@ from biolm_ray.training.fold_tables import write_table
 
 log = logging.getLogger("biolm_ray")
 
+NO_TRACK = "no genome track: the model reads the 3'UTR only, and its place is not known"
 EDIT_NAMES = {
     "remove": "removing the token",
     "mask": "masking the token",
@@ -144,15 +146,19 @@ def _write(
     tables, notes = _score_tables(scores, marked, settings, nucleic)
     elements = find_elements(marked)
     tables["top_elements"] = element_table(marked, elements)
-    paths = {name: folder / f"{name}.csv" for name in tables}
-    for name, found in tables.items():
-        write_table(paths[name], found)
-    paths |= _write_pictures(folder / "plots", marked, elements, settings, nucleic)
-    if settings.coordinates:
-        bedgraph = folder.with_name(f"{folder.name}.bedgraph")
-        note = _write_track(bedgraph, scores.tracks, settings, only_utr3)
-        paths |= {} if only_utr3 else {"genome track": bedgraph}
-        notes += [note] if note else []
+    with swapped_folder(folder) as new:
+        paths = {name: new / f"{name}.csv" for name in tables}
+        for name, found in tables.items():
+            write_table(paths[name], found)
+        paths |= _write_pictures(new / "plots", marked, elements, settings, nucleic)
+        paths = {name: folder / path.relative_to(new) for name, path in paths.items()}
+    bedgraph = folder.with_name(f"{folder.name}.bedgraph")
+    if settings.coordinates and not only_utr3:
+        notes += _write_track(bedgraph, scores.tracks, settings.coordinates)
+        paths["genome track"] = bedgraph
+    else:
+        bedgraph.unlink(missing_ok=True)
+        notes += [NO_TRACK] if settings.coordinates else []
     return Interpretation(folder, paths, tuple(notes), scores.num_tables)
 
 
@@ -218,13 +224,8 @@ def _write_pictures(
     return paths
 
 
-def _write_track(
-    path: Path, tracks: list[Track], settings: InterpretConfig, only_utr3: bool
-) -> str | None:
+def _write_track(path: Path, tracks: list[Track], coordinates: str) -> list[str]:
     """Write the genome track; say which sequences are not in it."""
-    assert settings.coordinates is not None
-    if only_utr3:
-        return "no genome track: the model reads the 3'UTR only, and its place is not known"
-    table, missing = genome_track(tracks, read_bed(settings.coordinates))
+    table, missing = genome_track(tracks, read_bed(coordinates))
     write_bedgraph(path, table, path.name.removesuffix(".bedgraph"))
-    return f"{missing:,} sequences have no place in the genome track" if missing else None
+    return [f"{missing:,} sequences have no place in the genome track"] if missing else []

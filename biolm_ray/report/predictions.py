@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import swapped_files
+from biolm_ray.inference.predict import MeanPredictions
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.evaluate import Predictions
 from biolm_ray.training.fold_tables import (
@@ -31,21 +32,21 @@ FILES = (PREDICTIONS, f"{RANKS}*.csv", CLASS_REPORT, "*_results.json")
 def labelled_table(
     prepared: PreparedData,
     rows: Int[np.ndarray, " rows"],
-    predictions: Predictions,
-    deviations: Predictions | None,
+    predictions: MeanPredictions,
     targets: Targets,
 ) -> pd.DataFrame:
     """Lay out predictions of prepared rows, beside their labels where they have any."""
     ids, labels = prepared.ids_of(rows), labels_of(prepared, rows, targets)
-    return prediction_table(ids, labels, predictions, targets, deviations=deviations)
+    return prediction_table(
+        ids, labels, predictions.mean, targets, deviations=predictions.deviation
+    )
 
 
 def report_predictions(
     folder: Path,
     prepared: PreparedData,
     rows: Int[np.ndarray, " rows"],
-    predictions: Predictions,
-    deviations: Predictions | None,
+    predictions: MeanPredictions,
     targets: Targets,
 ) -> tuple[Path, pd.DataFrame, dict[str, float]]:
     """Write the predictions and, with labels, ranks or class scores and the metrics.
@@ -57,9 +58,15 @@ def report_predictions(
     """
     with swapped_files(folder, FILES) as fresh:
         table = write_prediction_tables(
-            fresh, prepared, rows, predictions, targets, deviations=deviations
+            fresh,
+            prepared,
+            rows,
+            predictions.mean,
+            targets,
+            deviations=predictions.deviation,
+            num_models=None if predictions.deviation is None else predictions.num_models,
         )
-        metrics = _metrics(prepared, rows, predictions, targets)
+        metrics = _metrics(prepared, rows, predictions.mean, targets)
         if metrics:
             write_results(fresh, {f"test_{name}": value for name, value in metrics.items()})
     return folder / PREDICTIONS, table, metrics

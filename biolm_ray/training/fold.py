@@ -125,7 +125,7 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
         if test_outputs is not None:
             predictions = to_predictions(test_outputs, data.targets)
             write_prediction_tables(job.folder, prepared, fold.test, predictions, data.targets)
-        save_rows(job.folder, prepared.name, fold)
+        save_rows(job.folder, prepared, fold)
         mark_done(job, metrics)
     workers.gather(None)
     return metrics

@@ -32,13 +32,15 @@ def prediction_table(
     targets: Targets,
     *,
     deviations: Predictions | None = None,
+    num_models: Int[np.ndarray, " rows"] | None = None,
 ) -> pd.DataFrame:
     """Lay out predictions, one row per sequence.
 
     The columns are sequence, label (if there are any), prediction, prediction_std (if several
     models predicted). Of several targets each has its own, as label_<name>, prediction_<name>,
     prediction_std_<name>. For classes, `prediction` is the most probable class, `prediction_std`
-    the deviation of its probability, and a column probability_<class> for each class follows.
+    the deviation of its probability, and a column probability_<class> for each class follows. The
+    last column, where several models predicted, is num_models: how many of them each row.
     """
     table: dict[str, object] = {"sequence": list(ids)}
     if targets.classes is None:
@@ -50,16 +52,22 @@ def prediction_table(
             ):
                 if values is not None:
                     table[f"{name}{suffix}"] = np.asarray(values)[:, target]
-        return pd.DataFrame(table)
-    if labels is not None:
-        table["label"] = labels
+    else:
+        table |= _class_columns(labels, predictions, targets, deviations)
+    return pd.DataFrame(table | ({} if num_models is None else {"num_models": num_models}))
+
+
+def _class_columns(
+    labels: Labels, predictions: Predictions, targets: Targets, deviations: Predictions | None
+) -> dict[str, object]:
+    table: dict[str, object] = {} if labels is None else {"label": labels}
     chosen = predictions.argmax(axis=1)
     table["prediction"] = targets.class_names(predictions)
     if deviations is not None:
         table["prediction_std"] = deviations[np.arange(len(chosen)), chosen]
-    for index, name in enumerate(targets.classes):
+    for index, name in enumerate(targets.classes or ()):
         table[f"probability_{name}"] = predictions[:, index]
-    return pd.DataFrame(table)
+    return table
 
 
 def rank_table(
@@ -117,6 +125,7 @@ def write_prediction_tables(
     targets: Targets,
     *,
     deviations: Predictions | None = None,
+    num_models: Int[np.ndarray, " rows"] | None = None,
 ) -> pd.DataFrame:
     """Write the predictions of some rows and, where they have labels, ranks or class scores.
 
@@ -134,7 +143,9 @@ def write_prediction_tables(
         for target, suffix in enumerate(targets.suffixes):
             ranks = rank_table(ids, labels[:, target], predictions[:, target])
             write_table(folder / f"{RANKS}{suffix}.csv", ranks)
-    table = prediction_table(ids, labels, predictions, targets, deviations=deviations)
+    table = prediction_table(
+        ids, labels, predictions, targets, deviations=deviations, num_models=num_models
+    )
     write_table(folder / PREDICTIONS, table)
     return table
 

@@ -2,15 +2,20 @@
 
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from jaxtyping import Int, UInt64
 from torch import nn
 
 from biolm_ray.data.splits import Fold
 from biolm_ray.files import atomic_path, write_json
 from biolm_ray.models.saved import ModelCard, save_model
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.row_hashes import row_hashes
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.checkpoint import CHECKPOINTS, Progress
 from biolm_ray.training.fold_tables import write_results
@@ -18,6 +23,7 @@ from biolm_ray.training.journal import write_state
 
 DONE = "done.json"
 ROWS = "rows.npz"
+FOLD_PARTS = ("train", "validation", "test", "kept_aside")
 
 
 class TrainingFolders(Protocol):
@@ -57,32 +63,49 @@ def done_already(job: TrainingFolders) -> dict[str, float] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def save_rows(folder: Path, prepared: str, fold: Fold) -> None:
-    """Keep which rows of which prepared data set (by name) a model was made and tested with."""
+def save_rows(folder: Path, prepared: PreparedData, fold: Fold) -> None:
+    """Keep which rows of which data set a model was made and tested with, and what they are.
+
+    The hashes find them again in other data sets: in other files, or made with other columns.
+    """
+    kept: dict[str, Any] = {
+        "prepared": np.array(prepared.name),
+        "digest": np.array(prepared.manifest["digest"]),
+    }
+    for name in FOLD_PARTS:
+        kept[name] = getattr(fold, name)
+        kept[f"{name}_hashes"] = row_hashes(prepared, kept[name])
     with atomic_path(folder / ROWS) as temporary:
-        np.savez(
-            temporary,
-            prepared=np.array(prepared),
-            train=fold.train,
-            validation=fold.validation,
-            test=fold.test,
-            kept_aside=fold.kept_aside,
-        )
+        np.savez(temporary, **kept)
 
 
-def rows_of(folder: Path, prepared: str) -> Fold | None:
-    """Give the rows a model was made with; None if it was made with another data set."""
+@dataclass(frozen=True)
+class TrainedRows:
+    """The rows that a model was made and tested with.
+
+    Attributes:
+        prepared: Name of the prepared data set.
+        digest: Of the input's content; "" where a model does not tell.
+        rows: Row numbers of each of FOLD_PARTS.
+        hashes: See `row_hashes`, in the same order; empty where a model does not tell.
+    """
+
+    prepared: str
+    digest: str
+    rows: Mapping[str, Int[np.ndarray, " rows"]]
+    hashes: Mapping[str, UInt64[np.ndarray, "rows 2"]]
+
+
+def read_rows(folder: Path) -> TrainedRows | None:
+    """Read what `save_rows` has kept; None where there is nothing, as in models of others."""
     path = folder / ROWS
     if not path.exists():
         return None
     with np.load(path) as stored:
-        if str(stored["prepared"]) != prepared:
-            return None
-        return Fold(
-            index=0,
-            name=folder.name,
-            train=stored["train"],
-            validation=stored["validation"],
-            test=stored["test"],
-            **({"kept_aside": stored["kept_aside"]} if "kept_aside" in stored else {}),
+        nothing, has_hashes = np.zeros(0, np.int64), "train_hashes" in stored
+        return TrainedRows(
+            prepared=str(stored["prepared"]),
+            digest=str(stored["digest"]) if has_hashes else "",
+            rows={name: stored.get(name, nothing) for name in FOLD_PARTS},
+            hashes={name: stored[f"{name}_hashes"] for name in FOLD_PARTS} if has_hashes else {},
         )

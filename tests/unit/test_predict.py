@@ -78,10 +78,29 @@ def test_predictions_do_not_depend_on_how_many_rows_are_read_at_once(monkeypatch
 
 def test_several_models_give_mean_and_sample_deviation() -> None:
     models = [make_model(1.0), make_model(3.0)]
-    mean, deviation = predict_with_models(models, FakePrepared(), np.array([1]))
+    mean, deviation, num_models = predict_with_models(models, FakePrepared(), np.array([1]))
     assert mean.tolist() == [[120.0]]
+    assert num_models.tolist() == [2]
     assert deviation is not None
     assert deviation == pytest.approx(np.array([[60.0 * 2**0.5]]))
+
+
+def test_each_row_is_averaged_over_the_models_that_may_predict_it() -> None:
+    models, calls = [make_model(factor) for factor in (1.0, 3.0, 7.0)], []
+    may_predict = np.array([[1, 0, 1, 0], [1, 1, 0, 0], [1, 0, 1, 1]], dtype=bool)
+    rows = np.array([1, 3, 2, 0])
+    found = predict_with_models(
+        models, FakePrepared(), rows, may_predict, progress=lambda *done: calls.append(done)
+    )
+    assert found.num_models.tolist() == [3, 1, 2, 1]
+    alone = [predict_rows(model, FakePrepared(), rows)[:, 0] for model in models]
+    for place, who in enumerate(may_predict.T):
+        each = np.array([alone[model][place] for model in np.flatnonzero(who)])
+        assert found.mean[place, 0] == each.mean()
+        assert found.deviation is not None
+        expected = each.std(ddof=1) if len(each) > 1 else np.nan
+        assert found.deviation[place, 0] == pytest.approx(expected, nan_ok=True)
+    assert calls[-1] == (7, 7)
 
 
 def test_the_progress_of_several_models_counts_their_rows_together() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from biolm_ray.data.targets import Scaler, Targets
+from biolm_ray.inference.predict import MeanPredictions
 from biolm_ray.report.predictions import report_predictions
 from biolm_ray.training.metrics import classification_metrics
 
@@ -28,7 +29,8 @@ def prepared(labels) -> SimpleNamespace:
 
 def predict(folder: Path, labels, predictions, targets: Targets) -> dict[str, float]:
     rows = np.arange(len(predictions))
-    return report_predictions(folder, prepared(labels), rows, predictions, None, targets)[2]
+    found = MeanPredictions(predictions, None, np.ones(len(rows), np.int64))
+    return report_predictions(folder, prepared(labels), rows, found, targets)[2]
 
 
 def names(folder: Path) -> set[str]:
@@ -71,3 +73,12 @@ def test_a_class_that_the_model_does_not_know_is_told_and_judged_by_no_metric(
 def test_classes_that_are_all_unknown_leave_predictions_alone(tmp_path: Path) -> None:
     assert predict(tmp_path, ["a", "b", "c"], CHANCES, CLASSES) == {}
     assert names(tmp_path) == {"test_predictions.csv"}
+
+
+def test_the_last_column_tells_how_many_models_predicted_a_row(tmp_path: Path) -> None:
+    found = MeanPredictions(CHANCES[:2], np.array([[0.1, 0.1], [np.nan, np.nan]]), np.array([3, 1]))
+    report_predictions(tmp_path, prepared(None), np.arange(2), found, CLASSES)
+    table = pd.read_csv(tmp_path / "test_predictions.csv")
+    assert table.columns[-1] == "num_models"
+    assert table["num_models"].tolist() == [3, 1]
+    assert table["prediction_std"].isna().tolist() == [False, True]

@@ -1,0 +1,146 @@
+"""Rows that models were made with, found again in other data sets."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stored import store
+
+from biolm_ray.data.splits import Fold
+from biolm_ray.inference.known_rows import (
+    TESTED,
+    TRAINED,
+    UNKNOWN,
+    VALIDATED,
+    KnownRows,
+    find_known_rows,
+    tell_known_rows,
+)
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.row_hashes import row_hashes
+from biolm_ray.training.outcome import save_rows
+
+SEQUENCES = [[7, 8, 9], [9, 9], [7], [8, 7, 9, 9], [10], [11, 7]]
+ALL = np.arange(len(SEQUENCES))
+
+
+def write(
+    folder: Path,
+    sequences=SEQUENCES,
+    ids: list[str] | None = None,
+    labels=None,
+    parts: list[int] | None = None,
+    specifiers: np.ndarray | None = None,
+) -> PreparedData:
+    lengths = np.array([len(sequence) for sequence in sequences])
+    tokens = np.concatenate(sequences).astype(np.uint8)
+    return store(folder, parts or [len(lengths)], tokens, lengths, labels, specifiers, ids=ids)
+
+
+def make_folds(folder: Path, prepared: PreparedData, tests=((0, 1), (2, 3), (4, 5))) -> list[Path]:
+    """Folds as the reference makes them: the test set of the next one validates."""
+    folders = [folder / str(number) for number in range(len(tests))]
+    for number, path in enumerate(folders):
+        path.mkdir(parents=True)
+        test, validation = np.array(tests[number]), np.array(tests[(number + 1) % len(tests)])
+        train = np.setdiff1d(ALL, [*test, *validation])
+        save_rows(path, prepared, Fold(number, path.name, train, validation, test))
+    return folders
+
+
+def test_a_hash_tells_the_id_and_the_tokens_and_nothing_else(tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain")
+    hashes = row_hashes(plain, ALL)
+    assert len(np.unique(hashes)) == 2 * len(ALL)
+    labelled = write(tmp_path / "labelled", labels=ALL / 2.0, parts=[1, 3, 2])
+    assert row_hashes(labelled, ALL[::-1]).tolist() == hashes[::-1].tolist()
+    renamed = write(tmp_path / "renamed", ids=list("abcdef"))
+    found = row_hashes(renamed, ALL)
+    assert found[:, 1].tolist() == hashes[:, 1].tolist()
+    assert not np.isin(found[:, 0], hashes[:, 0]).any()
+    numbered = write(tmp_path / "numbered", specifiers=np.ones((13, 1), np.float32))
+    assert not np.isin(row_hashes(numbered, ALL), hashes).any()
+
+
+def test_rows_go_by_number_in_the_data_set_of_the_training(tmp_path: Path) -> None:
+    prepared = write(tmp_path / "data", sequences=[[7]] * 6)
+    folders = make_folds(tmp_path / "models", prepared)
+    known = find_known_rows(folders, prepared, np.array([5, 0]))
+    assert known.roles.T.tolist() == [[TRAINED, VALIDATED, TESTED], [TESTED, TRAINED, VALIDATED]]
+    assert known.may_predict.T.tolist() == [[False, False, True], [True, False, False]]
+    assert known.is_own
+
+
+def test_rows_are_found_in_a_file_of_some_of_them_in_another_order(tmp_path: Path) -> None:
+    folders = make_folds(tmp_path / "models", write(tmp_path / "data"))
+    ids = ["new", "g3", "g0"]
+    other = write(tmp_path / "other", sequences=[[7, 7, 7, 7], SEQUENCES[3], SEQUENCES[0]], ids=ids)
+    known = find_known_rows(folders, other, np.arange(3))
+    assert known.roles[:, 0].tolist() == [UNKNOWN] * 3
+    assert known.roles[:, 1].tolist() == [VALIDATED, TESTED, TRAINED]
+    assert known.may_predict.T.tolist() == [[True] * 3, [False, True, False], [True, False, False]]
+    assert known.seen_by_some.tolist() == [False, True, True]
+    assert not known.is_own
+
+
+def test_a_row_of_another_name_goes_by_its_sequence(tmp_path: Path) -> None:
+    folders = make_folds(tmp_path / "models", write(tmp_path / "data"))
+    other = write(tmp_path / "other", ids=[f"renamed {row}" for row in ALL])
+    own = find_known_rows(folders, write(tmp_path / "again", labels=ALL / 2.0), ALL)
+    assert find_known_rows(folders, other, ALL).roles.tolist() == own.roles.tolist()
+
+
+def test_a_row_known_by_name_is_not_taken_for_its_twin(tmp_path: Path) -> None:
+    twins = [[7, 8], [9], [7, 8], [10], [11], [12]]
+    folders = make_folds(tmp_path / "models", write(tmp_path / "data", twins))
+    other = write(tmp_path / "other", twins, labels=ALL / 2.0)
+    assert find_known_rows(folders, other, ALL).roles[:, 0].tolist() == [TESTED, TRAINED, VALIDATED]
+    one = find_known_rows(folders[:1], other, np.array([0]))
+    assert one.roles.tolist() == [[TESTED]]
+
+
+def test_the_file_is_own_whatever_columns_are_read_of_it(tmp_path: Path) -> None:
+    folders = make_folds(tmp_path / "models", write(tmp_path / "one" / "data"))
+    labelled = write(tmp_path / "labelled", labels=ALL / 2.0)
+    assert not find_known_rows(folders, labelled, ALL).is_own
+    labelled.manifest["digest"] = "content of data"
+    assert find_known_rows(folders, labelled, ALL).is_own
+
+
+def test_a_row_that_all_models_have_seen_is_predicted_by_all_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared = write(tmp_path / "data")
+    (folder,) = make_folds(tmp_path / "models", prepared)[:1]
+    known = find_known_rows([folder], prepared, ALL)
+    assert known.may_predict.all()
+    assert known.seen_by_all.tolist() == [False, False, True, True, True, True]
+    tell_known_rows(known, "predicted")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "4 of 6 rows are among those that the model was trained or validated" in caplog.text
+
+
+def test_models_that_do_not_tell_their_rows_are_told_and_take_all_rows_for_new(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "biolm_ray")
+    prepared = write(tmp_path / "data")
+    folders = make_folds(tmp_path / "models", prepared)
+    kept = dict(np.load(folders[0] / "rows.npz"))
+    (folders[1] / "rows.npz").unlink()
+    old = {name: kept[name] for name in ("prepared", "train", "validation", "test")}
+    np.savez(folders[0] / "rows.npz", **old)
+    assert find_known_rows(folders[:1], prepared, ALL).roles[0, 0] == TESTED
+    known = find_known_rows(folders[:2], write(tmp_path / "other"), ALL)
+    assert (known.num_silent, known.is_own, known.may_predict.all()) == (2, False, True)
+    tell_known_rows(known, "scored")
+    assert "each of 2 models does not tell which rows it was trained on" in caplog.text
+
+
+def test_what_is_told_counts_rows_and_models(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "biolm_ray")
+    roles = np.array([[TRAINED, TESTED, UNKNOWN], [TESTED, TRAINED, UNKNOWN]], np.int8)
+    tell_known_rows(KnownRows(roles, is_own=False, num_silent=0), "predicted")
+    assert "2 of 3 rows are among those that some of the 2 models were" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["INFO"]
