@@ -145,6 +145,18 @@ def test_predicting_with_one_model_gives_its_test_predictions(
     assert set(result.metrics) == {"mse", "mae", "r2", "pearson", "spearman"}
 
 
+def new_rows(data: Path, path: Path, num_known: int = 0) -> Path:
+    """Write three rows that no model has seen, and as many as asked for that the folds share."""
+    header, *lines = data.read_text().splitlines(keepends=True)
+    fields = [line.split("\t") for line in lines[-3:]]
+    column = header.rstrip("\n").split("\t").index("sequence")
+    for row in fields:
+        row[0] = f"new {row[0]}"
+        row[column] = row[column].replace("a,c", "c,a").replace("g,u", "u,g")
+    path.write_text("".join([header, *lines[:num_known], *("\t".join(row) for row in fields)]))
+    return path
+
+
 def test_predicting_with_an_experiment_averages_its_folds_and_needs_no_labels(
     experiment: Path, data, tmp_path
 ):
@@ -152,13 +164,38 @@ def test_predicting_with_an_experiment_averages_its_folds_and_needs_no_labels(
         "tokensep": ",",
         "idpos": "id",
         "seqpos": "sequence",
-        "filepath": str(data),
+        "filepath": str(new_rows(data, tmp_path / "new.tsv")),
         "outputpath": str(tmp_path),
         "pretrainedmodel": str(experiment),
     }
     result = biolm_ray.predict(load_config(None, "predict", settings))
-    assert result.table.columns.tolist() == ["sequence", "prediction", "prediction_std"]
+    columns = ["sequence", "prediction", "prediction_std", "num_models"]
+    assert result.table.columns.tolist() == columns
     assert (result.table["prediction_std"] > 0).all()
+    assert set(result.table["num_models"]) == {3}
+
+
+def test_rows_of_the_training_are_predicted_by_the_fold_that_left_them_out(
+    experiment: Path, data, tmp_path
+):
+    """The file has other columns, an order of its own and new rows among those of the training."""
+    known = pd.read_csv(new_rows(data, tmp_path / "rows.tsv", num_known=20), sep="\t")
+    table = known[["sequence", "id"]].iloc[::-1]
+    table.to_csv(tmp_path / "mixed.tsv", sep="\t", index=False)
+    settings = {
+        **{"tokensep": ",", "idpos": "id", "seqpos": "sequence", "outputpath": str(experiment)},
+        "filepath": str(tmp_path / "mixed.tsv"),
+    }
+    result = biolm_ray.predict(load_config(None, "predict", settings))
+    found = pd.read_csv(experiment / "predict" / "test_predictions.csv").set_index("sequence")
+    assert found.index.tolist() == table["id"].tolist()
+    assert found["num_models"].tolist() == [3] * 3 + [1] * 20
+    tested = pd.read_csv(experiment / "fine-tune" / "out_of_fold.csv").set_index("sequence")
+    ids = table["id"][3:]
+    expected = tested.loc[ids, "prediction"]
+    assert np.allclose(found.loc[ids, "prediction"], expected, rtol=1e-4)
+    assert found["prediction_std"].isna().tolist() == [False] * 3 + [True] * 20
+    assert result.metrics == {}
 
 
 @pytest.mark.parametrize("edit", ["remove", "mask"])
@@ -188,16 +225,15 @@ EDITS = [
 def test_the_command_line_scores_every_edit(
     experiment: Path, data, tmp_path, edit: list[str], name: str
 ):
-    lines = data.read_text().splitlines(keepends=True)
-    new = tmp_path / "new.tsv"
-    new.write_text("".join(lines[:3]))
+    new = new_rows(data, tmp_path / "new.tsv")
+    lines = new.read_text().splitlines(keepends=True)
     flags = [
         *("--filepath", new, "--outputpath", tmp_path / "out", "--pretrainedmodel", experiment),
         *("--tokensep", ",", "--idpos", "id", "--seqpos", "sequence", "--handletokens", *edit),
     ]
     assert main(["interpret", *map(str, flags), "--set", "interpret.folds=0,2"]) == 0
     scores = biolm_ray.load_scores(tmp_path / "out" / "interpret" / f"loo_scores_{name}.csv")
-    lengths = [line.split("\t")[3].count(",") + 1 for line in lines[1:3]]
+    lengths = [line.split("\t")[3].count(",") + 1 for line in lines[1:]]
     found = scores.table.groupby("sequence", observed=True).size().tolist()
     if name == "remove_window3":
         assert found == [length - 2 for length in lengths]
@@ -238,10 +274,8 @@ def test_interpreting_makes_the_scores_readable(experiment: Path, data):
 
 
 def test_a_new_file_is_interpreted_by_the_models_of_all_folds(experiment: Path, data, tmp_path):
-    new = tmp_path / "new.tsv"
-    new.write_text("".join(data.read_text().splitlines(keepends=True)[:3]))
     settings = settings_for(
-        new,
+        new_rows(data, tmp_path / "new.tsv"),
         tmp_path / "out",
         pretrainedmodel=str(experiment),
         handletokens="replace",
@@ -251,6 +285,54 @@ def test_a_new_file_is_interpreted_by_the_models_of_all_folds(experiment: Path, 
     table = pd.read_csv(result.tables[0].path)
     assert table["replacement"].unique().tolist() == ["c"]
     assert {"loo", "loo_std"} <= set(table.columns)
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every file."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_models_of_others_are_only_read(experiment: Path, data, tmp_path):
+    before = state_of(experiment)
+    own = settings_for(
+        data,
+        tmp_path / "out",
+        pretrainedmodel=str(experiment),
+        **{"interpret.folds": [2], "interpret.plots": 1},
+    )
+    result = biolm_ray.interpret(load_config(None, "interpret", own))
+    table = tmp_path / "out" / "interpret" / "2" / "loo_scores_remove.csv"
+    assert [summary.path for summary in result.tables] == [table]
+    rows = pd.read_csv(data, sep="\t").query("fold == 2")
+    assert pd.read_csv(table)["sequence"].unique().tolist() == rows["id"].tolist()
+    biolm_ray.predict(load_config(None, "predict", own | {"inferenceonsplits": "[2]"}))
+    assert len(pd.read_csv(tmp_path / "out" / "predict" / "rank_deltas.csv")) == len(rows)
+    assert state_of(experiment) == before
+
+
+def test_a_fold_without_a_named_split_keeps_its_tables(experiment: Path, data):
+    settings = settings_for(data, experiment, handletokens="mask", **{"interpret.plots": 0})
+    folds = experiment / "fine-tune"
+    biolm_ray.interpret(load_config(None, "interpret", {**settings, "interpret.folds": [0, 1]}))
+    before = state_of(folds)
+    assert "0/loo_scores_mask/regions.csv" in before
+    named = settings | {"inferenceonsplits": "[1]"}
+    result = biolm_ray.interpret(load_config(None, "interpret", named))
+    assert [summary.path.parent.name for summary in result.tables] == ["1"]
+    after = state_of(folds)
+    assert {name for name in before if name.startswith("0/")} <= after.keys()
+    changed = {name for name, state in after.items() if before.get(name) != state}
+    assert {name.split("/")[0] for name in changed} == {"1"}
+
+
+def test_predicting_without_any_model_tells_both_ways_to_name_one(data, tmp_path):
+    settings = settings_for(data, tmp_path)
+    with pytest.raises(ConfigError, match=r"set pretrainedmodel to .*, or outputpath to that of"):
+        biolm_ray.predict(load_config(None, "predict", settings))
 
 
 def test_classification_weighs_classes_and_predicts_their_names(data: Path, tmp_path):
