@@ -104,7 +104,9 @@ class DataConfig(Section):
     path: str | tuple[str, ...]
     format: Literal["auto", "table", "fasta", "parquet", "datasets"] = "auto"
     has_header: bool = False
+    skip_lines: NonNegativeInt = 0
     column_separator: str | None = None
+    decimal: Literal[".", ","] = "."
     token_separator: str | None = None
     specifier_separator: str | None = None
     id_column: ColumnSetting = Column(index=0)

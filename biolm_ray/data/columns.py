@@ -17,6 +17,11 @@ KINDS = ("sequence", "id", "label", "weight", "split")
 """What a column can hold, in the order in which the fields of a row are checked."""
 SHOWN_LETTERS = 40
 UNCLOSED_QUOTE = "a double quote opens a field and is not closed on the line"
+SEPARATOR_NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", " ": "blank", "|": "bar"}
+ROW_NAMES = "row names"
+"""What the first column is called where a header has one name too few, as R writes tables."""
+BYTE_ORDER_MARK = "\ufeff"
+POINT_RULE = "with data.decimal: ',' only a comma stands before the decimals"
 _AWKWARD = re.compile(r"[^\w.+-]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -75,6 +80,9 @@ class Layout:
         names: Names of all columns, where the file has them; of FASTA the id, the sequence and
             the attributes of the first record.
         label: Several positions where there are several targets.
+        num_columns: How many columns a row of a table may have; None for any number.
+        num_above: Lines of a table above its header, or first row, that are not blank.
+        decimal: The sign before the decimals of labels and weights.
     """
 
     format: Format = "table"
@@ -86,6 +94,15 @@ class Layout:
     weight: int | None = None
     split: int | None = None
     label_kind: LabelKind | None = None
+    num_columns: int | None = None
+    num_above: int = 0
+    decimal: str = "."
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The fields of the header line of a table; empty where it has none."""
+        names = self.names if self.format == "table" else ()
+        return names[1:] if names[:1] == (ROW_NAMES,) else names
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -93,6 +110,12 @@ class Layout:
         if self.label is None:
             return ()
         return self.label if isinstance(self.label, tuple) else (self.label,)
+
+    @property
+    def number_roles(self) -> set[str]:
+        """The roles of columns that hold numbers."""
+        labels = label_roles(len(self.labels)) if self.label_kind == "number" else ()
+        return {"weight", *labels}
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -188,6 +211,8 @@ def make_layout(
     where: str,
     separator: str = "\t",
     format: Format = "table",
+    num_above: int = 0,
+    hint: str = "",
 ) -> Layout:
     """Find the columns that the configuration names.
 
@@ -197,6 +222,8 @@ def make_layout(
         where: File and line of it, for messages.
         separator: Between the columns of a table.
         format: A layout of FASTA finds attributes that the first record lacks beyond the others.
+        num_above: Lines of a table above its header or first row.
+        hint: What may be wrong where a column is not found, after a semicolon.
 
     Raises:
         ConfigError: A column is given by name though the file has no header, is not given, or
@@ -220,7 +247,9 @@ def make_layout(
         asked = [column.name for column in settings.values() if column and column.name]
         names += [name for name in dict.fromkeys(asked) if name not in names]
     positions = {
-        role: _find_column(column, kind_of(role), names if header else None, num_columns, where)
+        role: _find_column(
+            column, kind_of(role), names if header else None, num_columns, where, hint
+        )
         for role, column in settings.items()
         if column is not None
     }
@@ -234,16 +263,24 @@ def make_layout(
         names=tuple(names),
         label=found if len(found) > 1 else next(iter(found), None),
         label_kind=label_kind,
+        num_columns=num_columns if format == "table" else None,
+        num_above=num_above,
+        decimal=config.decimal if format in ("table", "fasta") else ".",
         **positions,
     )
 
 
 def _find_column(
-    column: Column, role: str, header: Sequence[str] | None, num_columns: int, where: str
+    column: Column,
+    role: str,
+    header: Sequence[str] | None,
+    num_columns: int,
+    where: str,
+    hint: str,
 ) -> int:
     if column.index is not None:
         if column.index >= num_columns:
-            raise DataError(f"{where}: {_too_few(num_columns, column.index, role)}")
+            raise DataError(f"{where}: {_too_few(num_columns, column.index, role)}{hint}")
         return column.index
     assert column.name is not None
     if header is None:
@@ -256,16 +293,20 @@ def _find_column(
     if column.name in header:
         raise DataError(f"{where}: {header.count(column.name)} columns are named '{column.name}'")
     near = near_name(column.name, header)
-    hint = f"; did you mean '{near}'?" if near else ""
+    hint = f"; did you mean '{near}'?" if near else hint
     raise DataError(
         f"{where}: no column is named '{column.name}', asked for as {role}; "
         f"the columns are {', '.join(header)}{hint}"
     )
 
 
+def count_columns(number: int) -> str:
+    """A number of columns, in words."""
+    return "1 column" if number == 1 else f"{number} columns"
+
+
 def _too_few(num_columns: int, position: int, role: str) -> str:
-    columns = "1 column" if num_columns == 1 else f"{num_columns} columns"
-    return f"has {columns}, column {position + 1} asked for as {role}"
+    return f"has {count_columns(num_columns)}, column {position + 1} asked for as {role}"
 
 
 def read_number(text: str) -> float | None:
@@ -281,15 +322,44 @@ def read_line(line: str, layout: Layout) -> Row:
     fields = split_fields(line, layout.separator)
     if fields is None:
         return _problem("quotes", UNCLOSED_QUOTE)
+    if is_header(fields, layout):
+        return _problem("header", "is the header once more: remove it where tables were joined")
     for role, position in layout.used.items():
         if position >= len(fields):
             return _problem("columns", _too_few(len(fields), position, kind_of(role)))
+    if layout.num_columns is not None and "".join(fields[layout.num_columns :]).strip():
+        return _problem("columns", _too_many(len(fields), layout))
     return read_fields({role: fields[at] for role, at in layout.used.items()}, layout)
+
+
+def is_header(fields: Sequence[str], layout: Layout) -> bool:
+    """Whether the fields of a line are the names of the columns, as in the header."""
+    texts = [field.strip() for field in fields]
+    texts[0] = texts[0].removeprefix(BYTE_ORDER_MARK)
+    return tuple(texts) == layout.header
+
+
+def _too_many(num_columns: int, layout: Layout) -> str:
+    assert layout.num_columns is not None
+    first = "the header" if layout.header else "the first line"
+    wanted = count_columns(layout.num_columns)
+    if len(layout.header) < len(layout.names):
+        wanted += ", row names included"
+    return (
+        f"has {count_columns(num_columns)}, but {first} has {wanted}: if a field holds the "
+        "separator, put it in double quotes"
+    )
 
 
 def read_fields(fields: Mapping[str, str], layout: Layout) -> Row:
     """Read the text of each role's field; what is wrong is told in `problem`, never raised."""
     texts = {role: text.strip() for role, text in fields.items()}
+    if layout.decimal != ".":
+        for role in [role for role in texts if role in layout.number_roles]:
+            if "." in texts[role]:
+                found = f"{kind_of(role)} {shown(texts[role])} in {layout.place(role)}"
+                return _problem(kind_of(role), f"{found} has a point; {POINT_RULE}")
+            texts[role] = texts[role].replace(layout.decimal, ".")
     for role in sorted(texts, key=lambda role: KINDS.index(kind_of(role))):
         message = _what_is_wrong(role, texts[role], layout)
         if message:
@@ -315,7 +385,9 @@ def _what_is_wrong(role: str, text: str, layout: Layout) -> str | None:
     if not text:
         return f"the {kind_of(role)} in {layout.place(role)} is empty"
     if kind_of(role) == "label" and layout.label_kind == "number" and read_number(text) is None:
-        return f"label {where} is not a finite number"
+        comma = read_number(text.replace(",", ".")) is not None and layout.decimal == "."
+        hint = ": is it a decimal comma? set data.decimal: ','" if comma else ""
+        return f"label {where} is not a finite number{hint}"
     return None
 
 

@@ -1,13 +1,16 @@
 """The first lines of text files, which tell their columns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from biolm_ray.config.schema import DataConfig
 from biolm_ray.data.columns import (
+    ROW_NAMES,
+    SEPARATOR_NAMES,
     UNCLOSED_QUOTE,
     LabelKind,
     Layout,
+    count_columns,
     make_layout,
     read_number,
     shown,
@@ -19,6 +22,11 @@ from biolm_ray.data.lines import BYTE_ORDER_MARK
 from biolm_ray.data.sources import SourceFile
 from biolm_ray.data.table import decode
 from biolm_ray.errors import DataError
+
+NUM_LINES = 20
+"""Lines that are looked at, the first one included."""
+NUM_TITLES = 5
+"""Lines that may stand above a header as a title, for a hint."""
 
 
 class _Line(NamedTuple):
@@ -42,18 +50,25 @@ def table_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | N
         DataError: The file is empty, no text, lacks a column, or its first line is a header that
             `has_header` does not tell of.
     """
-    lines = _first_lines(file, 3)
+    lines = _first_lines(file, NUM_LINES, num_above=config.skip_lines)
+    num_above = sum(line.number <= config.skip_lines for line in lines)
+    lines = lines[num_above:]
     separator = config.column_separator or _detect_separator(file, lines[0].text)
     rows = _split_lines(file, lines[:1] if config.has_header else lines, separator)
     if config.has_header and len(lines) == 1:
         raise DataError(f"{file.name} has a header and no rows")
+    header = rows[0].fields if config.has_header else None
+    if header and _widths(lines[1:], separator) == {len(header) + 1}:
+        header = [ROW_NAMES, *header]
     layout = make_layout(
         config,
         label_kind=label_kind,
-        header=rows[0].fields if config.has_header else None,
-        num_columns=len(rows[0].fields),
+        header=header,
+        num_columns=len(header or rows[0].fields),
         where=f"{file.name}, line {rows[0].number}",
         separator=separator,
+        num_above=num_above,
+        hint=_hint(file, lines, config),
     )
     if not config.has_header:
         _refuse_header(file, layout, rows)
@@ -82,9 +97,15 @@ def fasta_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | N
 
 
 def _first_lines(
-    file: SourceFile, num_lines: int, is_comment: Callable[[bytes], bool] | None = None
+    file: SourceFile,
+    num_lines: int,
+    is_comment: Callable[[bytes], bool] | None = None,
+    num_above: int = 0,
 ) -> list[_Line]:
-    """Lines that are neither blank nor comments: at least one; fewer at the end of the file."""
+    """Lines that are neither blank nor comments: at least one; fewer at the end of the file.
+
+    Those among the first `num_above` lines come too, and do not count.
+    """
     found: list[_Line] = []
     number = 0
     try:
@@ -96,13 +117,16 @@ def _first_lines(
                 text = decode(raw.removesuffix(b"\n").removesuffix(b"\r"))
                 is_text = isinstance(text, str)
                 found.append(_Line(number, text) if is_text else _Line(number, "", text.message))
-                if len(found) == num_lines:
+                num_lines -= number > num_above
+                if not num_lines:
                     break
     except access_errors(file.path) as error:
         found.append(_Line(number + 1, "", f"the file cannot be read further: {error}"))
     if not found:
         comments = " and comments" if is_comment else ""
         raise DataError(f"{file.name} is empty: it has blank lines{comments} only")
+    if found[-1].number <= num_above:
+        raise DataError(f"{file.name}: nothing follows the {num_above} lines of data.skip_lines")
     return found
 
 
@@ -130,6 +154,39 @@ def _detect_separator(file: SourceFile, first_line: str) -> str:
     if file.compression is not None and not name.endswith(".csv"):
         name = name.rpartition(".")[0]
     return "," if name.endswith(".csv") and "\t" not in first_line else "\t"
+
+
+def _widths(lines: Sequence[_Line], separator: str) -> set[int | None]:
+    """How many columns lines have by a separator; None for one that cannot be split."""
+    split = [None if line.problem else split_fields(line.text, separator) for line in lines]
+    return {None if fields is None else len(fields) for fields in split}
+
+
+def _hint(file: SourceFile, lines: Sequence[_Line], config: DataConfig) -> str:
+    """What would make a table of the first lines: another separator, or a title to skip."""
+    for index, line in enumerate(lines[: NUM_TITLES + 1]):
+        detected = config.column_separator or _detect_separator(file, line.text)
+        for mark in dict.fromkeys((detected, *SEPARATOR_NAMES)):
+            first, below = (
+                _widths(lines[index : index + 1], mark),
+                _widths(lines[index + 1 :], mark),
+            )
+            width = next(iter(below or first)) or 0
+            if len(below) > 1 or width < 2 or not first <= {width, width - 1}:
+                continue
+            if index == 0 and mark == detected:
+                return ""
+            hint = f"; line {line.number} and those below have {count_columns(width)}"
+            hint += f" separated by a {SEPARATOR_NAMES.get(mark, repr(mark))}"
+            wanted = [f"data.skip_lines: {line.number - 1}"] if index else []
+            if mark != detected:
+                wanted.append(f"data.column_separator: '{_in_yaml(mark)}'")
+            return f"{hint}: set {' and '.join(wanted)}"
+    return ""
+
+
+def _in_yaml(mark: str) -> str:
+    return "\\t" if mark == "\t" else mark
 
 
 def _refuse_header(file: SourceFile, layout: Layout, rows: list[_Fields]) -> None:

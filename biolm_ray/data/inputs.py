@@ -7,7 +7,14 @@ import pyarrow as pa
 
 from biolm_ray.config.schema import DataConfig
 from biolm_ray.data.arrow_files import typed_layout
-from biolm_ray.data.columns import Format, LabelKind, Layout, kind_of
+from biolm_ray.data.columns import (
+    SEPARATOR_NAMES,
+    Format,
+    LabelKind,
+    Layout,
+    kind_of,
+    shown,
+)
 from biolm_ray.data.headers import fasta_layout, table_layout
 from biolm_ray.data.rows import rows_schema
 from biolm_ray.data.sources import FORMAT_NAMES, SourceFile, find_files
@@ -18,7 +25,6 @@ _LAYOUTS: dict[Format, Callable[[SourceFile, DataConfig, LabelKind | None], Layo
     "parquet": typed_layout,
     "datasets": typed_layout,
 }
-_SEPARATOR_NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", " ": "blank", "|": "bar"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,24 @@ class Input:
     has_header: bool
     max_rows: int | None
     unused_settings: tuple[str, ...] = ()
+
+    def num_skipped(self, file_index: int) -> int:
+        """Lines of a file, not counting blank ones, that come before its first row."""
+        return self.layouts[file_index].num_above + self.has_header
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was understood otherwise than the file says, for the log."""
+        notes = []
+        for file, layout in zip(self.files, self.layouts, strict=True):
+            if len(layout.header) < len(layout.names) and layout.format == "table":
+                places = enumerate(layout.header, 2)
+                listed = ", ".join(f"{shown(name)} is column {place}" for place, name in places)
+                notes.append(
+                    f"{file.name}: the header has a name less than the rows have columns, as R "
+                    f"writes row names: column 1 holds the row names, {listed}"
+                )
+        return tuple(notes)
 
     def where(self, file_index: int, line: int) -> str:
         """A line as messages name it."""
@@ -66,7 +90,7 @@ class Input:
         separators = {layout.separator for layout in self.layouts}
         text = FORMAT_NAMES[self.files[0].format]
         if self.files[0].format == "table":
-            names = sorted(_SEPARATOR_NAMES.get(mark, f"'{mark}'") for mark in separators)
+            names = sorted(SEPARATOR_NAMES.get(mark, f"'{mark}'") for mark in separators)
             header = "a header" if self.has_header else "no header"
             text = f"{' or '.join(names)}-separated text with {header}"
         compressions = sorted({file.compression or "not" for file in self.files})
@@ -85,9 +109,15 @@ def plan_input(config: DataConfig, label_kind: LabelKind | None) -> Input:
     layouts = tuple(_LAYOUTS[file.format](file, config, label_kind) for file in files)
     if files[0].format == "table":
         return Input(files, layouts, label_kind, config.has_header, config.max_rows)
-    # has_header may be implied by a column's name, so only the separator was surely meant.
-    unused = ("data.column_separator",) if config.column_separator else ()
-    return Input(files, layouts, label_kind, False, config.max_rows, unused)
+    # has_header may be implied by a column's name, so it may not have been meant.
+    settings = ["column_separator", "skip_lines"]
+    settings += ["decimal"] if files[0].format != "fasta" else []
+    unused = [
+        f"data.{name}"
+        for name in settings
+        if getattr(config, name) != DataConfig.model_fields[name].default
+    ]
+    return Input(files, layouts, label_kind, False, config.max_rows, tuple(unused))
 
 
 def block_schema(plan: Input) -> pa.Schema:

@@ -62,13 +62,14 @@ class NumberedPiece:
     Attributes:
         first_row: 0-based number of its first row in the whole input.
         first_line: 1-based number in its file of the first line that begins in it.
-        has_header: Whether its first line that is not blank is the header of the file.
+        num_skipped: How many of its first lines that are not blank are no rows: the header, and
+            lines above it.
     """
 
     piece: Piece
     first_row: int
     first_line: int
-    has_header: bool = False
+    num_skipped: int = 0
 
 
 def divide(plan: Input) -> list[Piece]:
@@ -168,17 +169,18 @@ def number_pieces(
         DataError: There are no rows.
     """
     numbered: list[NumberedPiece] = []
-    row, line, file_index, header_to_come = 0, 1, -1, False
+    row, line, file_index, num_to_skip = 0, 1, -1, 0
     for piece, scan in zip(pieces, scans, strict=False):
         if plan.max_rows is not None and row >= plan.max_rows:
             break
         if piece.file_index != file_index:
-            file_index, line, header_to_come = piece.file_index, 1, plan.has_header
-        has_header = header_to_come and scan.num_records > 0
-        num_rows = scan.num_records - has_header
+            file_index, line = piece.file_index, 1
+            num_to_skip = plan.num_skipped(file_index)
+        num_skipped = min(num_to_skip, scan.num_records)
+        num_rows = scan.num_records - num_skipped
         if num_rows:
-            numbered.append(NumberedPiece(piece, row, line, has_header))
-        header_to_come &= not has_header
+            numbered.append(NumberedPiece(piece, row, line, num_skipped))
+        num_to_skip -= num_skipped
         row += num_rows
         line += scan.num_lines
     if not numbered:

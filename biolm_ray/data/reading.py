@@ -82,7 +82,7 @@ def _read_text(plan: Input, numbered: NumberedPiece) -> Iterator[pa.Table]:
     piece = numbered.piece
     file, layout = plan.files[piece.file_index], plan.layouts[piece.file_index]
     find, read = _READERS[file.format]
-    row, line, skip = numbered.first_row, numbered.first_line, int(numbered.has_header)
+    row, line, skip = numbered.first_row, numbered.first_line, numbered.num_skipped
     with file.open_text(REQUEST_BYTES) as stream:
         for text in line_blocks(stream, piece.start, piece.stop, mark=MARKS[file.format]):
             spans = find(text)

@@ -69,6 +69,9 @@ def make_block(
     for role, field in fields.items():
         is_label = kind_of(role) == "label"
         if role == "weight" or (is_label and layout.label_kind == "number"):
+            if layout.decimal != ".":
+                field, has_point = _with_point(field, layout.decimal)
+                good &= ~has_point
             numbers = _numbers(field, good, read_number if is_label else parse_weight)
             good &= np.isfinite(numbers) & ((numbers >= 0) | is_label)
             columns[role] = pa.array(numbers)
@@ -104,6 +107,15 @@ def _record(read: Row, raw: str, row: int, line: int) -> dict:
     if read.problem:
         record |= {"rule": read.problem.rule, "problem": read.problem.message, "raw": raw}
     return record
+
+
+def _with_point(field: pa.Array, decimal: str) -> tuple[pa.Array, Bool[np.ndarray, " rows"]]:
+    """Numbers with a decimal point, and whether they had one in place of the right sign."""
+    pattern = pc.MatchSubstringOptions(".")
+    has_point = pc.call_function("match_substring", [field], pattern).fill_null(False)
+    options = pc.ReplaceSubstringOptions(decimal, ".")
+    numbers = pc.call_function("replace_substring", [field], options)
+    return numbers, has_point.to_numpy(zero_copy_only=False)
 
 
 def _numbers(

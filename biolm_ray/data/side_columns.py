@@ -29,7 +29,8 @@ def read_side_columns(
     found: dict[str, tuple[str, ...]] = {}
     doubtful = set()
     for piece in pieces:
-        for block in read_piece(plan, NumberedPiece(piece, 0, 1, plan.has_header)):
+        whole = NumberedPiece(piece, 0, 1, plan.num_skipped(piece.file_index))
+        for block in read_piece(plan, whole):
             texts = [block[role].to_pylist() for role in ("id", *label_roles(len(columns)))]
             for name, *fields in zip(*texts, strict=True):
                 if name not in wanted or None in fields:

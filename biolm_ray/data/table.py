@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Int, UInt8
 
 from biolm_ray.data.columns import Layout, Row, RowProblem, read_line
@@ -20,12 +21,14 @@ def read_lines(
     """Read lines into a block of rows, as `columns.read_line` reads each of them.
 
     Lines with anything unusual are left to it: too few columns, quotes within a field, bytes that
-    are not UTF-8, many blanks around a field, a separator of several characters.
+    are not UTF-8, many blanks around a field, a separator of several characters; also too many
+    columns, and a sequence that is a column's name.
     """
     fields: dict[str, pa.Array] = {}
     usual = _valid_lines(text, spans, layout.separator)
     if usual.any():
         fields, usual = _split(text, spans, layout, usual)
+        usual &= ~_may_be_header(fields["sequence"], layout)
 
     def read_row(index: int) -> tuple[Row, str]:
         raw = text[spans.starts[index] : spans.stops[index]]
@@ -74,6 +77,8 @@ def _split(
     first = np.searchsorted(separators, spans.starts)
     num_separators = np.searchsorted(separators, spans.stops) - first
     usual = usual & (num_separators >= max(layout.used.values()))
+    if layout.num_columns is not None:
+        usual &= num_separators < layout.num_columns
     separators = np.append(separators, len(text))
     last = len(separators) - 1
     fields = {}
@@ -91,6 +96,18 @@ def _split(
         usual &= is_trimmed
         fields[role] = _gather(text, starts, stops)
     return fields, usual
+
+
+def _may_be_header(sequences: pa.Array, layout: Layout) -> Bool[np.ndarray, " rows"]:
+    """Whether a sequence is the name of a column, as where the header stands once more."""
+    found = np.zeros(len(sequences), bool)
+    lengths = pc.call_function("binary_length", [sequences]).to_numpy()
+    longest = max((len(name.encode()) for name in layout.header), default=-1)
+    short = np.flatnonzero(lengths <= longest)
+    if len(short):
+        texts = sequences.take(pa.array(short)).to_pylist()
+        found[short] = [text in layout.header for text in texts]
+    return found
 
 
 def _outside_quotes(

@@ -48,6 +48,9 @@ ALWAYS_NAMED = {
 """Settings that are hashed also with their defaults; those that came later are not, so that data
 sets prepared before keep their names."""
 
+OF_SETTINGS = {"num_columns", "num_above", "decimal"}
+"""Fields of a layout that follow from the content or from settings of the same meaning."""
+
 
 def prepare(
     config: Config,
@@ -116,7 +119,11 @@ def named_settings(config: DataConfig, layouts: Sequence[Layout]) -> tuple[int, 
     unset = {n for n in later if getattr(config, n) == DataConfig.model_fields[n].default}
     data = {name: value for name, value in values.items() if name not in unset}
     is_fasta = layouts[0].format == "fasta"
-    return FASTA_FORMAT if is_fasta else FORMAT, data, [asdict(layout) for layout in layouts]
+    columns = [
+        {name: value for name, value in asdict(layout).items() if name not in OF_SETTINGS}
+        for layout in layouts
+    ]
+    return FASTA_FORMAT if is_fasta else FORMAT, data, columns
 
 
 def _prepare(

@@ -91,6 +91,8 @@ def scan_data(
     """Plan and scan the data of a run; scans are remembered below `folder`."""
     plan = plan_input(config.data, label_kind)
     log.info("%s", plan.description)
+    for note in plan.notes:
+        log.warning("%s", note)
     return scan_input(plan, folder / SCANS, again=config.run.prepare_again, progress=progress)
 
 
@@ -122,7 +124,8 @@ def scan_input(
         if _is_settled(plan, started):
             memory.write(name, lambda file: file.write(_to_json(scans)))
     numbered = number_pieces(plan, pieces[: len(scans)], scans)
-    num_rows = sum(scan.num_records for scan in scans) - sum(piece.has_header for piece in numbered)
+    num_rows = sum(scan.num_records for scan in scans)
+    num_rows -= sum(piece.num_skipped for piece in numbered)
     return Scanned(
         plan=plan,
         pieces=tuple(numbered),
@@ -139,8 +142,9 @@ def _scan(plan: Input, pieces: Sequence[Piece], progress: Progress | None) -> It
         results = spread(work, pieces, total)
     else:
         results = (scan for piece in pieces for scan in work(piece))
-    # Headers are counted as records, at most one to a file.
-    enough = None if plan.max_rows is None else plan.max_rows + len(plan.files)
+    # Headers, and lines above them, are counted as records.
+    num_skipped = sum(plan.num_skipped(index) for index in range(len(plan.files)))
+    enough = None if plan.max_rows is None else plan.max_rows + num_skipped
     num_bytes = num_records = 0
     if progress is not None:
         progress("reading", 0, total, 0)

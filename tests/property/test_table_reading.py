@@ -37,7 +37,22 @@ FIELD = st.sampled_from(
             "1_0",
             "0x1",
         ),
-        *("1", "-2.5e-3", "+.5", "7.", "1e999", "nan", "inf", "-1", "٣", "00", "1e-400"),
+        *(
+            "1",
+            "id",
+            "seq",
+            "1,5",
+            "-2.5e-3",
+            "+.5",
+            "7.",
+            "1e999",
+            "nan",
+            "inf",
+            "-1",
+            "٣",
+            "00",
+            "1e-400",
+        ),
     ]
 ).map(str.encode) | st.just(b"\xff")
 GOOD_FIELDS = st.tuples(
@@ -45,8 +60,11 @@ GOOD_FIELDS = st.tuples(
     st.sampled_from([b"ac", b"acgu ", b'"ac"', b'" a"']),
     st.sampled_from([b"1", b"2.5", b'"3\t"']),
 )
+HEADERS = st.sampled_from(
+    [b"id\tseq\ty", b' id\t"seq"\ty', MARK + b"id\tseq\ty", b"id\tseq", b"id\tseq\tz"]
+)
 LINES = st.lists(
-    st.lists(FIELD, max_size=6).map(b"\t".join) | GOOD_FIELDS.map(b"\t".join), max_size=8
+    st.lists(FIELD, max_size=6).map(b"\t".join) | GOOD_FIELDS.map(b"\t".join) | HEADERS, max_size=8
 )
 CONTENTS = st.builds(
     lambda mark, lines, end, last: mark + end.join(lines) + last,
@@ -64,6 +82,10 @@ LAYOUTS = st.sampled_from(
         Layout(separator="\t", id=0, sequence=1, label=(2, 4, 0), weight=3, label_kind="number"),
         Layout(separator="\t", id=0, sequence=0, label=2, weight=3, label_kind="number"),
         Layout(separator=" ", id=0, sequence=1, weight=0),
+        Layout(separator="\t", id=0, sequence=1, num_columns=3, names=("id", "seq", "y")),
+        Layout(separator="\t", id=1, sequence=2, num_columns=3, names=("row names", "id", "seq")),
+        Layout(separator="\t", id=0, sequence=1, label=2, label_kind="number", decimal=","),
+        Layout(separator="\t", id=0, sequence=1, weight=2, decimal=",", num_columns=4, num_above=2),
         Layout(separator="\t\t", id=0, sequence=1),
     ]
 )
@@ -72,13 +94,13 @@ LAYOUTS = st.sampled_from(
 def read_line_by_line(content: bytes, layout: Layout, has_header: bool) -> list[dict]:
     """The same rows the slow way: one line after the other."""
     records = []
-    header_to_come = has_header
+    num_to_skip = layout.num_above + has_header
     for number, raw in enumerate(content.removeprefix(MARK).split(b"\n"), 1):
         raw = raw.removesuffix(b"\r")
         if not raw.strip():
             continue
-        if header_to_come:
-            header_to_come = False
+        if num_to_skip:
+            num_to_skip -= 1
             continue
         try:
             row = read_line(raw.decode(), layout)
@@ -108,6 +130,31 @@ def test_every_cut_gives_the_same_rows(has_header):
     for cut in range(1, len(content)):
         check(content, layout, [cut], has_header)
         check(content, layout, [cut, cut + 1, cut + 5], has_header)
+
+
+NAMED = Layout(separator="\t", id=0, sequence=1, num_columns=3, names=("id", "seq", "y"))
+ROW_NAMED = Layout(
+    separator="\t", id=1, sequence=2, num_columns=4, names=("row names", "id", "seq", "y")
+)
+BELOW_TITLES = Layout(separator="\t", id=0, sequence=1, num_above=2)
+JOINED = MARK + b"id\tseq\ty\ng1\tac\t1\t \n" + MARK + b"id\tseq\t y\ng2\tseq\t1\ng3\tac\t1\t2\n"
+JOINED_IN_R = b'id\tseq\ty\n1\tg1\tac\t1\nid\t"seq"\ty\n1\tg2\tseq\t1\n'
+TITLES = b"Table S1\n\nfrom\t1999\n\nid\tseq\ng1\tac\ng2\tgu\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "layout", "rules"),
+    [
+        (JOINED, NAMED, [None, "header", None, "columns"]),
+        (JOINED_IN_R, ROW_NAMED, [None, "header", None]),
+        (TITLES, BELOW_TITLES, [None, None]),
+    ],
+)
+def test_every_cut_finds_headers_titles_and_columns_too_many(content, layout, rules):
+    found = read_line_by_line(content, layout, has_header=True)
+    assert [record["rule"] for record in found] == rules
+    for cut in range(4, len(content)):
+        check(content, layout, [cut, cut + 1, cut + 9], has_header=True)
 
 
 def check(content: bytes, layout: Layout, cuts: list[int], has_header: bool) -> None:
