@@ -103,6 +103,12 @@ def _tokenization_problems(config: Config) -> Iterator[Problem]:
             ("data.specifier_separator", "tokenization.encoding"),
             f"numbers on tokens (specifiersep) need the atomic encoding, found {encoding}",
         )
+    if data.remove_gaps and data.token_separator is not None:
+        yield (
+            ("data.remove_gaps", "data.token_separator"),
+            "gaps are removed from sequences of single letters; tokens with a tokensep are kept "
+            "as they are, so leave remove_gaps out",
+        )
     if data.specifier_separator is not None and data.specifier_separator == data.token_separator:
         yield (
             ("data.specifier_separator", "data.token_separator"),

@@ -14,6 +14,7 @@ MEANINGS: Mapping[str, str] = {
     "data.skip_lines": "lines of a table above its header or first row, such as a title",
     "data.column_separator": "between columns; \\t is a tab; unset: a tab, or the comma of a .csv",
     "data.decimal": "the sign before the decimals of labels and weights in text",
+    "data.remove_gaps": "take gaps (- and .), stops (*) and digits out of sequences",
     "data.token_separator": "between tokens of a sequence; unset: each character is a token",
     "data.specifier_separator": "before each number that a token carries, as # in a#2.5",
     "data.id_column": "column of the identifiers",

@@ -107,6 +107,7 @@ class DataConfig(Section):
     skip_lines: NonNegativeInt = 0
     column_separator: str | None = None
     decimal: Literal[".", ","] = "."
+    remove_gaps: bool = False
     token_separator: str | None = None
     specifier_separator: str | None = None
     id_column: ColumnSetting = Column(index=0)

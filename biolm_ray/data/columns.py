@@ -17,11 +17,14 @@ KINDS = ("sequence", "id", "label", "weight", "split")
 """What a column can hold, in the order in which the fields of a row are checked."""
 SHOWN_LETTERS = 40
 UNCLOSED_QUOTE = "a double quote opens a field and is not closed on the line"
+GAPS = "-.*0123456789"
+"""What alignments, translations and numbered files put between the letters of a sequence."""
 SEPARATOR_NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", " ": "blank", "|": "bar"}
 ROW_NAMES = "row names"
 """What the first column is called where a header has one name too few, as R writes tables."""
 BYTE_ORDER_MARK = "\ufeff"
 POINT_RULE = "with data.decimal: ',' only a comma stands before the decimals"
+_NO_GAPS = str.maketrans("", "", GAPS)
 _AWKWARD = re.compile(r"[^\w.+-]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -83,6 +86,7 @@ class Layout:
         num_columns: How many columns a row of a table may have; None for any number.
         num_above: Lines of a table above its header, or first row, that are not blank.
         decimal: The sign before the decimals of labels and weights.
+        remove_gaps: Whether `GAPS` are taken out of sequences.
     """
 
     format: Format = "table"
@@ -97,6 +101,7 @@ class Layout:
     num_columns: int | None = None
     num_above: int = 0
     decimal: str = "."
+    remove_gaps: bool = False
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -266,6 +271,7 @@ def make_layout(
         num_columns=num_columns if format == "table" else None,
         num_above=num_above,
         decimal=config.decimal if format in ("table", "fasta") else ".",
+        remove_gaps=config.remove_gaps,
         **positions,
     )
 
@@ -354,6 +360,8 @@ def _too_many(num_columns: int, layout: Layout) -> str:
 def read_fields(fields: Mapping[str, str], layout: Layout) -> Row:
     """Read the text of each role's field; what is wrong is told in `problem`, never raised."""
     texts = {role: text.strip() for role, text in fields.items()}
+    if layout.remove_gaps:
+        texts["sequence"] = texts["sequence"].translate(_NO_GAPS)
     if layout.decimal != ".":
         for role in [role for role in texts if role in layout.number_roles]:
             if "." in texts[role]:

@@ -58,7 +58,7 @@ def table_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | N
     if config.has_header and len(lines) == 1:
         raise DataError(f"{file.name} has a header and no rows")
     header = rows[0].fields if config.has_header else None
-    if header and _widths(lines[1:], separator) == {len(header) + 1}:
+    if header and len(header) > 1 and _widths(lines[1:], separator) == {len(header) + 1}:
         header = [ROW_NAMES, *header]
     layout = make_layout(
         config,
@@ -172,7 +172,7 @@ def _hint(file: SourceFile, lines: Sequence[_Line], config: DataConfig) -> str:
                 _widths(lines[index + 1 :], mark),
             )
             width = next(iter(below or first)) or 0
-            if len(below) > 1 or width < 2 or not first <= {width, width - 1}:
+            if len(below) > 1 or width < 2 or not first <= {width, max(width - 1, 2)}:
                 continue
             if index == 0 and mark == detected:
                 return ""

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
 from biolm_ray.data.columns import (
+    GAPS,
     LabelKind,
     Layout,
     Row,
@@ -76,6 +77,8 @@ def make_block(
             good &= np.isfinite(numbers) & ((numbers >= 0) | is_label)
             columns[role] = pa.array(numbers)
         else:
+            if role == "sequence" and layout.remove_gaps:
+                field = _without_gaps(field)
             lengths = pc.call_function("binary_length", [field]).fill_null(0)
             good &= lengths.to_numpy(zero_copy_only=False) > 0
             columns[role] = field.cast(schema.field(role).type)
@@ -107,6 +110,11 @@ def _record(read: Row, raw: str, row: int, line: int) -> dict:
     if read.problem:
         record |= {"rule": read.problem.rule, "problem": read.problem.message, "raw": raw}
     return record
+
+
+def _without_gaps(sequences: pa.Array) -> pa.Array:
+    options = pc.ReplaceSubstringOptions(f"[{GAPS}]+", "")  # - stands first, so that it is itself
+    return pc.call_function("replace_substring_regex", [sequences], options)
 
 
 def _with_point(field: pa.Array, decimal: str) -> tuple[pa.Array, Bool[np.ndarray, " rows"]]:

@@ -1,15 +1,19 @@
 """Rules over all rows of an input: identifiers that repeat, and tokens that are not known."""
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Int, UInt64
 from pandas.util import hash_array
 
-from biolm_ray.data.columns import shown
+from biolm_ray.data.columns import GAPS, shown
 from biolm_ray.errors import DataError
+from biolm_ray.tokenization.settings import TokenizerSettings
+
+log = logging.getLogger("biolm_ray")
 
 NUM_SHOWN_TOKENS = 5
 
@@ -82,6 +86,35 @@ def check_unknown_share(
         + "; are the tokenizer and data.token_separator the right ones? "
         "(data.max_unknown_share sets the threshold)"
     )
+
+
+def count_gaps(texts: pa.LargeStringArray, settings: TokenizerSettings) -> Counter[str]:
+    """Count gaps, stops and digits that become tokens though they are no letters of a sequence.
+
+    Those that the settings name, and texts whose tokens have a separator, are meant.
+    """
+    if settings.token_separator is not None or not len(texts):
+        return Counter()
+    named = {settings.center_token or "", *settings.replacements}
+    signs = [sign for sign in GAPS if not any(sign in text for text in named)]
+    _, offsets, data = texts.buffers()
+    bounds = np.frombuffer(offsets, np.int64)[[texts.offset, texts.offset + len(texts)]]
+    raw = data.slice(bounds[0], bounds[1] - bounds[0]).to_pybytes() if data else b""
+    if len(raw.translate(None, "".join(signs).encode())) == len(raw):
+        return Counter()
+    return Counter({sign: number for sign in signs if (number := raw.count(sign.encode()))})
+
+
+def tell_gaps(where: str, gaps: Mapping[str, int]) -> None:
+    """Warn of what is probably no letter of a sequence, with counts."""
+    if gaps:
+        listed = ", ".join(f"{number:,} '{sign}'" for sign, number in gaps.items())
+        log.warning(
+            "%s: the sequences hold %s, which become tokens: if they are gaps, stops or numbers "
+            "of positions, set data.remove_gaps: true",
+            where,
+            listed,
+        )
 
 
 def most_frequent(texts: Counter[str]) -> list[tuple[str, int]]:

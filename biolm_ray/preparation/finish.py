@@ -17,6 +17,7 @@ from biolm_ray.preparation.checks import (
     repeated_id_problem,
     repeats,
     rows_with_equal_hashes,
+    tell_gaps,
 )
 from biolm_ray.preparation.piece_work import EncodingJob
 from biolm_ray.preparation.prepared import MANIFEST, PLACES, REJECTED
@@ -69,6 +70,7 @@ def finish(
     summary = _summary(states)
     if not summary["rows"]:
         raise DataError(f"{job.plan.name}: none of its rows can be used: {bad_rows.described}")
+    tell_gaps(job.plan.name, summary["gaps"])
     check_unknown_share(
         job.plan.name,
         summary["unknown_tokens"],
@@ -186,6 +188,7 @@ def _summary(states: Sequence[PieceState]) -> dict[str, Any]:
         "unknown_tokens": num_unknown,
         "unknown_share": num_unknown / max(num_tokens, 1),
         "unknown_examples": most_frequent(unknown_texts),
+        "gaps": dict(sum((state.gaps for state in states), Counter())),
     }
 
 

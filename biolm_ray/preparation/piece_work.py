@@ -1,5 +1,6 @@
 """What one task does with a piece of the input: count its tokens, or encode and store its rows."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 from biolm_ray.data.columns import kind_of
 from biolm_ray.data.reading import Input, NumberedPiece, read_piece
 from biolm_ray.data.store import Folder
+from biolm_ray.preparation.checks import count_gaps
 from biolm_ray.preparation.rejects import REJECT_SCHEMA
 from biolm_ray.preparation.row_files import binary_rows
 from biolm_ray.preparation.stored_pieces import PieceState, PieceWriter
@@ -55,12 +57,15 @@ class Report:
         num_rows: How many there were, the bad ones included.
         counts: Of their tokens, when a vocabulary of whole tokens is learnt.
         texts: Cleaned, when bpe is learnt.
+        gaps: Signs in sequences that are no letters, with their counts, when a vocabulary is
+            learnt.
     """
 
     rejects: pa.Table
     num_rows: int
     counts: TokenCounts | None = None
     texts: list[str] = field(default_factory=list)
+    gaps: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ def _together(reports: list[Report]) -> Report:
         num_rows=sum(report.num_rows for report in reports),
         counts=merge(counts) if counts else None,
         texts=[text for report in reports for text in report.texts],
+        gaps=sum((report.gaps for report in reports), Counter()),
     )
 
 
@@ -136,7 +142,8 @@ def _count_blocks(piece: NumberedPiece, job: FittingJob) -> Iterator[tuple[int, 
             problems = counts.problems
             report = Report(rejects, num_rows, counts=counts)
         rejects = _with_problems(rejects, good, problems, file)
-        yield texts.nbytes, replace(report, rejects=rejects)
+        gaps = count_gaps(texts, job.settings)
+        yield texts.nbytes, replace(report, rejects=rejects, gaps=gaps)
 
 
 def _encode_blocks(
@@ -149,7 +156,7 @@ def _encode_blocks(
         yield block["sequence"].nbytes, Report(rejects, len(block))
         if job.stop and len(rejects):
             return
-        writer.add(rows, encoded, rejects)
+        writer.add(rows, encoded, rejects, count_gaps(_texts(block), job.tokenizer.settings))
     writer.close()
 
 

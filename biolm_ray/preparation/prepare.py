@@ -13,7 +13,7 @@ from biolm_ray.config.schema import Config, DataConfig
 from biolm_ray.data.columns import LabelKind, Layout
 from biolm_ray.data.store import Folder
 from biolm_ray.errors import BiolmError, ResourceError
-from biolm_ray.preparation.checks import check_unknown_share
+from biolm_ray.preparation.checks import check_unknown_share, tell_gaps
 from biolm_ray.preparation.finish import finish
 from biolm_ray.preparation.piece_work import EncodingJob, encode_piece
 from biolm_ray.preparation.prepared import MANIFEST, PreparedData
@@ -48,7 +48,7 @@ ALWAYS_NAMED = {
 """Settings that are hashed also with their defaults; those that came later are not, so that data
 sets prepared before keep their names."""
 
-OF_SETTINGS = {"num_columns", "num_above", "decimal"}
+OF_SETTINGS = {"num_columns", "num_above", "decimal", "remove_gaps"}
 """Fields of a layout that follow from the content or from settings of the same meaning."""
 
 
@@ -88,6 +88,7 @@ def prepare(
         _prepare(config, scanned, tokenizer, target, progress)
     else:
         log.info("prepared before: %s", target)
+        tell_gaps(scanned.plan.name, PreparedData.open(target.location).summary.get("gaps", {}))
     prepared = PreparedData.open(target.location)
     check_unknown_share(
         scanned.plan.name,

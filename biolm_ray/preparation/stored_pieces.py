@@ -35,6 +35,7 @@ class PieceState:
         num_unknown: Tokens that the vocabulary does not hold.
         unknown_texts: Their texts and counts.
         num_rejected: Rows that could not be used.
+        gaps: Signs in sequences that are no letters, with their counts.
     """
 
     piece: int
@@ -44,6 +45,7 @@ class PieceState:
     num_unknown: int = 0
     unknown_texts: Counter[str] = field(default_factory=Counter)
     num_rejected: int = 0
+    gaps: Counter[str] = field(default_factory=Counter)
 
     @property
     def num_rows(self) -> int:
@@ -79,9 +81,12 @@ class PieceWriter:
         self._places: list[pa.Table] = []
         self._rejected = [REJECT_SCHEMA.empty_table()]
 
-    def add(self, rows: pa.Table, encoded: EncodedBlock, rejects: pa.Table) -> None:
-        """Take in a block: `line` and the columns of the data set, and the rows left out."""
+    def add(
+        self, rows: pa.Table, encoded: EncodedBlock, rejects: pa.Table, gaps: Counter[str]
+    ) -> None:
+        """Take in a block: `line` and the columns of the data set, the rows left out, the gaps."""
         self._rejected.append(rejects)
+        self._state = replace(self._state, gaps=self._state.gaps + gaps)
         if not len(rows):
             return
         state, lengths = self._state, np.diff(encoded.offsets)
@@ -144,6 +149,7 @@ def read_state(target: Folder, piece: int) -> PieceState:
     record = json.loads(written)
     record["lengths"] = Counter(dict(record["lengths"]))
     record["unknown_texts"] = Counter(record["unknown_texts"])
+    record["gaps"] = Counter(record.get("gaps", {}))
     return PieceState(**record)
 
 

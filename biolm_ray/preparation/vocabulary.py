@@ -1,11 +1,13 @@
 """Learning a tokenizer from the input, piece by piece."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
 from biolm_ray.config.schema import Config, DataConfig
 from biolm_ray.data.columns import LabelKind
 from biolm_ray.data.store import Folder
+from biolm_ray.preparation.checks import tell_gaps
 from biolm_ray.preparation.piece_work import FittingJob, Report, count_piece
 from biolm_ray.preparation.rejects import BadRows
 from biolm_ray.preparation.scanning import (
@@ -52,7 +54,9 @@ def fit_tokenizer(
         sample_size=config.tokenization.sample_size,
         seed=config.training.seed,
     )
-    blocks = _counted(job, scanned, config.data, progress)
+    # The other modes go on to prepare the data, and are told of gaps then.
+    is_last = config.mode == "tokenize" and not config.run.prepare_only
+    blocks = _counted(job, scanned, config.data, progress, tell=is_last)
     if settings.encoding == "bpe":
         texts = (text for block in blocks for text in block.texts)
         return fit_bpe(texts, config.tokenization, settings)
@@ -64,12 +68,21 @@ def fit_tokenizer(
 
 
 def _counted(
-    job: FittingJob, scanned: Scanned, settings: DataConfig, progress: Progress | None
+    job: FittingJob,
+    scanned: Scanned,
+    settings: DataConfig,
+    progress: Progress | None,
+    *,
+    tell: bool,
 ) -> Iterator[Report]:
     """Count the blocks of an input, in order, refusing bad rows as the settings say."""
+    gaps: Counter[str] = Counter()
     bad_rows = BadRows(scanned.plan, settings, scanned.num_rows)
     done = RowsDone("learning the vocabulary", scanned, progress)
     for block in spread(partial(count_piece, job=job), scanned.pieces, scanned.num_bytes):
         bad_rows.add(block.rejects, block.num_rows)
         done.add(block.num_rows)
+        gaps += block.gaps
         yield block
+    if tell:
+        tell_gaps(scanned.plan.name, gaps)

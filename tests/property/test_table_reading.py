@@ -57,7 +57,7 @@ FIELD = st.sampled_from(
 ).map(str.encode) | st.just(b"\xff")
 GOOD_FIELDS = st.tuples(
     st.sampled_from([b"g1", b" g2", b'"g\t3"', "gä4".encode()]),
-    st.sampled_from([b"ac", b"acgu ", b'"ac"', b'" a"']),
+    st.sampled_from([b"ac", b"a-c", b"*", b". 1", b"acgu ", b'"ac"', b'" a"']),
     st.sampled_from([b"1", b"2.5", b'"3\t"']),
 )
 HEADERS = st.sampled_from(
@@ -85,6 +85,7 @@ LAYOUTS = st.sampled_from(
         Layout(separator="\t", id=0, sequence=1, num_columns=3, names=("id", "seq", "y")),
         Layout(separator="\t", id=1, sequence=2, num_columns=3, names=("row names", "id", "seq")),
         Layout(separator="\t", id=0, sequence=1, label=2, label_kind="number", decimal=","),
+        Layout(separator="\t", id=0, sequence=1, remove_gaps=True),
         Layout(separator="\t", id=0, sequence=1, weight=2, decimal=",", num_columns=4, num_above=2),
         Layout(separator="\t\t", id=0, sequence=1),
     ]

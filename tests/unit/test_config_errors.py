@@ -304,6 +304,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"specifiersep": "#", "encoding": "3mer"}, "need the atomic encoding, found 3mer"),
     ({"specifiersep": "#", "encoding": "5mer"}, "need the atomic encoding, found 5mer"),
     ({"specifiersep": "#", "encoding": "bpe"}, "need the atomic encoding, found bpe"),
+    ({"data.remove_gaps": True, "tokensep": ","}, "tokens with a tokensep are kept as they are"),
     ({"specifiersep": ",", "tokensep": ","}, "tokensep and specifiersep must differ"),
     ({"_3utr": True, "non3utr": True}, "contradicts _3utr"),
     ({"batchsize": 8, "training.batch_size": 16}, "contradicts batchsize"),

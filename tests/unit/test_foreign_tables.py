@@ -18,7 +18,7 @@ BY_NAME = {
     "label_column": "hl",
 }
 FROM_R = "id\tsequence\thl\n1\tg0\tac\t6.7\n2\tg1\tgu\t1.2\n"
-SEMICOLONS = "id;sequence;hl\ng0;ac;3,1\ng1;gu;-2\n"
+SEMICOLONS = "id;sequence;hl\ng0;ac;3,1\ng1;gu;-2,0\n"
 TITLED = "Table S1, half lives, in hours, of genes\n\nid,sequence,hl\ng0,ac,3.1\ng1,gu,2.2\n"
 
 
