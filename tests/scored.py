@@ -1,6 +1,7 @@
 """Small tables of leave-one-out scores, made without a model."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from biolm_ray.inference.scores_file import KEY, class_column
 from biolm_ray.report.tracks import Track, make_tracks
 
 
@@ -42,7 +44,17 @@ def track_of(tokens: Sequence[str], scores: Sequence[float], **more) -> Track:
     return track
 
 
-def write_scores(path: Path, table: pd.DataFrame) -> Path:
+def class_rows(name: str, tokens: Sequence[str], by_class: Mapping[str, float]) -> pd.DataFrame:
+    """The rows of one sequence, the same for each token; the first class is the predicted one."""
+    predicted = next(iter(by_class))
+    table = score_rows(name, tokens, [by_class[predicted]] * len(tokens))
+    scores = {class_column(each): by_class[each] for each in sorted(by_class)}
+    return table.assign(label=predicted, pred=predicted, **scores)
+
+
+def write_scores(
+    path: Path, table: pd.DataFrame, metadata: Mapping[str, object] | None = None
+) -> Path:
     """Write a table as a run does: as CSV without `position`, or as Parquet with its types."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix != ".parquet":
@@ -50,5 +62,6 @@ def write_scores(path: Path, table: pd.DataFrame) -> Path:
         return path
     names = pa.array(table["sequence"]).dictionary_encode()
     columns = {name: pa.array(table[name], from_pandas=True) for name in table.columns}
-    pq.write_table(pa.table({**columns, "sequence": names}), path)
+    typed = pa.table({**columns, "sequence": names})
+    pq.write_table(typed.replace_schema_metadata({KEY: json.dumps(metadata or {})}), path)
     return path

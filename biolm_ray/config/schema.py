@@ -237,7 +237,7 @@ class InterpretConfig(Section):
     distribute: Literal["actors", "tune"] = "actors"
     compress: bool = False
     region_columns: ColumnsSetting | None = None
-    kmer: int = Field(default=6, ge=0, le=12)
+    kmer: int | None = Field(default=None, ge=0, le=12)
     motifs: dict[str, str] = {}
     plots: NonNegativeInt = 6
     coordinates: str | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from biolm_ray.config.schema import Column, DataConfig
+from biolm_ray.data.naming import AWKWARD, alike_in_files, name_for_files, told_apart
 from biolm_ray.data.targets import parse_weight, weight_rule
 from biolm_ray.errors import ConfigError, DataError
 
@@ -25,7 +26,7 @@ ROW_NAMES = "row names"
 BYTE_ORDER_MARK = "\ufeff"
 POINT_RULE = "with data.decimal: ',' only a comma stands before the decimals"
 _NO_GAPS = str.maketrans("", "", GAPS)
-_AWKWARD = re.compile(r"[^\w.+-]+")
+_OF_WINDOW = re.compile(r"window\d+_")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -37,11 +38,6 @@ def label_roles(num_labels: int) -> tuple[str, ...]:
 def kind_of(role: str) -> str:
     """What the column of a role holds: "label" for the second label column too."""
     return role.partition("_")[0]
-
-
-def name_for_files(name: str) -> str:
-    """A column's name without what is awkward in names of files; it may be empty."""
-    return _AWKWARD.sub("_", name).strip("_")[:SHOWN_LETTERS]
 
 
 class RowProblem(NamedTuple):
@@ -132,9 +128,17 @@ class Layout:
         places = [str(position + 1) for position in self.labels]
         names = [name or f"column_{place}" for name, place in zip(names, places, strict=True)]
         taken = [*names, *(f"std_{name}" for name in names)]  # prediction_std_<name>
-        if len(set(taken)) < len(taken):
-            names = [f"{name}_{place}" for name, place in zip(names, places, strict=True)]
-        return tuple(names)
+        # loo_scores_remove_window5_<name>
+        taken += [_OF_WINDOW.sub("", name) for name in names if _OF_WINDOW.match(name)]
+        return tuple(told_apart(names, places) if alike_in_files(taken) else names)
+
+    @property
+    def label_name(self) -> str:
+        """What a single label is called in headings: its column's name, or where it stands."""
+        if len(self.labels) != 1:
+            return ""
+        name = self.names[self.labels[0]] if self.names else ""
+        return name[:SHOWN_LETTERS] or f"label ({self.place('label')})"
 
     @property
     def used(self) -> dict[str, int]:
@@ -163,8 +167,8 @@ def shown(text: str) -> str:
 
 def near_name(name: str, names: Sequence[str]) -> str | None:
     """The one of some names that was probably meant: whatever its case, blanks and signs."""
-    plain = {_AWKWARD.sub("_", known).replace("_", "").lower(): known for known in names[::-1]}
-    wanted = _AWKWARD.sub("_", name).replace("_", "").lower()
+    plain = {AWKWARD.sub("_", known).replace("_", "").lower(): known for known in names[::-1]}
+    wanted = AWKWARD.sub("_", name).replace("_", "").lower()
     near = difflib.get_close_matches(wanted, list(plain), n=1)
     return plain[near[0]] if near else None
 

@@ -90,12 +90,14 @@ class Targets(Section):
         scaler: Set for regression; one for each target where there are several.
         classes: Set for classification; output i of the model belongs to `classes[i]`.
         names: Of several targets; empty where there is just one.
+        label_name: What a single one is called in headings; empty where it is not known.
     """
 
     task: Literal["regression", "classification"]
     scaler: Scaler | tuple[Scaler, ...] | None = None
     classes: tuple[str, ...] | None = None
     names: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    label_name: str = Field(default="", exclude_if=lambda name: not name)
 
     @property
     def num_outputs(self) -> int:
@@ -167,6 +169,7 @@ def fit_targets(
     labels: Float[np.ndarray, "rows targets"] | Sequence[str],
     training_rows: Int[np.ndarray, " training_rows"],
     target_names: tuple[str, ...] = (),
+    label_name: str = "",
 ) -> Targets:
     """Fit scalers or class list on the training rows of a fold; several targets have names."""
     if task == "regression":
@@ -174,7 +177,7 @@ def fit_targets(
         scalers = tuple(fit_scaler(scaling, column) for column in trained.T)
         if not target_names:
             (only,) = scalers
-            return Targets(task=task, scaler=only)
+            return Targets(task=task, scaler=only, label_name=label_name)
         assert len(target_names) == len(scalers)
         return Targets(task=task, scaler=scalers, names=target_names)
     names, _ = _distinct_names(np.asarray(labels, dtype=object)[training_rows])

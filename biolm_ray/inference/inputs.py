@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from biolm_ray.config.schema import Column, Config
-from biolm_ray.data.columns import name_for_files
+from biolm_ray.data.naming import name_for_files
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import rows_in_splits
 from biolm_ray.data.targets import Targets

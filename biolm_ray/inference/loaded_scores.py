@@ -11,7 +11,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.inference.scores_file import ENDINGS, KEY, first_rows, table_stem, typed_path
+from biolm_ray.inference.scores_file import (
+    ENDINGS,
+    KEY,
+    class_columns,
+    first_rows,
+    read_columns,
+    table_stem,
+    typed_path,
+)
 
 TEXTS = ("sequence", "token", "replacement")
 
@@ -91,7 +99,8 @@ def _load_file(path: Path) -> LooScores:
     if not path.is_file() and not typed.is_file():
         raise ConfigError(f"{path}: no table of scores there")
     if not typed.is_file():
-        types = dict.fromkeys(TEXTS, str)
+        has_classes = bool(class_columns(read_columns(path)[0]))
+        types = dict.fromkeys((*TEXTS, *(("label", "pred") if has_classes else ())), str)
         table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
         return LooScores(_checked(table, path), {})
     read = pq.read_table(typed)

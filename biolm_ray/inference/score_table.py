@@ -11,7 +11,7 @@ from jaxtyping import Int
 from biolm_ray.data.targets import Targets
 from biolm_ray.errors import ConfigError
 from biolm_ray.inference.leave_one_out import Scores
-from biolm_ray.inference.scores_file import scores_schema
+from biolm_ray.inference.scores_file import class_column, scores_schema
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 PUTTING_IN = ("replace", "saturation", "insert")
@@ -36,13 +36,16 @@ def combine_scores(by_model: Sequence[Scores]) -> Scores:
 
 
 def chosen_class(class_name: str | None, targets: Targets) -> int | None:
-    """Give the number of the class whose scores are asked for; None: the predicted one.
+    """Give the number of the class whose scores are in column loo; None: the predicted one.
+
+    Of two classes it is the second, unless another is asked for, so that a score means the same
+    in all rows.
 
     Raises:
         ConfigError: The model knows no such class, or no classes at all.
     """
     if class_name is None:
-        return None
+        return 1 if targets.classes is not None and len(targets.classes) == 2 else None
     if targets.classes is None:
         raise ConfigError(
             f"interpret.class_name is '{class_name[:40]}', but the model predicts numbers; "
@@ -61,7 +64,7 @@ def score_columns(edit: str, targets: Targets, num_models: int) -> list[str]:
     columns = ["sequence", "token"]
     columns += ["replacement"] if edit in PUTTING_IN else []
     columns += ["label", "pred", "start_offset", "end_offset", "loo"]
-    columns += [f"loo_{name}" for name in targets.classes or ()]
+    columns += [class_column(name) for name in targets.classes or ()]
     return columns + (["loo_std"] if num_models > 1 else [])
 
 
@@ -99,7 +102,7 @@ def score_table(
     if scores.new_ids is not None:
         values["replacement"] = _joined_texts(scores.new_ids, tokenizer)
     for index, name in enumerate(targets.classes or ()):
-        values[f"loo_{name}"] = scores.loo[:, index]
+        values[class_column(name)] = scores.loo[:, index]
     if scores.loo_std is not None:
         values["loo_std"] = scores.loo_std[:, chosen]
     schema = scores_schema(targets, averaged=scores.loo_std is not None)

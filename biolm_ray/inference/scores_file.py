@@ -1,7 +1,7 @@
 """The typed table of scores: a parquet file beside each CSV table."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int
 from pyarrow.csv import WriteOptions, write_csv
 
+from biolm_ray.data.naming import given_name, kept_apart
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path
 
@@ -20,6 +21,9 @@ KEY = b"biolm_ray"
 ENDINGS = (".parquet", ".csv.gz", ".csv")
 RECURRING: Any = ["sequence", "token", "replacement", "label", "pred"]
 """Columns in which a value stands many times, worth a dictionary."""
+OF_CLASS = "loo_"
+OURS = ("std", "model")
+"""What follows `loo_` in columns that belong to no class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +34,9 @@ class ScoresMetadata:
         edit: What was done to each token.
         window: How many adjacent tokens at once.
         task: regression or classification.
-        target: Name of the target; empty where there is just one.
+        target: Name of the target, or of the column of the labels; empty where it is not known.
         classes: All classes of a classification, else none.
-        class_name: The class that was asked for; None: the predicted one of each sequence.
+        class_name: The class of column loo; None: that of column pred, the predicted one.
         num_models: Over how many models the scores are averaged.
         largest_difference: Largest deviation of a score from its independent recomputation.
         noise_floor: The standard error of a score over the models, as root of its mean square over
@@ -48,6 +52,21 @@ class ScoresMetadata:
     num_models: int = 1
     largest_difference: float = 0.0
     noise_floor: float | None = None
+
+
+def class_column(name: str) -> str:
+    """The column that holds the scores of a class."""
+    return f"{OF_CLASS}{kept_apart(name, OURS)}"
+
+
+def class_columns(columns: Iterable[str]) -> dict[str, str]:
+    """The classes that a table has scores of, each with its column."""
+    ours = [f"{OF_CLASS}{name}" for name in OURS]
+    return {
+        given_name(column.removeprefix(OF_CLASS), OURS): column
+        for column in columns
+        if column.startswith(OF_CLASS) and column not in ours
+    }
 
 
 def table_stem(path: Path) -> str:
@@ -88,9 +107,17 @@ def scores_schema(targets: Targets, *, averaged: bool) -> pa.Schema:
         "loo": pa.float64(),
         "loo_model": pa.float64(),
     }
-    fields |= {f"loo_{name}": pa.float64() for name in targets.classes or ()}
+    fields |= {class_column(name): pa.float64() for name in targets.classes or ()}
     fields |= {"loo_std": pa.float64()} if averaged else {}
     return pa.schema(list(fields.items()))
+
+
+def read_columns(path: Path) -> tuple[list[str], Mapping[str, Any]]:
+    """The columns of a table, Parquet or CSV, and what it was made by; empty where not stored."""
+    if path.suffix != ".parquet":
+        return pd.read_csv(path, nrows=0).columns.tolist(), {}
+    schema = pq.read_schema(path)
+    return schema.names, json.loads((schema.metadata or {}).get(KEY, b"{}"))
 
 
 def write_part(csv: Path, parquet: Path, table: pa.Table, columns: Sequence[str]) -> None:

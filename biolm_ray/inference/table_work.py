@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path, swapped_files
-from biolm_ray.inference.score_table import score_columns
+from biolm_ray.inference.score_table import chosen_class, score_columns
 from biolm_ray.inference.scores_file import ENDINGS as TABLE_ENDINGS
 from biolm_ray.inference.scores_file import ScoresMetadata, merge_parts, scores_schema
 from biolm_ray.inference.units import ENDINGS, Unit, UnitResult, finished_unit, table_path
@@ -142,8 +142,28 @@ class TableWork:
             paths=tuple(self.out_csv.with_name(path.name) for path in paths),
             noise_floors=floors,
             unused_replacements=self.unused_replacements,
-            notes=tuple(sorted({note for result in results for note in result.notes})),
+            notes=(
+                *self._about_classes(),
+                *sorted({note for result in results for note in result.notes}),
+            ),
         )
+
+    @property
+    def _class_name(self) -> str | None:
+        """The class of column loo; None: the predicted one, or there are no classes."""
+        number = chosen_class(self.job.settings.class_name, self.targets)
+        return None if number is None else (self.targets.classes or ())[number]
+
+    def _about_classes(self) -> tuple[str, ...]:
+        """Say which class the scores in column loo are about."""
+        classes, name = self.targets.classes, self._class_name
+        if classes is None:
+            return ()
+        about = "the class predicted for the sequence (column pred)"
+        if name is not None:
+            about = f"class '{name[:40]}'"
+        unset = "" if self.job.settings.class_name else "; interpret.class_name chooses another"
+        return (f"column loo is the change of the probability of {about}{unset}",)
 
     def _write_target(
         self, path: Path, index: int, largest_difference: float, noise_floor: float | None
@@ -155,9 +175,9 @@ class TableWork:
             edit=settings.edit,
             window=settings.window,
             task=targets.task,
-            target=targets.names[index] if targets.names else "",
+            target=targets.names[index] if targets.names else targets.label_name,
             classes=targets.classes or (),
-            class_name=settings.class_name,
+            class_name=self._class_name,
             num_models=num_models,
             largest_difference=largest_difference,
             noise_floor=noise_floor,

@@ -163,7 +163,8 @@ def _prepare(
                 "id_type": str(tokenizer.id_type),
                 "files": [file.name for file in plan.files],
             }
-            | ({"target_names": layout.target_names} if layout.target_names else {}),
+            | ({"target_names": layout.target_names} if layout.target_names else {})
+            | ({"label_name": layout.label_name} if layout.label_name else {}),
         )
     except BiolmError as error:
         if target.read(MANIFEST) is not None:

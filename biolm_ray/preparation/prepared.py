@@ -136,6 +136,11 @@ class PreparedData:
         """What several targets are called; empty where there is just one, or none."""
         return tuple(self.manifest.get("target_names", ()))
 
+    @property
+    def label_name(self) -> str:
+        """What a single label is called in headings; empty where it is not known."""
+        return self.manifest.get("label_name", "")
+
     @cached_property
     def weights(self) -> Float[np.ndarray, " rows"] | None:
         return self._column("weight").to_numpy() if "weight" in self.manifest["columns"] else None

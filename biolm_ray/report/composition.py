@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from biolm_ray.inference.scores_file import first_rows
 from biolm_ray.report.enrichment import added_up
 from biolm_ray.report.regions import CDS, MarkedTrack
 from biolm_ray.tokenization.markers import EXON_JUNCTION
@@ -16,14 +17,22 @@ AMINO_ACIDS = dict(zip(map("".join, product("UCAG", repeat=3)), _AMINO_ACIDS, st
 
 
 def token_sums(table: pd.DataFrame) -> pd.DataFrame:
-    """The number of each kind of token, the sum of its scores and that of their absolute values."""
+    """By kind of token: tokens, edits, the sum of their scores and that of the absolute values.
+
+    A token that was replaced by several others is one token and several edits.
+    """
     table = pd.DataFrame(table[table["token"] != ""])
     scores = table["loo"].to_numpy(np.float64)
+    starts = table["start_offset"].to_numpy(np.int64)
     of_row, names = pd.factorize(table["token"].astype(str), sort=True)
+    # The edits of a token follow each other.
+    is_new = np.diff(starts, prepend=-1) != 0
+    is_new[first_rows(table["sequence"], starts)] = True
     return pd.DataFrame(
         {
             "token": names,
-            "num_tokens": np.bincount(of_row, minlength=len(names)),
+            "num_tokens": np.bincount(of_row, is_new, minlength=len(names)).astype(np.int64),
+            "num_edits": np.bincount(of_row, minlength=len(names)),
             "sum": np.bincount(of_row, scores, minlength=len(names)),
             "absolute": np.bincount(of_row, np.abs(scores), minlength=len(names)),
         }
@@ -31,13 +40,17 @@ def token_sums(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def token_table(sums: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Add the `token_sums` of some tables up; `share` is a token's part of all absolute scores."""
+    """Add the `token_sums` of some tables up; means are over edits.
+
+    `share` is a token's part of all absolute scores.
+    """
     whole = added_up(pd.concat(sums), ["token"])
-    counts, absolute = whole["num_tokens"], whole["absolute"]
+    counts, absolute = whole["num_edits"], whole["absolute"]
     found = pd.DataFrame(
         {
             "token": whole["token"],
-            "num_tokens": counts,
+            "num_tokens": whole["num_tokens"],
+            "num_edits": counts,
             "mean": whole["sum"] / counts,
             "mean_absolute": absolute / counts,
             "sum": whole["sum"],

@@ -16,12 +16,12 @@ COLUMNS = ("sequence", "start", "end", "region", "letters", "mean", "sum", "stre
 
 @dataclass(frozen=True)
 class Element:
-    """A stretch of letters, all in all above or below the rest of its sequence.
+    """A stretch of letters that raise, or lower, the prediction more than is usual in its sequence.
 
     Attributes:
         number: Which of the tracks.
         start, stop: Letters of the track, half-open.
-        strength: How far its scores lie beyond one standard deviation from the median, summed up.
+        strength: How far its scores lie beyond the usual effect, away from 0, summed up.
     """
 
     number: int
@@ -34,9 +34,10 @@ def find_elements(marked: Sequence[MarkedTrack], most: int = MOST_ELEMENTS) -> l
     """Find the strongest stretches of all sequences, the strongest first.
 
     They are the maximal scoring subsequences (Ruzzo and Tompa 1999, ISMB, 234-241) of the scores'
-    distance from the median of their sequence less one standard deviation, once for scores above
-    the median and once for those below. So a letter that lies within one deviation counts against
-    a stretch, and no stretch can be made stronger by shortening or lengthening it.
+    distance from 0, no effect, less the usual effect, once for scores above 0 and once for those
+    below. The usual effect is the root mean square of the scores of the sequence. So a letter that
+    matters less than is usual counts against a stretch, wherever most scores lie, and no stretch
+    can be made stronger by shortening or lengthening it.
     """
     found: list[Element] = []
     for number, item in enumerate(marked):
@@ -44,8 +45,9 @@ def find_elements(marked: Sequence[MarkedTrack], most: int = MOST_ELEMENTS) -> l
         known = scores[np.isfinite(scores)]
         if not known.size or known.std() == 0:
             continue
+        usual = np.sqrt(np.mean(known**2))
         for sign in (1, -1):
-            beyond = sign * (scores - np.median(known)) - known.std()
+            beyond = sign * scores - usual
             for first, last in scored_stretches(item.track):
                 found += [
                     Element(number, first + start, first + stop, strength)

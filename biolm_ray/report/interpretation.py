@@ -2,8 +2,10 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,15 @@ from biolm_ray.inference.scores_file import table_stem, typed_path
 from biolm_ray.report.composition import codon_table, junction_table, token_sums, token_table
 from biolm_ray.report.elements import Element, element_table, find_elements
 from biolm_ray.report.genome_track import genome_track, read_bed, write_bedgraph
-from biolm_ray.report.motifs import compile_motifs, kmer_table, matches, motif_table
+from biolm_ray.report.motifs import (
+    FEWEST_OCCURRENCES,
+    compile_motifs,
+    kmer_size,
+    kmer_table,
+    matches,
+    motif_table,
+)
+from biolm_ray.report.readings import Reading, find_readings
 from biolm_ray.report.regions import MarkedTrack, mark_regions, read_spans, region_table
 from biolm_ray.report.score_plots import Picture, choose_pictures, write_picture
 from biolm_ray.report.tracks import Track, is_nucleic, make_tracks, read_score_pieces
@@ -40,15 +50,18 @@ class Interpretation:
 
     Attributes:
         folder: Where it lies.
-        paths: The files, by what they hold.
+        paths: The files, by what they hold; of several classes each has its own, as
+            `<folder of the class>/<what it holds>`.
         notes: What was left out, and why.
         num_tables: How many tables it is about.
+        changing: What changes by an edit, of each class by itself.
     """
 
     folder: Path
     paths: dict[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     num_tables: int = 1
+    changing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,14 +73,14 @@ class ReadScores:
     num_tables: int = 1
 
 
-def read_scores(path: Path) -> ReadScores:
-    """Read a table, a piece at a time.
+def read_scores(path: Path, reading: Reading) -> ReadScores:
+    """Read the scores of one kind in a table, a piece at a time.
 
     Raises:
         DataError: It cannot be used.
     """
     scores = ReadScores([], [])
-    for piece in read_score_pieces(path):
+    for piece in read_score_pieces(path, reading.column, is_class=reading.is_class):
         scores.tokens.append(token_sums(piece))
         scores.tracks.extend(make_tracks(piece))
     return scores
@@ -79,20 +92,43 @@ def interpret_tables(paths: Sequence[Path], config: Config) -> list[Interpretati
     Each table has its folder beside it; of the tables of several folds, all that is written is
     written about all of them together as well, into a folder beside those of the folds.
     """
-    folders = [path.with_name(table_stem(path)) for path in paths]
-    scores = [read_scores(_typed_if_there(path)) for path in paths]
-    if len(paths) > 1:
-        folders.append(paths[0].parent.parent / table_stem(paths[0]))
-        scores.append(_together(scores))
+    whole = paths[0].parent.parent / table_stem(paths[0]) if len(paths) > 1 else None
+    typed = {_typed_if_there(path): path.with_name(table_stem(path)) for path in paths}
+    written: dict[Path, list[Interpretation]] = {folder: [] for folder in typed.values()}
+    written |= {} if whole is None else {whole: []}
     spans, columns = None, config.interpret.columns_of_regions
-    if columns:
-        names = np.unique([track.sequence for track in scores[-1].tracks])
-        spans = read_spans(read_side_columns(config.data, columns, names))
     only_utr3 = config.preprocessing.region == "utr3"
-    return [
-        _write(each, config.interpret, folder, spans, only_utr3=only_utr3)
-        for each, folder in zip(scores, folders, strict=True)
-    ]
+    with ExitStack() as stack:
+        new = {folder: stack.enter_context(swapped_folder(folder)) for folder in written}
+        for reading in find_readings(list(typed), config.interpret.class_name):
+            scores = {typed[path]: read_scores(path, reading) for path in reading.paths}
+            if whole is not None:
+                scores[whole] = _together(list(scores.values()))
+            if columns and spans is None:
+                names = np.unique([t.sequence for each in scores.values() for t in each.tracks])
+                spans = read_spans(read_side_columns(config.data, columns, names))
+            for folder, each in scores.items():
+                found = _write(
+                    each, reading, config.interpret, folder, new[folder], spans, only_utr3=only_utr3
+                )
+                written[folder].append(found)
+    return [_merged(folder, found) for folder, found in written.items()]
+
+
+def _merged(folder: Path, found: Sequence[Interpretation]) -> Interpretation:
+    """What was written about the classes of a table, each by itself; older genome tracks go."""
+    paths = {name: path for each in found for name, path in each.paths.items()}
+    for track in folder.parent.glob("*.bedgraph"):
+        of_table = track.stem == folder.name or track.stem.startswith(f"{folder.name}_class_")
+        if of_table and track not in paths.values():
+            track.unlink()
+    return Interpretation(
+        folder,
+        paths,
+        tuple(dict.fromkeys(note for each in found for note in each.notes)),
+        max((each.num_tables for each in found), default=1),
+        tuple(changing for each in found for changing in each.changing),
+    )
 
 
 def _typed_if_there(path: Path) -> Path:
@@ -118,6 +154,8 @@ def write_interpretation(
 ) -> Interpretation:
     """Write tables by region, codon, junction, token, k-mer and motif, elements, plots, a track.
 
+    Of more than two classes, without `interpret.class_name`, each class has all of these.
+
     Args:
         path: A table of scores, CSV or Parquet.
         settings: What is to be written.
@@ -130,47 +168,74 @@ def write_interpretation(
         DataError: The table or the file of coordinates cannot be used.
     """
     folder = path.with_name(table_stem(path)) if folder is None else folder
-    return _write(read_scores(path), settings, folder, spans, only_utr3=only_utr3)
+    with swapped_folder(folder) as new:
+        found = [
+            _write(
+                read_scores(path, reading),
+                reading,
+                settings,
+                folder,
+                new,
+                spans,
+                only_utr3=only_utr3,
+            )
+            for reading in find_readings([path], settings.class_name)
+        ]
+    return _merged(folder, found)
 
 
 def _write(
     scores: ReadScores,
+    reading: Reading,
     settings: InterpretConfig,
     folder: Path,
+    new: Path,
     spans: Mapping[str, tuple[int, int]] | None,
     *,
     only_utr3: bool,
 ) -> Interpretation:
+    """Write what one kind of scores is read as into `new`, which takes the place of `folder`."""
     marked = mark_regions(scores.tracks, spans, only_utr3=only_utr3)
     nucleic = is_nucleic(scores.tracks)
     tables, notes = _score_tables(scores, marked, settings, nucleic)
     elements = find_elements(marked)
     tables["top_elements"] = element_table(marked, elements)
-    with swapped_folder(folder) as new:
-        paths = {name: new / f"{name}.csv" for name in tables}
-        for name, found in tables.items():
-            write_table(paths[name], found)
-        paths |= _write_pictures(new / "plots", marked, elements, settings, nucleic)
-        paths = {name: folder / path.relative_to(new) for name, path in paths.items()}
-    bedgraph = folder.with_name(f"{folder.name}.bedgraph")
+    new = new / reading.folder
+    paths = {name: new / f"{name}.csv" for name in tables}
+    for name, found in tables.items():
+        write_table(paths[name], found)
+    draw = partial(Picture, changing=reading.changing, edit=EDIT_NAMES[settings.edit])
+    paths |= _write_pictures(new / "plots", marked, elements, settings, nucleic, draw)
+    paths = {name: folder / reading.folder / path.relative_to(new) for name, path in paths.items()}
     if settings.coordinates and not only_utr3:
-        notes += _write_track(bedgraph, scores.tracks, settings.coordinates)
-        paths["genome track"] = bedgraph
-    else:
-        bedgraph.unlink(missing_ok=True)
-        notes += [NO_TRACK] if settings.coordinates else []
-    return Interpretation(folder, paths, tuple(notes), scores.num_tables)
+        paths["genome track"] = folder.with_name(f"{_track_stem(folder, reading)}.bedgraph")
+        notes += _write_track(paths["genome track"], scores.tracks, settings.coordinates)
+    notes += [NO_TRACK] if settings.coordinates and only_utr3 else []
+    if reading.folder:
+        paths = {f"{reading.folder}/{name}": path for name, path in paths.items()}
+    return Interpretation(folder, paths, tuple(notes), scores.num_tables, (reading.changing,))
+
+
+def _track_stem(folder: Path, reading: Reading) -> str:
+    return f"{folder.name}_{reading.folder}" if reading.folder else folder.name
 
 
 def describe_interpretation(found: Interpretation) -> str:
     """Say in one line where things are, and then what was left out."""
-    names = [name for name in found.paths if not name.startswith("plot ")]
-    num_plots = len(found.paths) - len(names)
+    kinds = [name.rpartition("/")[2] for name in found.paths]
+    names = list(dict.fromkeys(kind for kind in kinds if not kind.startswith("plot ")))
+    num_plots = sum(kind.startswith("plot ") for kind in kinds)
     names += [f"{num_plots} plots"] if num_plots else []
     which = "them" if found.num_tables == 1 else f"all {found.num_tables} tables together"
     by = ", ".join(name.replace("_", " ") for name in names)
-    text = f"read {which} by {by}: {found.folder}"
+    of = f", changes of {_one_or_each(found.changing)}," if found.changing else ""
+    text = f"read {which}{of} by {by}: {found.folder}"
     return "\n".join([text, *(f"  {note}" for note in found.notes)])
+
+
+def _one_or_each(changing: Sequence[str]) -> str:
+    many = f"the probability of each of {len(changing)} classes"
+    return changing[0] if len(changing) == 1 else many
 
 
 def _score_tables(
@@ -190,8 +255,13 @@ def _score_tables(
     junctions = junction_table(marked)
     tables |= {"codons": codons} if len(codons) else {}
     tables |= {"junctions": junctions} if len(junctions) else {}
-    if settings.kmer:
-        tables["kmers"] = kmer_table(marked, settings.kmer)
+    size = kmer_size(settings.kmer, nucleic=nucleic)
+    if size:
+        tables["kmers"] = kmer_table(marked, size)
+    if settings.kmer is None and not nucleic:
+        notes.append(f"k-mers of {size} letters, as these are proteins (interpret.kmer)")
+    if size and tables["kmers"].empty:
+        notes.append(f"no k-mer of {size} letters occurs {FEWEST_OCCURRENCES} times")
     if settings.motifs:
         tables["motifs"] = motif_table(marked, settings.motifs)
     return tables, notes
@@ -203,6 +273,7 @@ def _write_pictures(
     elements: list[Element],
     settings: InterpretConfig,
     nucleic: bool,
+    draw: Callable[..., Picture],
 ) -> dict[str, Path]:
     patterns = compile_motifs(settings.motifs, nucleic=nucleic)
     paths = {}
@@ -214,12 +285,7 @@ def _write_pictures(
         ]
         named = re.sub(r"[^\w.+-]+", "_", item.track.sequence)[:80]
         path = folder / f"{rank:02d}_{named}.png"
-        edit = EDIT_NAMES[settings.edit]
-        value, unit = "the prediction", "(units of the label)"
-        if isinstance(item.track.prediction, str):
-            scored = settings.class_name or item.track.prediction
-            value, unit = f"P({scored})", "(probability)"
-        write_picture(path, Picture(item, own, tuple(motifs), edit, value, unit, nucleic))
+        write_picture(path, draw(item, own, tuple(motifs), nucleic=nucleic))
         paths[f"plot {rank}"] = path
     return paths
 

@@ -21,6 +21,7 @@ from biolm_ray.report.tracks import is_nucleic
 ALL_REGIONS = "all"
 COLUMNS = ("num_occurrences", "num_sequences", "mean", "expected", "z", "p_value", "q_value")
 ROWS_IN_MEMORY = 2_000_000
+FEWEST_OCCURRENCES = 5
 _BITS = 5
 _NUCLEIC = {
     **{letter: letter for letter in "ACGU"},
@@ -33,10 +34,24 @@ _PROTEIN = {
 }
 
 
-def kmer_table(marked: Sequence[MarkedTrack], size: int) -> pd.DataFrame:
-    """All k-mers that occur inside a region, with their scores against chance.
+def kmer_size(asked: int | None, *, nucleic: bool) -> int:
+    """The letters of a k-mer: as many as were asked for, else by the number of possible ones.
 
-    See `enrichment` for the test, and `score_tallies` for the columns.
+    There are 4,096 of 6 nucleotides and 8,000 of 3 amino acids; but 64 million of 6 amino acids,
+    most of which occur once or never.
+    """
+    if asked is not None:
+        return asked
+    return 6 if nucleic else 3
+
+
+def kmer_table(
+    marked: Sequence[MarkedTrack], size: int, fewest: int = FEWEST_OCCURRENCES
+) -> pd.DataFrame:
+    """The k-mers inside regions, with their scores against chance.
+
+    See `enrichment` for the test, and `score_tallies` for the columns. Those that occur fewer than
+    `fewest` times in all are left out: a test would say nothing.
     """
     found: list[pd.DataFrame] = []
     num_rows = 0
@@ -56,8 +71,9 @@ def kmer_table(marked: Sequence[MarkedTrack], size: int) -> pd.DataFrame:
             num_rows = len(found[0])
     if not found:
         return pd.DataFrame(columns=["kmer", *COLUMNS])
-    tallies = pd.concat(found, ignore_index=True)
-    table = score_tallies(tallies.loc[tallies["group"] >= 0], ["group"])
+    tallies = added_up(pd.concat(found), ["group"])
+    often = (tallies["group"] >= 0) & (tallies["num_occurrences"] >= fewest)
+    table = score_tallies(tallies.loc[often], ["group"])
     as_dna = _writes_t(marked)
     texts = [_kmer_text(code, size, as_dna) for code in table.pop("group").tolist()]
     table.insert(0, "kmer", pd.Series(texts, dtype=str))

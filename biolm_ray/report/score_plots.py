@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 LETTERS_SHOWN = 60
 MOST_BARS = 1200
 DOTS_PER_INCH = 160
+WIDEST_LABEL = 30
 _RISE, _FALL, _GREY = "#D55E00", "#0072B2", "#666666"
 # The palette of Okabe and Ito, which people with any kind of colour vision can tell apart.
 _NUCLEOTIDES = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "U": "#D55E00"}
@@ -38,15 +40,14 @@ class Picture:
     Attributes:
         elements: Its strong stretches, the strongest first.
         motifs: Name, start and stop of each occurrence of a motif.
-        edit, value, unit: What was done, what changes by it, and in which unit, for the axes.
+        edit, changing: What was done, and what changes by it, for the axes.
     """
 
     marked: MarkedTrack
     elements: tuple[Element, ...]
     motifs: tuple[tuple[str, int, int], ...] = ()
     edit: str = "the edit"
-    value: str = "the prediction"
-    unit: str = ""
+    changing: str = "the prediction"
     nucleic: bool = True
 
 
@@ -64,7 +65,8 @@ def draw_picture(picture: Picture) -> "Figure":
     figure = Figure(figsize=(11, 6))
     above, below = figure.subplots(2, 1, height_ratios=(1, 1.15))
     figure.subplots_adjust(left=0.11, right=0.985, top=0.85, bottom=0.085, hspace=0.32)
-    figure.suptitle(_title(picture), x=0.01, ha="left", fontsize=12)
+    # What users call their sequences, columns and classes is no formula.
+    figure.suptitle(_title(picture), x=0.01, ha="left", fontsize=12, parse_math=False)
     window = _window(picture)
     _draw_whole(above, picture, window)
     _draw_letters(below, picture, window)
@@ -161,7 +163,7 @@ def _mark_stretches(axes: "Axes", picture: Picture, window: tuple[int, int]) -> 
                   solid_capstyle="butt", transform=across)  # fmt: skip
         if name:
             axes.text((left + right) / 2, height - 0.02, name, transform=across, ha="center",
-                      va="top", fontsize=8)  # fmt: skip
+                      va="top", fontsize=8, parse_math=False)  # fmt: skip
 
 
 def _mark_regions(axes: "Axes", picture: Picture) -> None:
@@ -180,7 +182,8 @@ def _mark_regions(axes: "Axes", picture: Picture) -> None:
 
 
 def _label(axes: "Axes", picture: Picture) -> None:
-    axes.set_ylabel(f"change of {picture.value}\nby {picture.edit}\n{picture.unit}", fontsize=9)
+    lines = [*wrap(f"change of {picture.changing}", WIDEST_LABEL), f"by {picture.edit}"]
+    axes.set_ylabel("\n".join(lines), fontsize=9, parse_math=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=9)

@@ -19,8 +19,7 @@ GAP = "."
 UNKNOWN = "?"
 NUCLEIC = frozenset("ACGTUNRYSWKMBDHV")
 JUNCTION_ENDING = "ej"
-_NEEDED = ("sequence", "token", "pred", "start_offset", "end_offset", "loo")
-_READ = (*_NEEDED, "label")
+_NEEDED = ("sequence", "token", "pred", "start_offset", "end_offset")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +63,15 @@ class Track:
         return None if first and self.marker_texts else first
 
 
-def read_score_pieces(path: Path) -> Iterator[pd.DataFrame]:
+def read_score_pieces(
+    path: Path, column: str = "loo", *, is_class: bool = False
+) -> Iterator[pd.DataFrame]:
     """Read a table of leave-one-out scores, as Parquet or as CSV, packed or not.
+
+    Args:
+        path: The table.
+        column: The scores to be read; they are column loo of what is given back.
+        is_class: Labels and predictions are texts, whatever they look like.
 
     Yields:
         Pieces of whole sequences, in order: a row group of Parquet at a time, CSV as one. What is
@@ -74,16 +80,18 @@ def read_score_pieces(path: Path) -> Iterator[pd.DataFrame]:
     Raises:
         DataError: It has no scores, or lacks a column.
     """
+    needed = [*_NEEDED, column]
     begun: list[pd.DataFrame] = []
-    for piece in _row_groups(path):
-        missing = [name for name in _NEEDED if name not in piece.columns]
+    for piece in _row_groups(path, [*needed, "label"], is_class):
+        missing = [name for name in needed if name not in piece.columns]
         if missing:
             raise DataError(
                 f"{path}: no column '{missing[0]}'; a table of leave-one-out scores has the "
-                f"columns {', '.join(_NEEDED)}"
+                f"columns {', '.join(needed)}"
             )
         token = piece["token"].astype(object).fillna("").astype(str)
-        table = pd.concat([*begun, piece.assign(token=token)], ignore_index=True)
+        piece = piece.rename(columns={column: "loo"}).assign(token=token)
+        table = pd.concat([*begun, piece], ignore_index=True)
         last = _bounds(table)[-2] if len(table) else 0
         if last:
             yield table.iloc[:last]
@@ -93,19 +101,21 @@ def read_score_pieces(path: Path) -> Iterator[pd.DataFrame]:
     yield from begun
 
 
-def _row_groups(path: Path) -> Iterator[pd.DataFrame]:
+def _row_groups(path: Path, wanted: Sequence[str], is_class: bool) -> Iterator[pd.DataFrame]:
     if path.suffix == ".parquet":
         with pq.ParquetFile(path) as file:
-            names = [name for name in _READ if name in file.schema_arrow.names]
+            names = [name for name in wanted if name in file.schema_arrow.names]
             for number in range(file.num_row_groups):
                 yield file.read_row_group(number, columns=names).to_pandas()
         return
+    texts = ["sequence", "token", *(["label", "pred"] if is_class else [])]
+    empty = {name: [""] for name in wanted if name not in ("sequence", "token")}
     yield pd.read_csv(
         path,
-        usecols=lambda name: name in _READ,
-        dtype={"sequence": str, "token": str},
+        usecols=lambda name: name in wanted,
+        dtype=dict.fromkeys(texts, str),
         keep_default_na=False,
-        na_values={"loo": [""]},
+        na_values=empty,
     )
 
 
@@ -216,9 +226,6 @@ def _read_token(token: str, size: int) -> tuple[str, tuple[bool, ...]]:
 
 
 def _value(value: object) -> float | str | None:
-    if value is None or value == "" or (isinstance(value, float) and np.isnan(value)):
+    if value is None or (isinstance(value, float) and np.isnan(value)):
         return None
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return str(value)
+    return value if isinstance(value, str) else float(value)  # type: ignore[arg-type]

@@ -46,7 +46,12 @@ class FoldData:
         kind = np.float64 if config.task == "regression" else object
         labels = np.asarray(prepared.labels, dtype=kind)
         self.targets = fit_targets(
-            config.task, config.training.scaling, labels, fold.train, prepared.target_names
+            config.task,
+            config.training.scaling,
+            labels,
+            fold.train,
+            prepared.target_names,
+            prepared.label_name,
         )
         self.encoded = self._encode(labels)
         self.loss_kind: LossKind = config.training.loss

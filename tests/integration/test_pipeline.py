@@ -259,6 +259,7 @@ def test_interpreting_makes_the_scores_readable(experiment: Path, data):
         **{"interpret.folds": [1], "interpret.motifs": motifs, "interpret.plots": 1},
     )
     (found,) = biolm_ray.interpret(load_config(None, "interpret", settings)).readable
+    assert found.changing == ("half_life_hours",)
     assert found.folder == experiment / "fine-tune" / "1" / "loo_scores_mask"
     regions = pd.read_csv(found.paths["regions"])
     assert regions["region"].tolist() == ["5'UTR", "CDS", "3'UTR"]
@@ -349,6 +350,13 @@ def test_classification_weighs_classes_and_predicts_their_names(data: Path, tmp_
     assert (tmp_path / "out" / "fine-tune" / "0" / "classification_report.csv").exists()
     chances = result.report.out_of_fold[["probability_long", "probability_x"]].sum(axis=1)
     assert np.allclose(chances, 1)
+    settings |= {"interpret.folds": [0], "interpret.plots": 0, "interpret.kmer": 0}
+    scored = biolm_ray.interpret(load_config(None, "interpret", settings))
+    table = pd.read_csv(scored.tables[0].path)
+    assert table["loo"].tolist() == table["loo_x"].tolist()
+    assert scored.readable[0].changing == ("the probability of class x",)
+    log_text = (tmp_path / "out" / "interpret" / "logs" / "run.log").read_text()
+    assert "column loo is the change of the probability of class 'x'" in log_text
 
 
 XLNET = {"name": "xlnet", "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}

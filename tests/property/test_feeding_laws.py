@@ -147,6 +147,7 @@ class CountingRows:
     num_specifiers = 0
     weights = None
     target_names = ()
+    label_name = ""
 
     def __init__(self, num_rows: int, labels: Any) -> None:
         rng = np.random.default_rng(num_rows)

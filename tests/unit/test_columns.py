@@ -135,12 +135,31 @@ def test_a_list_of_one_column_is_one_target_without_a_name():
         (("id", "seq", "", "y"), ("column_3", "y")),
         (("id", "seq", "a/b", "a b"), ("a_b_3", "a_b_4")),
         (("id", "seq", "y", "std_y"), ("y_3", "std_y_4")),
+        (("id", "seq", "y", "window5_y"), ("y_3", "window5_y_4")),
+        (("id", "seq", "Y", "y"), ("Y_3", "y_4")),
+        (("id", "seq", "y", "y.csv"), ("y", "y_csv")),
+        (("id", "seq", "..", "../y"), ("..", ".._y")),
         (("id", "seq", "x" * 99, "länge"), ("x" * 40, "länge")),
     ],
 )
 def test_targets_are_called_by_names_that_suit_files(names, expected):
     layout = Layout(names=names, id=0, sequence=1, label=(2, 3), label_kind="number")
     assert layout.target_names == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), "label (column 3)"),
+        (("id", "seq", "half life (h)"), "half life (h)"),
+        (("id", "seq", ""), "label (column 3)"),
+        (("id", "seq", "x" * 99), "x" * 40),
+    ],
+)
+def test_a_single_label_is_called_as_its_column_or_by_its_place(names, expected):
+    layout = Layout(names=names, id=0, sequence=1, label=2, label_kind="number")
+    assert layout.label_name == expected
+    assert Layout(names=names, id=0, sequence=1).label_name == ""
 
 
 def test_a_column_cannot_hold_two_targets():

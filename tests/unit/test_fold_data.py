@@ -39,6 +39,7 @@ def fold_data(labels: Any, task: str, weights: Any = None, **training: Any) -> F
         labels=labels,
         weights=weights,
         target_names=tuple("ab") if task == "regression" and labels.shape[1] == 2 else (),
+        label_name="",
         num_specifiers=0,
         lengths=np.ones(len(labels), np.int64),
         encoded=lambda row: Encoded(np.array([7], np.uint8)),

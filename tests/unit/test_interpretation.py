@@ -21,7 +21,7 @@ def scores(tmp_path: Path) -> Path:
     draw = np.random.default_rng(0)
     parts = [
         score_rows(f"g/{number}", ["a", "s", *"acgtac", "e", *"ggtatttat"], draw.normal(size=18))
-        for number in range(4)
+        for number in range(5)
     ]
     return write_scores(tmp_path / "loo_scores_mask.csv", pd.concat(parts))
 
@@ -68,7 +68,7 @@ def test_plots_kmers_and_motifs_are_as_many_as_asked_for(scores: Path) -> None:
     found = write_interpretation(scores, settings)
     assert len(list((found.folder / "plots").glob("0?_g_?.png"))) == 2
     assert "kmers" not in found.paths
-    assert pd.read_csv(found.paths["motifs"])["num_occurrences"].tolist() == [4]
+    assert pd.read_csv(found.paths["motifs"])["num_occurrences"].tolist() == [5]
     assert "2 plots" in describe_interpretation(found)
 
 
@@ -84,7 +84,7 @@ def test_a_file_of_coordinates_leads_to_a_genome_track(scores: Path) -> None:
     found = write_interpretation(scores, settings)
     assert found.paths["genome track"] == scores.with_name("loo_scores_mask.bedgraph")
     assert len(found.paths["genome track"].read_text().splitlines()) == 17
-    assert found.notes == ("3 sequences have no place in the genome track",)
+    assert found.notes == ("4 sequences have no place in the genome track",)
 
 
 def test_a_model_of_the_3utr_has_no_genome_track(scores: Path) -> None:

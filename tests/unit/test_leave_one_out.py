@@ -259,6 +259,11 @@ def test_a_chosen_class_is_scored_in_place_of_the_predicted_one() -> None:
     assert table["loo_model"][0] == pytest.approx((logits[1] - logits[0]) / 100, abs=1e-6)
 
 
+def test_of_two_classes_the_second_is_scored_and_of_more_the_predicted_one() -> None:
+    for classes, number in ((("no", "yes"), 1), (("a", "b", "c"), None), (None, None)):
+        assert chosen_class(None, make_model(classes=classes).card.targets) == number
+
+
 def test_a_class_that_the_model_does_not_know_is_refused_with_those_it_knows() -> None:
     targets = make_model(classes=("cytoplasm", "nucleus")).card.targets
     with pytest.raises(ConfigError, match="'golgi'; the model knows cytoplasm, nucleus"):

@@ -135,6 +135,15 @@ def test_a_lone_csv_is_loaded_without_metadata_and_a_token_may_be_called_na(tmp_
     assert scores.metadata == {}
 
 
+def test_classes_stay_texts_in_a_lone_csv(tmp_path: Path) -> None:
+    table = scores_of("x", "ac", 1.0).drop(columns=["position", "loo_model", "loo_std"])
+    table = table.assign(label="01", pred="1", loo_01=1.0, loo_1=-1.0)
+    table.to_csv(tmp_path / "loo_scores_remove.csv", index=False)
+    read = biolm_ray.load_scores(tmp_path).table
+    assert read[["label", "pred"]].to_numpy().tolist() == [["01", "1"]] * 2
+    assert explained(read)[2].tolist() == [0.0]
+
+
 def test_the_tables_of_all_folds_are_put_together_in_the_order_of_the_folds(tmp_path: Path) -> None:
     for fold, largest in (("0", 1e-7), ("2", 3e-7), ("10", 2e-7)):
         made = ScoresMetadata(edit="mask", window=1, task="regression", largest_difference=largest)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scored import track_of
@@ -47,14 +49,23 @@ def test_a_long_sequence_is_shown_around_its_strongest_stretch() -> None:
 
 
 def test_titles_and_axes_say_what_is_shown() -> None:
-    picture = picture_of(60, edit="masking the letter", unit="(hours)", motifs=(("ARE", 20, 25),))
+    picture = picture_of(
+        60, edit="masking the letter", changing="half_life_hours", motifs=(("ARE", 20, 25),)
+    )
     figure = draw_picture(picture)
     above, below = figure.axes
     assert figure.get_suptitle() == "g   (predicted 1.5, measured 2)"
-    assert below.get_ylabel() == "change of the prediction\nby masking the letter\n(hours)"
+    assert below.get_ylabel() == "change of half_life_hours\nby masking the letter"
     assert "from 0" in below.get_xlabel()
     assert {text.get_text() for text in above.texts} == {"5'UTR", "CDS", "3'UTR"}
     assert [text.get_text() for text in below.texts] == ["ARE"]
+
+
+def test_names_that_look_like_formulas_are_shown_as_they_are(tmp_path) -> None:
+    track = replace(track_of("acg", [1, 2, 3]), sequence="$x_", label="$^$")
+    picture = Picture(MarkedTrack(track), (), (("$_$", 0, 2),), changing="class $^$")
+    write_picture(tmp_path / "formula.png", picture)
+    assert "$x_" in draw_picture(picture).get_suptitle()
 
 
 def test_a_picture_can_be_drawn_of_any_track(tmp_path) -> None:

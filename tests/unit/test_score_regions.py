@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 from scored import score_rows, track_of
 
@@ -86,7 +87,16 @@ def test_the_table_of_tokens_counts_each_kind() -> None:
     parts = [score_rows("g", ["a", "x"], [1, -6]), score_rows("h", "a", [-3])]
     table = token_table([token_sums(part) for part in parts]).set_index("token")
     assert table.index.tolist() == ["x", "a"]
-    assert table.loc["a"].tolist() == [2, -1, 2, -2, 0.4]
+    assert table.loc["a"].tolist() == [2, 2, -1, 2, -2, 0.4]
+
+
+def test_a_token_replaced_by_several_others_counts_once_beside_its_edits() -> None:
+    once = score_rows("g", "aca", [1, 2, 3])
+    rows = pd.concat([once.loc[once.index.repeat(3)], score_rows("h", "a", [4])])
+    table = token_table([token_sums(rows)]).set_index("token")
+    assert table["num_tokens"].to_dict() == {"a": 3, "c": 1}
+    assert table["num_edits"].to_dict() == {"a": 7, "c": 3}
+    assert table.loc["a", "mean"] == (3 + 9 + 4) / 7
 
 
 def test_codons_are_read_in_frame_also_where_the_crop_cuts_one() -> None:
