@@ -108,7 +108,9 @@ def summary_text(table: pd.DataFrame) -> str:
     suffixes = [name.removeprefix(error) for name in table.columns if name.startswith(f"{error}_")]
     if not error or not suffixes:
         return text_table(table)
-    shared = [name for name in table.columns if f"{name}{suffixes[0]}" in table.columns]
+    shared = [
+        name for name in table.columns if all(f"{name}{end}" in table.columns for end in suffixes)
+    ]
     texts = [table.drop(columns=[f"{name}{end}" for name in shared for end in suffixes])]
     texts += [
         pd.DataFrame({"fold": table["fold"], **{name: table[f"{name}{end}"] for name in shared}})

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from biolm_ray.data.naming import kept_apart
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.experiment.progress import readable_time
 from biolm_ray.inference.table_work import LooSummary
@@ -80,7 +81,10 @@ def label_table(prepared: PreparedData) -> pd.DataFrame | None:
     order = sorted_naturally(splits.unique())
     if isinstance(labels, list):
         counts = pd.crosstab(splits, pd.Series(labels)).reindex(order)
-        columns = {name: counts[name].to_numpy() for name in sorted_naturally(counts.columns)}
+        columns = {
+            kept_apart(name, ("split",)): counts[name].to_numpy()
+            for name in sorted_naturally(counts.columns)
+        }
         return pd.DataFrame({"split": order, **columns})
     tables = [_number_table(column, splits, order) for column in labels.T]
     for name, table in zip(prepared.target_names, tables, strict=False):

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata
 from sklearn.metrics import classification_report
 
+from biolm_ray.data.naming import kept_apart
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path, write_json
 from biolm_ray.preparation.prepared import PreparedData
@@ -22,6 +23,8 @@ PREDICTIONS = "test_predictions.csv"
 RANKS = "rank_deltas"
 CLASS_REPORT = "classification_report.csv"
 PARTS = ("train", "eval", "test")
+AVERAGES = ("accuracy", "macro avg", "weighted avg")
+"""Rows of the report on classes that belong to no class."""
 REFERENCE_NAMES = {"spearman": "spearman rho"}
 
 
@@ -96,9 +99,12 @@ def rank_table(
 def class_report(labels: Sequence[str], predictions: Sequence[str]) -> pd.DataFrame:
     """Give precision, recall, f1-score and support of every class and their averages."""
     without_rows: Any = 0.0
+    # Numbers stand for the classes, since the report puts its averages beside them by name.
+    names = sorted({*map(str, labels), *predictions})
+    numbers = {name: number for number, name in enumerate(names)}
     report = classification_report(
-        [str(label) for label in labels],
-        list(predictions),
+        [numbers[str(label)] for label in labels],
+        [numbers[name] for name in predictions],
         output_dict=True,
         zero_division=without_rows,
     )
@@ -108,7 +114,9 @@ def class_report(labels: Sequence[str], predictions: Sequence[str]) -> pd.DataFr
     if accuracy is not None:
         frame.loc["accuracy"] = [math.nan, math.nan, accuracy, support]
     frame["support"] = frame["support"].astype(int)
-    return frame.rename_axis("class").reset_index()
+    classes = [kept_apart(name, AVERAGES) for name in names]
+    frame.index = pd.Index([*classes, *frame.index[len(classes) :]], name="class")
+    return frame.reset_index()
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
