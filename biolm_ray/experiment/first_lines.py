@@ -39,7 +39,7 @@ def recipe_line(config: Config, spec: ModelSpec, settings: LoopSettings) -> str 
         for name in RECIPE
         if getattr(config.training, name) is None and name not in searched
     }
-    if settings.num_epochs == config.training.resume and config.training.resume is not True:
+    if type(config.training.resume) is int:
         taken.pop("num_epochs", None)
     if not taken:
         return None

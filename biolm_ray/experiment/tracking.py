@@ -107,7 +107,7 @@ def read_metrics(folder: Path) -> Metrics:
         if name == "loss" or name.startswith("eval_")
     ]
     by_epoch = {name for name, _, _ in metrics}
-    last = [(key.removesuffix(" rho"), value, state["best_epoch"]) for key, value in final.items()]
+    last = [(key.removesuffix(" rho"), value, int(final["epoch"])) for key, value in final.items()]
     metrics += [entry for entry in last if entry[0] not in by_epoch]
     return [entry for entry in metrics if entry[1] is not None and math.isfinite(entry[1])]
 

@@ -121,7 +121,7 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
             preprocessing=config.preprocessing,
             fold=fold.index,
         )
-        save_training(job, module, card, tokenizer, progress, metrics, settings.stop_metric)
+        save_training(job, module, card, tokenizer, progress, metrics)
         if test_outputs is not None:
             predictions = to_predictions(test_outputs, data.targets)
             write_prediction_tables(job.folder, prepared, fold.test, predictions, data.targets)

@@ -83,9 +83,10 @@ class Journal:
             self._board.add_scalar(name, value, number)
 
 
-def write_state(folder: Path, progress: Progress, stop_metric: str) -> None:
-    """Write `trainer_state.json`, which users' scripts read, in the form of Hugging Face.
+def write_state(folder: Path, progress: Progress) -> None:
+    """Write `trainer_state.json`, which users' scripts and `TrainerState.load_from_json` read.
 
+    It has no key that transformers does not know; the best epoch stands in `all_results.json`.
     `log_history` has two entries for each epoch: of its training, with the mean loss, and of its
     validation. Steps are counted over all epochs; `steps.csv` beside it holds every one of them.
     """
@@ -106,9 +107,7 @@ def write_state(folder: Path, progress: Progress, stop_metric: str) -> None:
         {
             "epoch": float(progress.epochs),
             "global_step": num_steps,
-            "best_epoch": progress.best_epoch,
             "best_metric": progress.best,
-            "metric_for_best_model": stop_metric,
             "log_history": history,
         },
     )

@@ -43,11 +43,10 @@ def save_training(
     tokenizer: Tokenizer,
     progress: Progress,
     metrics: dict[str, float],
-    stop_metric: str,
 ) -> None:
     """Write the model folder, its epochs and the metrics."""
     save_model(job.folder, module, card, tokenizer)
-    write_state(job.folder, progress, stop_metric)
+    write_state(job.folder, progress)
     write_results(job.folder, metrics)
 
 

@@ -133,7 +133,7 @@ def pretrain(job: PretrainJob, workers: Workers, report: Report) -> dict[str, fl
             inputs=inputs,
             preprocessing=config.preprocessing,
         )
-        save_training(job, module, card, tokenizer, progress, metrics, settings.stop_metric)
+        save_training(job, module, card, tokenizer, progress, metrics)
         mark_done(job, metrics)
     workers.gather(None)
     return metrics

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from tensorboardX.proto.event_pb2 import Event
+from transformers import TrainerState
 
 from biolm_ray.training.checkpoint import Progress
 from biolm_ray.training.journal import Journal, write_state
@@ -87,10 +88,9 @@ def test_the_state_lists_every_epoch(tmp_path):
     journal.close()
     progress = Progress(epochs=2, best=0.5, best_epoch=1)
     progress.history = [{"train_loss": 0.9, "eval_loss": 0.5}, {"train_loss": 0.8}]
-    write_state(tmp_path, progress, "loss")
+    write_state(tmp_path, progress)
     state = json.loads((tmp_path / "trainer_state.json").read_text())
-    assert (state["best_epoch"], state["best_metric"]) == (1, 0.5)
-    assert (state["epoch"], state["global_step"]) == (2.0, 4)
+    assert (state["epoch"], state["global_step"], state["best_metric"]) == (2.0, 4, 0.5)
     rates = {"learning_rate": 0.001, "grad_norm": 2.0}
     assert state["log_history"] == [
         {"epoch": 1.0, "step": 2, "loss": 0.9, **rates},
@@ -100,14 +100,16 @@ def test_the_state_lists_every_epoch(tmp_path):
 
 
 def test_the_state_is_read_as_that_of_an_old_experiment(tmp_path, shared):
-    """What a script finds in the reference's file, it finds in ours."""
+    """What a script finds in the reference's file, it finds in ours, as transformers does."""
     journal = Journal(tmp_path, tmp_path / "board", Progress(), 1)
     take_step(journal, 1, 1, loss=1.0)
     journal.close()
     history = [{"train_loss": 0.9, "eval_loss": 0.5}]
-    write_state(tmp_path, Progress(epochs=1, best=0.5, best_epoch=1, history=history), "loss")
+    write_state(tmp_path, Progress(epochs=1, best=0.5, best_epoch=1, history=history))
     old = json.loads((shared / "golden/old_saluki_experiment/trainer_state.json").read_text())
     new = json.loads((tmp_path / "trainer_state.json").read_text())
-    assert {"epoch", "global_step", "best_metric", "log_history"} <= old.keys() & new.keys()
+    assert {"epoch", "global_step", "best_metric", "log_history"} == new.keys() <= old.keys()
+    state = TrainerState.load_from_json(str(tmp_path / "trainer_state.json"))
+    assert (state.global_step, state.log_history[0]["loss"]) == (1, 0.9)
     assert new["log_history"][0].keys() == old["log_history"][0].keys()
     assert new["log_history"][1].keys() <= old["log_history"][1].keys()

@@ -24,7 +24,6 @@ RESULTS = {
 }
 STATE = {
     "epoch": 3,
-    "best_epoch": 2,
     "log_history": [
         {"epoch": 1.0, "step": 5, "loss": 0.9, "learning_rate": 0.1, "grad_norm": 1.0},
         {"epoch": 1.0, "step": 5, "eval_loss": 0.8, "eval_spearman": 0.1},
