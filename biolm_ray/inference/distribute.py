@@ -16,7 +16,7 @@ from biolm_ray.inference.replacements import readable_vocabulary, unused_replace
 from biolm_ray.inference.score_table import chosen_class
 from biolm_ray.inference.scorer import load_models
 from biolm_ray.inference.spreading import Task, score_units
-from biolm_ray.inference.table_work import LooSummary, TableWork
+from biolm_ray.inference.table_work import LooSummary, MakeRoom, TableWork
 from biolm_ray.inference.units import (
     Cost,
     UnitResult,
@@ -45,6 +45,7 @@ def score_tables(
     gpu_per_worker: float = 0.0,
     preprocessing: PreprocessingConfig | None = None,
     progress: Progress | None = None,
+    make_room: MakeRoom = lambda paths: None,
 ) -> list[LooSummary]:
     """Score rows of a prepared data set and write tables, each as soon as it is whole.
 
@@ -61,6 +62,7 @@ def score_tables(
         preprocessing: How sequences are cropped, in place of what the models were trained with.
         progress: Called with the number of edits scored and about how many there are, over all
             tables.
+        make_room: Called with the paths of a table, the CSV files, just before it goes there.
 
     Raises:
         ConfigError: The edit or the models do not go together.
@@ -80,7 +82,7 @@ def score_tables(
     def write_if_whole(number: int) -> None:
         nonlocal begun
         if tables[number].is_whole:
-            summaries[number] = tables[number].write(begun)
+            summaries[number] = tables[number].write(begun, make_room)
             begun = time.monotonic()
 
     def done(task: Task, result: UnitResult) -> None:

@@ -1,5 +1,6 @@
 """Which models score which rows: those of an experiment's own tests, or of any file."""
 
+import glob
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from biolm_ray.inference.known_rows import (
     find_known_rows,
     tell_known_rows,
 )
+from biolm_ray.inference.scores_file import ENDINGS, table_stem
 from biolm_ray.preparation.prepared import PreparedData
 
 log = logging.getLogger("biolm_ray")
 
-INTERPRET = "interpret"
+INTERPRET, FINE_TUNE = "interpret", "fine-tune"
 ALL_MODELS, ASIDE = "all_models", "kept_aside"
 
 
@@ -79,13 +81,39 @@ def table_name(settings: InterpretConfig) -> str:
     return f"loo_scores_{settings.edit}{window}.csv"
 
 
-def lies_in(folder: Path, output: Path) -> bool:
-    """Tell whether a model belongs to the experiment in an output folder, links followed.
+def place_below(folder: Path, output: Path) -> Path | None:
+    """Give the path below an output folder of a model that belongs to it; None for any other.
 
-    The fine-tune folder of an experiment may itself be a link, to another disk for example.
+    Links are followed. The fine-tune folder of an experiment may itself be one, to another disk
+    for example.
     """
-    roots = (output.resolve(), (output / "fine-tune").resolve())
-    return any(folder.resolve().is_relative_to(root) for root in roots)
+    for root in (output, output / FINE_TUNE):
+        if folder.resolve().is_relative_to(root.resolve()):
+            return root / folder.resolve().relative_to(root.resolve())
+    return None
+
+
+def superseded(path: Path, plans: Sequence[ScoringPlan], output: Path) -> list[Path]:
+    """List what of earlier runs cannot stay where a new table is.
+
+    That are the table itself and what was made of it, what was made of it and others together,
+    and, in the folder for other files, tables of the same name about other rows.
+
+    Args:
+        path: The table, the one of a target where there are several.
+        plans: Of all tables of the run; their places are left to them.
+        output: The output folder.
+    """
+    top, own = output / INTERPRET, {plan.out_csv.parent for plan in plans}
+    others = [path.parent.parent]
+    if path.parent == top / ASIDE:
+        others = [output / FINE_TUNE]
+    elif path.is_relative_to(top):
+        others = [top, *(child for child in sorted(top.iterdir()) if child.name != ASIDE)]
+    stem = glob.escape(table_stem(path))
+    names = [f"{stem}{ending}" for ending in ("", *ENDINGS, ".bedgraph", "_class_*.bedgraph")]
+    places = [path.parent, *(place for place in others if place not in own)]
+    return [there for place in places for name in names for there in sorted(place.glob(name))]
 
 
 def _plan_own_rows(
@@ -126,9 +154,8 @@ def _plan_own_rows(
 
 def _place_of_own(config: Config, folders: Sequence[Path], folder: Path) -> Path:
     output = Path(config.output_path)
-    if lies_in(folder, output):
-        return folder
-    return output / INTERPRET / folder.name if len(folders) > 1 else output / INTERPRET
+    elsewhere = output / INTERPRET / (folder.name if len(folders) > 1 else "")
+    return place_below(folder, output) or elsewhere
 
 
 def _plan_file(

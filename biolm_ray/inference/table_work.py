@@ -7,7 +7,7 @@ import io
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from biolm_ray.inference.scores_file import ENDINGS as TABLE_ENDINGS
 from biolm_ray.inference.scores_file import ScoresMetadata, merge_parts, scores_schema
 from biolm_ray.inference.units import ENDINGS, Unit, UnitResult, finished_unit, table_path
 from biolm_ray.inference.worker import ScoringJob
+
+MakeRoom = Callable[[Sequence[Path]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,7 @@ class TableWork:
     def is_whole(self) -> bool:
         return len(self.results) == len(self.units)
 
-    def write(self, begun: float) -> LooSummary:
+    def write(self, begun: float, make_room: MakeRoom) -> LooSummary:
         """Bring all parts together, in the order of the input; the parts stay.
 
         An earlier table gives way once all files are whole, also one that was compressed where
@@ -115,6 +117,7 @@ class TableWork:
 
         Args:
             begun: When the work began, by `time.monotonic`.
+            make_room: Called with the paths once all files are whole, just before they go there.
         """
         results = list(self.results.values())
         num_models = len(self.job.model_folders)
@@ -132,6 +135,8 @@ class TableWork:
                 )
                 for index, stem in enumerate(stems)
             ]
+            paths = [self.out_csv.with_name(path.name) for path in paths]
+            make_room(paths)
         return LooSummary(
             num_sequences=sum(len(unit.rows) for unit in self.units),
             num_positions=self.num_scores,
@@ -139,7 +144,7 @@ class TableWork:
             seconds=time.monotonic() - begun,
             largest_difference=largest_difference,
             num_redone=sum(result.num_redone for result in results),
-            paths=tuple(self.out_csv.with_name(path.name) for path in paths),
+            paths=tuple(paths),
             noise_floors=floors,
             unused_replacements=self.unused_replacements,
             notes=(

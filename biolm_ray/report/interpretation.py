@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from biolm_ray.config.schema import Config, InterpretConfig
 from biolm_ray.data.side_columns import read_side_columns
@@ -90,8 +91,19 @@ def interpret_tables(paths: Sequence[Path], config: Config) -> list[Interpretati
     """Write what the run's settings ask for about its tables of one target.
 
     Each table has its folder beside it; of the tables of several folds, all that is written is
-    written about all of them together as well, into a folder beside those of the folds.
+    written about all of them together as well, into a folder beside those of the folds. A table
+    without a score, as of an edit that no sequence allows, is left out.
     """
+    empty = [path for path in paths if _num_scores(path) == 0]
+    for path in empty:
+        log.warning(
+            "%s holds no score: none of its sequences has a token for this edit, so that there is "
+            "nothing to be read of it",
+            path,
+        )
+    paths = [path for path in paths if path not in empty]
+    if not paths:
+        return []
     whole = paths[0].parent.parent / table_stem(paths[0]) if len(paths) > 1 else None
     typed = {_typed_if_there(path): path.with_name(table_stem(path)) for path in paths}
     written: dict[Path, list[Interpretation]] = {folder: [] for folder in typed.values()}
@@ -129,6 +141,12 @@ def _merged(folder: Path, found: Sequence[Interpretation]) -> Interpretation:
         max((each.num_tables for each in found), default=1),
         tuple(changing for each in found for changing in each.changing),
     )
+
+
+def _num_scores(path: Path) -> int | None:
+    """The number of rows of a table; None where only its CSV is there."""
+    typed = typed_path(path)
+    return pq.read_metadata(typed).num_rows if typed.is_file() else None
 
 
 def _typed_if_there(path: Path) -> Path:

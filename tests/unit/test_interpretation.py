@@ -7,6 +7,8 @@ from scored import score_rows, write_scores
 
 from biolm_ray.config.load import load_config
 from biolm_ray.config.schema import InterpretConfig
+from biolm_ray.errors import DataError
+from biolm_ray.report import interpretation
 from biolm_ray.report.interpretation import (
     describe_interpretation,
     interpret_tables,
@@ -143,3 +145,45 @@ def test_tables_of_folds_are_also_read_together(tmp_path: Path) -> None:
     for name in ("tokens", "kmers", "top_elements"):
         assert both.paths[name].read_bytes() == alone.paths[name].read_bytes()
     assert "all 2 tables together" in describe_interpretation(both)
+
+
+def test_a_table_without_a_score_is_told_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = score_rows("g", "acgtac", range(6))
+    paths = [tmp_path / str(fold) / "loo_scores_mask.csv" for fold in range(2)]
+    for path, table in zip(paths, (rows, rows.iloc[:0]), strict=True):
+        write_scores(path, table)
+        write_scores(path.with_suffix(".parquet"), table)
+    settings = {"filepath": "x.tsv", "seqpos": 1, "outputpath": str(tmp_path)}
+    config = load_config(None, "interpret", {**settings, "interpret.plots": 0})
+    (found,) = interpret_tables(paths, config)
+    assert found.folder == tmp_path / "0" / "loo_scores_mask"
+    assert f"{paths[1]} holds no score" in caplog.text
+    assert interpret_tables(paths[1:], config) == []
+
+
+def test_what_another_run_made_of_a_table_does_not_stay_beside_the_new(scores: Path) -> None:
+    bed = scores.with_name("genes.bed")
+    bed.write_text("chr1\t10\t26\tg/1\t0\t-\n")
+    first = InterpretConfig(plots=2, motifs={"ARE": "UAUUUA"}, coordinates=str(bed))
+    before = write_interpretation(scores, first)
+    assert {"motifs", "genome track", "plot 2"} <= before.paths.keys()
+    after = write_interpretation(scores, SMALL)
+    assert sorted(after.folder.iterdir()) == sorted(after.paths.values())
+    assert not before.paths["genome track"].exists()
+
+
+def test_what_cannot_be_made_leaves_what_was_made_before(
+    scores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = write_interpretation(scores, SMALL)
+    contents = {path: path.read_bytes() for path in before.paths.values()}
+
+    def draw(*arguments: object) -> None:
+        raise DataError("no picture")
+
+    monkeypatch.setattr(interpretation, "write_picture", draw)
+    with pytest.raises(DataError, match="no picture"):
+        write_interpretation(scores, InterpretConfig(plots=1, kmer=3))
+    assert {path: path.read_bytes() for path in before.folder.iterdir()} == contents

@@ -10,7 +10,7 @@ from stored import store
 from biolm_ray.config.load import load_config
 from biolm_ray.data.splits import Fold
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.inference.plans import plan_scoring
+from biolm_ray.inference.plans import ScoringPlan, plan_scoring, superseded
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.outcome import save_rows
 
@@ -175,3 +175,38 @@ def test_a_single_model_scores_what_it_was_trained_with_and_says_so(
 def test_a_fold_that_does_not_exist_is_refused(tmp_path: Path, folders, prepared) -> None:
     with pytest.raises(ConfigError, match="fold 3, but there are 3 models"):
         planned(tmp_path / "experiment", folders, prepared, interpret__folds=[3])
+
+
+def superseded_by(output: Path, *written: str) -> set[str]:
+    """What all tables of a run take the place of."""
+    plans = [ScoringPlan((), np.zeros(0, int), output / name / TABLE) for name in written]
+    return {
+        str(path.relative_to(output))
+        for plan in plans
+        for path in superseded(plan.out_csv, plans, output)
+    }
+
+
+def test_what_cannot_stay_beside_new_tables_is_listed(tmp_path: Path) -> None:
+    stem, places = TABLE.removesuffix(".csv"), ["fine-tune/0", "fine-tune/1", "fine-tune"]
+    places += ["interpret", "interpret/0", "interpret/all_models", "interpret/kept_aside"]
+    for place in places:
+        (tmp_path / place / stem).mkdir(parents=True)
+        (tmp_path / place / f"{stem}_class_x.bedgraph").touch()
+        for ending in (".csv", ".csv.gz", ".parquet", ".bedgraph"):
+            (tmp_path / place / f"{stem}{ending}").touch()
+            (tmp_path / place / f"{stem}_window3{ending}").touch()
+    files = [stem, *(f"{stem}{ending}" for ending in (".csv", ".csv.gz", ".parquet", ".bedgraph"))]
+    files.append(f"{stem}_class_x.bedgraph")
+
+    def all_in(*chosen: str) -> set[str]:
+        return {f"{place}/{name}" for place in chosen for name in files}
+
+    assert superseded_by(tmp_path, "fine-tune/0") == all_in("fine-tune/0", "fine-tune")
+    assert superseded_by(tmp_path, "interpret/kept_aside") == all_in(
+        "interpret/kept_aside", "fine-tune"
+    )
+    new = all_in("interpret", "interpret/0", "interpret/all_models")
+    assert superseded_by(tmp_path, "interpret") == new
+    assert superseded_by(tmp_path, "interpret/0", "interpret/2") == new
+    assert superseded_by(tmp_path, "elsewhere") == set()
