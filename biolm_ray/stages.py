@@ -21,6 +21,7 @@ from biolm_ray.experiment.first_lines import (
     say_assumptions,
     say_batches,
     say_center,
+    say_copies,
 )
 from biolm_ray.experiment.placement import place, place_inference
 from biolm_ray.experiment.pretraining import pretrain_model
@@ -171,6 +172,7 @@ def finetune(config: Config) -> FinetuneResult:
         folds = plan_run(config, prepared)
         placement = place(cluster, config.resources, len(folds))
         log.info("%s\n%s", folds[0].description, placement.note)
+        say_copies(config, prepared, folds)
         jobs = fold_jobs(
             config,
             folds,
@@ -251,6 +253,8 @@ def tune(config: Config) -> SearchResult:
     with running(config) as (config, cluster, folder):
         config, weights, prepared = _set_up(config, folder)
         folds = plan_run(config, prepared)
+        log.info("%s", folds[0].description)
+        say_copies(config, prepared, folds)
         trial = Trial(
             config=config,
             prepared=prepared.location,

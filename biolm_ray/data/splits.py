@@ -175,7 +175,7 @@ def _by_roles(config: SplitsConfig, table: _Table, roles: dict[str, list[str]]) 
     num_folds = config.num_folds or FOLDS_OF_ROLES
     learnt, aside = np.flatnonzero(train | validation), np.flatnonzero(test)
     asked = "" if config.num_folds else " (crossvalidation names no other number)"
-    kept = f"the {len(aside):,} test rows are kept aside, for all {num_folds} models to predict"
+    kept = f"the {len(aside):,} test rows are kept aside"
     text = (
         f"{named}; {num_folds} disjoint folds{asked} within the {len(learnt):,} rows for training "
         f"and validation, a tenth of each fold's training rows validates; "

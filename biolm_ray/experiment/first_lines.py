@@ -1,12 +1,18 @@
 """What a run says first: what it takes where nothing is set, and what it cannot follow."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from biolm_ray.config.schema import Config, PreprocessingConfig
+from biolm_ray.data.copies import copies_in_training, judged_rows
+from biolm_ray.data.splits import Fold
 from biolm_ray.models.spec import ModelSpec
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.row_hashes import row_hashes
 from biolm_ray.training.fold import find_model, fold_settings
 from biolm_ray.training.settings import LoopSettings, loop_settings
 
@@ -90,6 +96,32 @@ def say_center(preprocessing: PreprocessingConfig, prepared: PreparedData) -> No
         log.warning(f"{message}. Is it spelled as in the file?", center, 0, num_rows, side)
     elif num_centered < num_rows:
         log.info(message, center, num_centered, num_rows, side)
+
+
+def say_copies(config: Config, prepared: PreparedData, folds: Sequence[Fold]) -> None:
+    """Warn of rows that judge a model although it is trained on the same sequence.
+
+    The sequences of streamed data are not compared, since all of them would have to be read.
+    """
+    if config.training.feed == "streaming":
+        log.info("streamed data: not looked up whether a sequence stands in training and test")
+        return
+    sequences = row_hashes(prepared, np.arange(prepared.num_rows))[:, 1]
+    copies = copies_in_training(folds, sequences)
+    if not copies:
+        return
+    num_judged = len(np.unique(np.concatenate([judged_rows(fold) for fold in folds])))
+    first, second = prepared.ids_of(np.array(min(copies.items())))
+    log.warning(
+        "%d of %d %s rows have the same sequence as a training row of their fold ('%s' as '%s'), "
+        "so that a model may know them by heart and its scores are too good; keep one of each, or "
+        "have copies in the same split (splitpos)",
+        len(copies),
+        num_judged,
+        "test" if len(folds[0].test) else "validation",
+        first,
+        second,
+    )
 
 
 def loop_settings_of(config: Config) -> LoopSettings:

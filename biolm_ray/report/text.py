@@ -13,6 +13,8 @@ from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.rejects import describe_counts
 
+MOST_SPLITS, MOST_CLASSES = 20, 10
+
 
 def text_table(table: pd.DataFrame, *, digits: int = 4) -> str:
     """Align a table in columns: texts left, numbers right; an empty cell is a dash."""
@@ -58,8 +60,7 @@ def describe_data(prepared: PreparedData, block_size: int) -> str:
     rejected = sum(prepared.manifest["rejected"].values())
     if rejected:
         facts["rejected"] = f"{rejected:,} rows ({describe_counts(prepared.manifest['rejected'])})"
-    table = label_table(prepared)
-    return text_facts(facts) + ("" if table is None else f"\n{text_table(table)}")
+    return text_facts(facts) + describe_labels(prepared)
 
 
 def _unknown_examples(examples: Sequence[tuple[str, int]]) -> str:
@@ -68,28 +69,50 @@ def _unknown_examples(examples: Sequence[tuple[str, int]]) -> str:
     return ", read as [UNK]: " + ", ".join(f"'{text}' {count}x" for text, count in examples)
 
 
+def describe_labels(prepared: PreparedData) -> str:
+    """The table of the labels, and how many splits are not in it; empty without labels."""
+    table = label_table(prepared)
+    if table is None:
+        return ""
+    num_hidden = len(set(prepared.splits or ["all"])) - table["split"].nunique()
+    note = f"\n... and {num_hidden:,} more splits" if num_hidden else ""
+    return f"\n{text_table(table)}{note}"
+
+
 def label_table(prepared: PreparedData) -> pd.DataFrame | None:
     """What the labels of each split are like: a row per split, or one for all rows.
 
     Numbers: how many, mean, standard deviation, least and largest, for one target after the other.
-    Classes: how many of each.
+    Classes: how many of each. Of many splits or classes there are only the largest; the other
+    classes are counted together.
     """
     labels = prepared.labels
     if labels is None:
         return None
     splits = pd.Series(["all"] * len(prepared) if prepared.splits is None else prepared.splits)
-    order = sorted_naturally(splits.unique())
+    order = _largest(splits, MOST_SPLITS)
     if isinstance(labels, list):
-        counts = pd.crosstab(splits, pd.Series(labels)).reindex(order)
-        columns = {
-            kept_apart(name, ("split",)): counts[name].to_numpy()
-            for name in sorted_naturally(counts.columns)
-        }
-        return pd.DataFrame({"split": order, **columns})
+        return _class_table(pd.Series(labels), splits, order)
     tables = [_number_table(column, splits, order) for column in labels.T]
     for name, table in zip(prepared.target_names, tables, strict=False):
         table.insert(0, "target", name)
     return pd.concat(tables, ignore_index=True)
+
+
+def _largest(names: pd.Series, most: int) -> list[str]:
+    """The most frequent names, in the order in which names are listed."""
+    return sorted_naturally(names.value_counts().index[:most].astype(str))
+
+
+def _class_table(labels: pd.Series, splits: pd.Series, order: Sequence[str]) -> pd.DataFrame:
+    shown = _largest(labels, MOST_CLASSES)
+    num_others = labels.nunique() - len(shown)
+    others = "1 other class" if num_others == 1 else f"{num_others:,} other classes"
+    labels = labels.where(labels.isin(shown), others)
+    counts = pd.crosstab(splits, labels).reindex(order)
+    columns = [*shown, others] if num_others else shown
+    columns = {kept_apart(name, ("split",)): counts[name].to_numpy() for name in columns}
+    return pd.DataFrame({"split": order, **columns})
 
 
 def _number_table(

@@ -9,7 +9,7 @@ import pytest
 
 import biolm_ray
 from biolm_ray import load_config
-from biolm_ray.training.outcome import rows_of
+from biolm_ray.training.outcome import read_rows
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -57,9 +57,8 @@ def settings_for(data: Path, output: Path, **more) -> dict:
 def test_rows_kept_aside_are_predicted_by_all_models_and_scored_apart(tmp_path: Path):
     table = write_rows(tmp_path / "rows.tsv")
     settings = settings_for(tmp_path / "rows.tsv", tmp_path / "out")
-    result = biolm_ray.finetune(load_config(None, "fine-tune", settings))
+    biolm_ray.finetune(load_config(None, "fine-tune", settings))
     folder = tmp_path / "out" / "fine-tune"
-    prepared = Path(result.prepared).name
 
     aside = pd.read_csv(folder / "kept_aside_predictions.csv")
     assert list(aside.columns) == ["sequence", "label", "prediction", "prediction_std"]
@@ -71,9 +70,9 @@ def test_rows_kept_aside_are_predicted_by_all_models_and_scored_apart(tmp_path: 
     for name in "01":
         own = pd.read_csv(folder / name / "test_predictions.csv")["sequence"]
         assert set(own) < set(learnt)
-        fold = rows_of(folder / name, prepared)
-        assert fold is not None
-        assert table["set"][fold.kept_aside].unique().tolist() == ["test"]
+        known = read_rows(folder / name)
+        assert known is not None
+        assert table["set"][known.rows["kept_aside"]].unique().tolist() == ["test"]
 
     summary = json.loads((folder / "cross_validation.json").read_text())
     error = ((aside["label"] - aside["prediction"]) ** 2).mean()
@@ -85,8 +84,9 @@ def test_rows_kept_aside_are_predicted_by_all_models_and_scored_apart(tmp_path: 
 
     log = (folder / "logs" / "run.log").read_text()
     assert "2 disjoint folds within the 30 rows for training and validation" in log
-    assert "6 test rows are kept aside, for all 2 models to predict" in log
+    assert "6 test rows are kept aside" in log
     assert "left out: 6 rows of 'exclude'" in log
+    assert "1 of 36 test rows have the same sequence as a training row of their fold" in log
 
     once = (folder / "kept_aside_predictions.csv").read_bytes()
     biolm_ray.finetune(load_config(None, "fine-tune", {**settings, "resume": True}))

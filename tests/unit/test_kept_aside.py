@@ -14,7 +14,8 @@ from biolm_ray import stages
 from biolm_ray.data.splits import Fold
 from biolm_ray.report.cross_validation import report_folds
 from biolm_ray.training.fold import FoldJob
-from biolm_ray.training.outcome import ROWS, rows_of, save_rows
+from biolm_ray.training.outcome import ROWS, read_rows, save_rows
+from tests.stored import store_rows
 
 FOLD = Fold(0, "0", np.array([0, 3]), np.array([1]), np.array([], dtype=np.int64))
 ASIDE = replace(FOLD, kept_aside=np.array([2, 4]))
@@ -36,18 +37,23 @@ def test_a_fold_is_identified_by_its_rows_and_by_those_kept_aside_where_there_ar
 
 
 def test_a_model_folder_remembers_the_rows_kept_aside(tmp_path: Path):
-    save_rows(tmp_path, "data", ASIDE)
-    again = rows_of(tmp_path, "data")
+    save_rows(tmp_path, store_rows(tmp_path / "data", [5]), ASIDE)
+    again = read_rows(tmp_path)
     assert again is not None
-    assert again.kept_aside.tolist() == [2, 4]
+    assert again.rows["kept_aside"].tolist() == [2, 4]
 
 
 def test_model_folders_from_before_kept_no_rows_aside(tmp_path: Path):
-    parts = {"train": FOLD.train, "validation": FOLD.validation, "test": FOLD.test}
-    np.savez(tmp_path / ROWS, prepared=np.array("data"), **parts)
-    again = rows_of(tmp_path, "data")
+    np.savez(
+        tmp_path / ROWS,
+        prepared=np.array("data"),
+        train=FOLD.train,
+        validation=FOLD.validation,
+        test=FOLD.test,
+    )
+    again = read_rows(tmp_path)
     assert again is not None
-    assert len(again.kept_aside) == 0
+    assert len(again.rows["kept_aside"]) == 0
 
 
 def test_kept_aside_rows_wait_for_the_models_that_are_missing(caplog):

@@ -68,7 +68,7 @@ def test_cross_validated_roles_keep_the_test_rows_aside_and_divide_the_others():
         assert fold.kept_aside.tolist() == [15, 16, 17, 18, 19]
         assert sorted(np.concatenate([fold.train, fold.validation, fold.test])) == list(range(15))
     assert "3 disjoint folds within the 15 rows" in folds[0].description
-    assert "5 test rows are kept aside, for all 3 models" in folds[0].description
+    assert "5 test rows are kept aside" in folds[0].description
 
 
 def test_cross_validated_roles_are_five_folds_where_no_number_is_given():

@@ -18,7 +18,13 @@ from biolm_ray.report.tables import (
     summary_text,
     write_summary,
 )
-from biolm_ray.report.text import describe_scoring, label_table, text_facts, text_table
+from biolm_ray.report.text import (
+    describe_labels,
+    describe_scoring,
+    label_table,
+    text_facts,
+    text_table,
+)
 from biolm_ray.training.fold_tables import (
     class_report,
     prediction_table,
@@ -294,6 +300,32 @@ def test_the_labels_of_each_split_are_summed_up_for_each_target() -> None:
     single: Any = SimpleNamespace(labels=labels[:, :1], splits=["b", "b", "a"], target_names=())
     columns = ["split", "rows", "label mean", "deviation", "min", "max"]
     pd.testing.assert_frame_equal(label_table(single), table.iloc[:2][columns])
+
+
+def test_of_many_splits_the_largest_are_shown_and_the_others_counted() -> None:
+    splits = [str(number) for number in range(1400)] + ["7", "500", "500"]
+    prepared: Any = SimpleNamespace(
+        labels=np.ones((len(splits), 1)), splits=splits, target_names=()
+    )
+    lines = describe_labels(prepared).splitlines()
+    assert len(lines) == 24
+    assert lines[-1] == "... and 1,380 more splits"
+    table = label_table(prepared)
+    assert table is not None
+    rows = table.set_index("split")["rows"]
+    assert (rows["7"], rows["500"], rows.sum()) == (2, 3, 18 + 5)
+
+
+def test_of_many_classes_the_largest_are_shown_and_the_others_counted_together() -> None:
+    labels = [f"class {number % 300}" for number in range(600)] + ["class 12"]
+    prepared: Any = SimpleNamespace(labels=labels, splits=["a", "b"] * 300 + ["b"], target_names=())
+    table = label_table(prepared)
+    assert table is not None
+    assert table.shape == (2, 12)
+    assert table["class 12"].tolist() == [2, 1]
+    assert table.drop(columns="split").to_numpy().sum() == 601
+    assert table.columns[-1] == "290 other classes"
+    assert "more splits" not in describe_labels(prepared)
 
 
 def test_facts_stand_below_each_other() -> None:
