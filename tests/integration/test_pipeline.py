@@ -382,6 +382,26 @@ def test_pre_training_is_found_by_fine_tuning(data: Path, tmp_path, model):
     assert f"model {model['name']}, as in {tmp_path / 'pre-train'}" in log
 
 
+def test_pre_training_takes_the_tokenizer_of_a_model_and_its_weights_only_to_go_on(
+    data: Path, tmp_path
+):
+    settings = settings_for(data, tmp_path, encoding="bpe", vocabsize=300, blocksize=64, nepochs=1)
+    for name in SMALL_SALUKI:
+        settings.pop(name)
+    settings |= {f"model.{key}": value for key, value in XLNET.items()}
+    metrics = {}
+    for name, more in [
+        ("first", {}),
+        ("fresh", {"pretrainedmodel": str(tmp_path / "first")}),
+        ("further", {"pretrainedmodel": str(tmp_path / "first"), "resume": 1}),
+    ]:
+        changes = {**settings, "outputpath": str(tmp_path / name), **more}
+        metrics[name] = biolm_ray.pretrain(load_config(None, "pre-train", changes)).metrics
+    weights = [tmp_path / name / "pre-train" / "model.safetensors" for name in ("first", "fresh")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert metrics["further"]["eval_loss"] < metrics["first"]["eval_loss"]
+
+
 def test_a_plugin_trains_predicts_and_interprets(data: Path, tmp_path):
     settings = settings_for(data, tmp_path, splitratio="60,20,20", splitpos=None)
     for name in SMALL_SALUKI:
