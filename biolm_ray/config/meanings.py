@@ -49,7 +49,7 @@ MEANINGS: Mapping[str, str] = {
     "splits.test_splits": "names of the splits that test; one list per fold",
     "splits.leave_out": "names of the splits whose rows neither train nor validate nor test",
     "model.name": "the model; unset: saluki for atomic, xlnet for other encodings",
-    "model.pretrained": "folder of an earlier model or experiment to start from or to use",
+    "model.pretrained": "folder of an earlier model or experiment; pre-train takes its tokenizer alone",
     "model.from_scratch": "start from fresh weights even after pre-training",
     "model.plugin": "Python file or module that brings a model of your own",
     "model.options": "the model's own settings; in a file they may stand in 'model' directly",
@@ -110,6 +110,7 @@ MEANINGS: Mapping[str, str] = {
 }
 
 FLAG_MEANINGS: Mapping[str, str] = {
+    "dev": "read only so many rows, to try things out; without a number 10",
     "lefttailing": "cut longer sequences on the left",
     "nomarkers": "remove the marker tokens e, s and x",
     "_3utr": "keep the 3'UTR only: what follows marker e",
