@@ -49,7 +49,7 @@ MEANINGS: Mapping[str, str] = {
     "splits.test_splits": "names of the splits that test; one list per fold",
     "splits.leave_out": "names of the splits whose rows neither train nor validate nor test",
     "model.name": "the model; unset: saluki for atomic, xlnet for other encodings",
-    "model.pretrained": "folder of an earlier model or experiment; pre-train takes its tokenizer alone",
+    "model.pretrained": "folder of an earlier model or experiment; pre-train takes its tokenizer",
     "model.from_scratch": "start from fresh weights even after pre-training",
     "model.plugin": "Python file or module that brings a model of your own",
     "model.options": "the model's own settings; in a file they may stand in 'model' directly",

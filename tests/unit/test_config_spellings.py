@@ -1,10 +1,13 @@
 """Every section and key of the reference, and of today, lands where it belongs."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from biolm_ray import cli
 from biolm_ray.config.legacy import KEYS, SECTIONS
 from biolm_ray.config.load import load_config
 from biolm_ray.config.names import PARTS
@@ -106,6 +109,21 @@ def test_a_reference_key_lands_at_its_setting(
 ) -> None:
     config = load_text(tmp_path, f"{key}: {text}\n{needs}\n", **least_without(key))
     assert value_of(config, name) == value
+
+
+@pytest.mark.parametrize(("key", "text", "name", "value", "needs"), REFERENCE_KEYS)
+def test_a_reference_key_is_a_flag(
+    monkeypatch: pytest.MonkeyPatch, key: str, text: str, name: str, value: Any, needs: str
+) -> None:
+    stages, configs = ModuleType("biolm_ray.stages"), []
+    monkeypatch.setattr(stages, "finetune", configs.append, raising=False)
+    monkeypatch.setitem(sys.modules, "biolm_ray.stages", stages)
+    given = {**least_without(key), key: text.strip('"')}
+    if needs:
+        given |= [needs.split(": ")]
+    flags = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    assert cli.main(["fine-tune", *flags]) == 0
+    assert value_of(configs[0], name) == value
 
 
 @pytest.mark.parametrize(("key", "text", "name", "value", "needs"), REFERENCE_KEYS)
