@@ -17,7 +17,7 @@ HELD_OUT_SHARE = 0.1
 FOLDS_OF_ROLES = 5
 """Folds within training and validation rows where no number is asked for."""
 
-FEW_VALUES, MANY_VALUES = 10, 100
+FEW_VALUES, MANY_VALUES = 20, 100
 """Split values that are never too many, and that are too many unless their number is set."""
 
 Rows = Int[np.ndarray, " rows"]

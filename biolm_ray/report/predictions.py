@@ -35,10 +35,14 @@ def labelled_table(
     predictions: MeanPredictions,
     targets: Targets,
 ) -> pd.DataFrame:
-    """Lay out predictions of prepared rows, beside their labels where they have any."""
-    ids, labels = prepared.ids_of(rows), labels_of(prepared, rows, targets)
+    """Lay out predictions of several models, beside the labels where there are any."""
     return prediction_table(
-        ids, labels, predictions.mean, targets, deviations=predictions.deviation
+        prepared.ids_of(rows),
+        labels_of(prepared, rows, targets),
+        predictions.mean,
+        targets,
+        deviations=predictions.deviation,
+        num_models=predictions.num_models,
     )
 
 

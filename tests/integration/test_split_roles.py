@@ -61,7 +61,9 @@ def test_rows_kept_aside_are_predicted_by_all_models_and_scored_apart(tmp_path: 
     folder = tmp_path / "out" / "fine-tune"
 
     aside = pd.read_csv(folder / "kept_aside_predictions.csv")
-    assert list(aside.columns) == ["sequence", "label", "prediction", "prediction_std"]
+    columns = ["sequence", "label", "prediction", "prediction_std", "num_models"]
+    assert list(aside.columns) == columns
+    assert (aside["num_models"] == 2).all()
     assert aside["sequence"].tolist() == table["id"][table["set"] == "test"].tolist()
     assert (aside["prediction_std"] > 0).any()
 

@@ -12,7 +12,10 @@ import pandas as pd
 
 from biolm_ray import stages
 from biolm_ray.data.splits import Fold
+from biolm_ray.data.targets import Targets
+from biolm_ray.inference.predict import MeanPredictions
 from biolm_ray.report.cross_validation import report_folds
+from biolm_ray.report.predictions import labelled_table
 from biolm_ray.training.fold import FoldJob
 from biolm_ray.training.outcome import ROWS, read_rows, save_rows
 from tests.stored import store_rows
@@ -73,3 +76,18 @@ def test_predictions_kept_aside_by_an_earlier_run_do_not_stay(tmp_path: Path):
     assert (tmp_path / "kept_aside_predictions.csv").exists()
     report_folds(tmp_path, [FOLD], metrics)
     assert not (tmp_path / "kept_aside_predictions.csv").exists()
+
+
+def test_kept_aside_rows_of_classes_are_judged_by_the_mean_probability(tmp_path: Path):
+    data = store_rows(tmp_path / "data", [5])
+    data.__dict__["labels"] = ["x", "y", "x", "y", "y"]
+    each = np.array([[[0.9, 0.1], [0.6, 0.4]], [[0.5, 0.5], [0.2, 0.8]]])
+    targets = Targets(task="classification", classes=("x", "y"))
+    mean, deviation = each.mean(axis=0), each.std(axis=0, ddof=1)
+    by_both = MeanPredictions(mean, deviation, np.array([2, 2]))
+    table = labelled_table(data, ASIDE.kept_aside, by_both, targets)
+    assert table["sequence"].tolist() == ["g2", "g4"]
+    assert table["prediction"].tolist() == ["x", "y"]
+    metrics = {0: {"epoch": 1.0, "test_accuracy": 0.5, "test_samples": 1.0}}
+    report = report_folds(tmp_path, [FOLD], metrics, table)
+    assert report.folds.set_index("fold").loc["kept aside", "test_accuracy"] == 1.0

@@ -266,6 +266,7 @@ def test_a_column_of_identifiers_is_no_split_column():
     assert len(str(one.value)) < 700
     with pytest.raises(DataError, match="is it the right column"):
         plan(values, num_folds=5)
+    assert len(plan(values[:20])) == 20
 
 
 def test_a_fold_for_each_of_many_values_has_to_be_asked_for_by_number():
