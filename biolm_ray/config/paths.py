@@ -22,7 +22,7 @@ COMPRESSIONS = (
     Compression("xz", ".xz", b"\xfd7zXZ\x00"),
     Compression("zstd", ".zst", b"\x28\xb5\x2f\xfd"),
 )
-FASTA_ENDINGS = (".fasta", ".fa", ".fna", ".faa", ".ffn", ".frn")
+FASTA_ENDINGS = (".fasta", ".fa", ".fas", ".fsa", ".fna", ".faa", ".ffn", ".frn")
 
 
 def uri_scheme(path: str) -> str | None:

@@ -165,6 +165,13 @@ def shown(text: str) -> str:
     return f"'{text}'" if len(text) <= SHOWN_LETTERS else f"'{text[:SHOWN_LETTERS]}'..."
 
 
+def not_utf8(byte: int, where: str) -> str:
+    """Say of a byte that it is not UTF-8, and what it would be in the usual code of Windows."""
+    letter = bytes([byte]).decode("cp1252", "ignore")
+    meant = f" ('{letter}' in Windows-1252)" if letter else ""
+    return f"byte 0x{byte:02x} {where} is not UTF-8{meant}: save the file as UTF-8"
+
+
 def near_name(name: str, names: Sequence[str]) -> str | None:
     """The one of some names that was probably meant: whatever its case, blanks and signs."""
     plain = {AWKWARD.sub("_", known).replace("_", "").lower(): known for known in names[::-1]}
@@ -351,12 +358,12 @@ def is_header(fields: Sequence[str], layout: Layout) -> bool:
 
 def _too_many(num_columns: int, layout: Layout) -> str:
     assert layout.num_columns is not None
-    first = "the header" if layout.header else "the first line"
+    first = "the header has" if layout.header else "the first lines have"
     wanted = count_columns(layout.num_columns)
     if len(layout.header) < len(layout.names):
         wanted += ", row names included"
     return (
-        f"has {count_columns(num_columns)}, but {first} has {wanted}: if a field holds the "
+        f"has {count_columns(num_columns)}, but {first} {wanted}: if a field holds the "
         "separator, put it in double quotes"
     )
 

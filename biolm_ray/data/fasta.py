@@ -11,8 +11,8 @@ from biolm_ray.data.columns import (
     RowProblem,
     kind_of,
     near_name,
+    not_utf8,
     read_fields,
-    read_number,
     shown,
 )
 from biolm_ray.data.lines import BLANKS, Spans, Text, line_bounds
@@ -27,6 +27,7 @@ _ATTRIBUTE = re.compile(
     r"|([A-Za-z_][\w.-]*):(?=[^\s/])"  # the start of name:value; not http://
     r")"
 )
+_NUMBERS = re.compile(r"[+-]?\.?\d[\d.,eE+-]*")  # also 3,1 and 12-300 and 12..300
 
 
 def find_records(text: Text) -> Spans:
@@ -79,8 +80,7 @@ def read_record(raw: Text, layout: Layout, line: int) -> Row:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
         inner = raw.count(b"\n", 0, error.start) + 1
-        found = f"byte 0x{raw[error.start]:02x} on line {inner} of the record is not UTF-8"
-        return _problem("utf-8", f"{found}: save the file as UTF-8")
+        return _problem("utf-8", not_utf8(raw[error.start], f"on line {inner} of the record"))
     record = split_record(raw)
     if not record["id"]:
         return _problem("id", "the record has no id after '>'")
@@ -123,8 +123,8 @@ def read_attributes(text: str) -> dict[str, str]:
     """The attributes of a header line: name=value, [name=value], then name:value.
 
     A value is what stands in quotes or brackets; else it runs to the next attribute or the end of
-    the line, and without a last `;` or `|`, but a number ends at the blank behind it. Of two alike
-    the first counts.
+    the line, and without a last `;` or `|`, but a number, or a range such as 12-300, ends at the
+    blank behind it. Of two alike the first counts.
     """
     found = list(_ATTRIBUTE.finditer(text))
     stops = [*(match.start() for match in found[1:]), len(text)]
@@ -149,7 +149,7 @@ def _unquoted(text: str) -> str:
     words = text.split(None, 1)
     if len(words) == 2:
         first = words[0].rstrip(";|")
-        if read_number(first.replace(",", ".", 1)) is not None:
+        if _NUMBERS.fullmatch(first):
             return first
     return text.rstrip("; |\t")
 

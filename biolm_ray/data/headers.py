@@ -1,6 +1,7 @@
 """The first lines of text files, which tell their columns."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from biolm_ray.config.schema import DataConfig
@@ -71,6 +72,7 @@ def table_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | N
         hint=_hint(file, lines, config),
     )
     if not config.has_header:
+        layout = replace(layout, num_columns=max(len(row.fields) for row in rows))
         _refuse_header(file, layout, rows)
     return layout
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int, UInt8
 
-from biolm_ray.data.columns import Layout, Row, RowProblem, read_line
+from biolm_ray.data.columns import Layout, Row, RowProblem, not_utf8, read_line
 from biolm_ray.data.lines import Spans, Text
 from biolm_ray.data.rows import make_block
 
@@ -43,8 +43,8 @@ def decode(raw: Text) -> str | RowProblem:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        found = f"byte 0x{raw[error.start]:02x} at position {error.start + 1} of the line"
-        return RowProblem("utf-8", f"{found} is not UTF-8: save the file as UTF-8")
+        where = f"at position {error.start + 1} of the line"
+        return RowProblem("utf-8", not_utf8(raw[error.start], where))
 
 
 def _read_raw(raw: Text, layout: Layout) -> Row:

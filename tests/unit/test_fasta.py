@@ -88,6 +88,11 @@ def test_a_file_of_comments_is_no_fasta(tmp_path):
             },
         ),
         ('y=1.5 Homo sapiens gene="a b=c" d', {"y": "1.5", "gene": "a b=c"}),
+        (
+            "cds=12-300 of a gene y=-1e-3 loc=2..9, in part",
+            {"cds": "12-300", "y": "-1e-3", "loc": "2..9,"},
+        ),
+        ("name=5S ribosomal RNA", {"name": "5S ribosomal RNA"}),
         ("y=3,1 of two y=7 see http://x.org", {"y": "3,1"}),
         ("chr:2 y:3 y=4", {"y": "4", "chr": "2"}),
         ("y= z=5; seen once x:", {"y": "", "z": "5"}),

@@ -50,7 +50,10 @@ def test_bad_rows_are_kept_with_their_problem_and_text(tmp_path):
     path = write(tmp_path, b"g1\tac\t1\ng2\t\xe9c\t1\ng3\tac\tx\n")
     records = read(path, label_kind="number", label_column=3)
     assert [r["rule"] for r in records] == [None, "utf-8", "label"]
-    assert records[1]["problem"].startswith("byte 0xe9 at position 4 of the line is not UTF-8")
+    assert records[1]["problem"] == (
+        "byte 0xe9 at position 4 of the line is not UTF-8 ('é' in Windows-1252): save the file as "
+        "UTF-8"
+    )
     assert [r["line"] for r in records] == [1, 2, 3]
     assert [r["raw"] for r in records] == [None, "g2\t\ufffdc\t1", "g3\tac\tx"]
 

@@ -31,6 +31,17 @@ def test_columns_are_read_by_identifier_from_every_format(tmp_path: Path, name: 
     assert found == {"a": ("1", "2"), "c": ("2", "1")}
 
 
+def test_columns_are_read_below_titles_and_beside_row_names(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text("Table S1\n\nid\tseq\tcds\n1\ta\tacg\t1-3\n2\tb\tac\t1-2\n")
+    config = DataConfig(
+        path=str(path), has_header=True, skip_lines=1, id_column=Column(name="id"),
+        sequence_column=Column(name="seq"),
+    )  # fmt: skip
+    found = read_side_columns(config, named("cds"), ["a", "b"])
+    assert found == {"a": ("1-3",), "b": ("1-2",)}
+
+
 def test_attributes_are_read_from_fasta(tmp_path: Path) -> None:
     path = tmp_path / "rows.fasta"
     path.write_text(">a cds=1-3\nacg\n>b half_life=2\nac\n>c cds=2-4\nacgt\n")
