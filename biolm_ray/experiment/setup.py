@@ -105,13 +105,13 @@ def earlier_weights(config: Config) -> Path | None:
         return own if config.mode != "pre-train" and is_model_folder(own) else None
     given = Path(config.model.pretrained)
     trains_on = type(config.training.resume) is int
-    found = [folder for folder in _places_of_models(given) if is_model_folder(folder)]
+    found = [folder for folder in _sources(given, config) if is_model_folder(folder)]
     if config.mode == "pre-train" and trains_on and is_model_folder(own):
         return own
     if config.mode != "pre-train" or trains_on:
         if found:
             return found[0]
-        _refuse_folds(given)
+        _refuse_folds(given, config)
     elif found:
         log.info(
             "%s gives its tokenizer alone; with resume: N its model is trained for N more epochs",
@@ -123,6 +123,8 @@ def earlier_weights(config: Config) -> Path | None:
             f"pretrainedmodel {given} holds no {wanted}; give the folder of a model (with "
             f"config.json and its weights), of an experiment, or one with a {TOKENIZER_FILE}"
         )
+    if config.mode != "pre-train" and not trains_on:
+        log.info("pretrainedmodel %s has a tokenizer and no model: weights are fresh", given)
     return None
 
 
@@ -143,16 +145,23 @@ def _places_of_models(given: Path) -> tuple[Path, ...]:
     return given, given / "pre-train", given / "fine-tune"
 
 
+def _sources(given: Path, config: Config) -> list[Path]:
+    """Where a folder may have a model to start from; not what this run is about to replace."""
+    replaced = Path(config.output_path) / config.mode
+    return [place for place in _places_of_models(given) if place == given or place != replaced]
+
+
 def _tokenizer_folder(given: Path) -> Path | None:
     places = _places_of_models(given)
     return next((folder for folder in places if (folder / TOKENIZER_FILE).is_file()), None)
 
 
-def _refuse_folds(given: Path) -> None:
+def _refuse_folds(given: Path, config: Config) -> None:
     """Name the models of the folds to someone who gives a cross-validated experiment."""
-    for parent in (given / "fine-tune", given):
+    for parent in reversed(_sources(given, config)):
         names = [path.name for path in parent.iterdir()] if parent.is_dir() else []
-        folds = [name for name in sorted_naturally(names) if is_model_folder(parent / name)]
+        models = [name for name in sorted_naturally(names) if is_model_folder(parent / name)]
+        folds = [name for name in models if parent / name not in _places_of_models(given)]
         if folds:
             raise ConfigError(
                 f"pretrainedmodel {given} is a cross-validated experiment with a model for each "

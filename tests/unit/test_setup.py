@@ -55,6 +55,17 @@ def test_without_a_folder_named_fine_tuning_starts_from_its_own_pre_training(tmp
     assert earlier_weights(config_of(tmp_path, "pre-train", pretrainedmodel=None)) is None
 
 
+@pytest.mark.parametrize("fold", ["", "0"])
+def test_the_results_that_a_run_replaces_are_not_what_it_starts_from(tmp_path, caplog, fold):
+    caplog.set_level(logging.INFO, logger="biolm_ray")
+    own = put_tokenizer(tmp_path / "output")
+    put_model(own / "fine-tune" / fold)
+    assert earlier_weights(config_of(tmp_path, pretrainedmodel=own)) is None
+    assert f"pretrainedmodel {own} has a tokenizer and no model: weights are fresh" in caplog.text
+    named = own / "fine-tune" / fold
+    assert earlier_weights(config_of(tmp_path, pretrainedmodel=named)) == named
+
+
 @pytest.mark.parametrize("below", ["", "fine-tune"])
 def test_a_cross_validated_experiment_lists_its_folds(tmp_path, below):
     for fold in ("10", "0", "1"):
