@@ -236,6 +236,7 @@ def interpret(config: Config) -> InterpretResult:
             num_workers=num_workers,
             gpu_per_worker=gpu_per_worker,
             preprocessing=config.preprocessing,
+            trusted=config.model.trusted,
             progress=ScoringProgress(log, num_workers=num_workers),
         )
         for summary in summaries:
@@ -313,6 +314,7 @@ def _predict_rows(
         rows,
         may_predict,
         config.preprocessing,
+        config.model.trusted,
         num_cpus=max(1, cluster.node_cpus),
         num_gpus=place_inference(cluster, config.resources, 1)[1],
         progress=ScoringProgress(log, "rows"),

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from biolm_ray.config.checks import TRAINING_MODES, Problem, contradictions, missing_settings
 from biolm_ray.config.names import (
+    CODE,
     OPEN,
     Setting,
     all_names,
@@ -158,6 +159,8 @@ def _with_checked_space(config: Config, settings: Mapping[str, Setting]) -> Conf
             raise ConfigError(
                 f"{where}, {name}: only settings of {', '.join(_SEARCHABLE)} can be searched"
             )
+        if new_name in CODE:
+            raise ConfigError(f"{where}, {name}: {new_name} decides what code runs; set it outside")
         if new_name in space:
             raise ConfigError(f"{where}, {name}: {new_name} is searched twice; keep one")
         space[new_name] = values

@@ -10,6 +10,7 @@ from typing import Any
 from biolm_ray.config.build import build_config
 from biolm_ray.config.legacy import FINE_TUNING_SOURCE, INFERENCE_SOURCE, KEYS, SECTIONS
 from biolm_ray.config.names import (
+    CODE,
     OPEN,
     PARTS,
     Setting,
@@ -20,6 +21,7 @@ from biolm_ray.config.names import (
     nearest,
     read_settings,
 )
+from biolm_ray.config.paths import results_around
 from biolm_ray.config.schema import MODES, Config, Mode, Section
 from biolm_ray.config.settings import all_settings
 from biolm_ray.config.source import read_yaml
@@ -61,14 +63,32 @@ def load_written(path: str | Path | None, mode: str, overrides: Iterable[Written
     command = _check_mode(mode)
     file = None if path is None else Path(path)
     in_file = [] if file is None else list(name_file(read_yaml(file), str(file)))
-    layers = [*_layers(in_file, command), list(overrides)]
     settings: dict[str, Setting] = {}
-    for layer in layers:
+    for layer in _layers(in_file, command):
         _merge(settings, chain.from_iterable(map(read_settings, layer)))
+    named = [settings[name] for name in CODE if name in settings]
+    _merge(settings, chain.from_iterable(map(read_settings, overrides)))
+    if file is not None:
+        _refuse_code([item for item in named if settings.get(item.name) is item], file)
     other = settings.pop("mode", None)
     if other is not None and other.value not in MODES:
         raise ConfigError(bad_value(other, other.value, f"one of {', '.join(MODES)}"))
     return build_config(settings, command, "configuration" if file is None else str(file))
+
+
+def _refuse_code(settings: Iterable[Setting], file: Path) -> None:
+    """Keep a file that lies among results from naming code: these are passed on, and read only.
+
+    Raises:
+        ConfigError: It does.
+    """
+    for setting in settings:
+        if setting.value and (folder := results_around(file)) is not None:
+            raise ConfigError(
+                f"{setting.place}: found {setting.value}, but no code is run because a file in a "
+                f"folder of results ({folder}) names it; if you trust it, give "
+                f"{CODE[setting.name].format(setting.value)} on the command line"
+            )
 
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:

@@ -31,6 +31,12 @@ TOP: tuple[str, ...] = tuple(name for name in Config.model_fields if name not in
 OPEN = ("model.options", "tune.space")
 """The settings that are open dictionaries; their keys are merged one by one."""
 
+CODE: Mapping[str, str] = {
+    "model.plugin": "--plugin {}",
+    "model.trust_remote_code": "--set model.trust_remote_code=true",
+}
+"""The settings that have code run which is not ours, and the flag that gives each."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Written:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from biolm_ray.config.schema import Config, DataConfig
+from biolm_ray.config.schema import MODES, Config, DataConfig
 
 
 class Compression(NamedTuple):
@@ -64,6 +64,18 @@ def with_absolute_paths(config: Config) -> Config:
             ),
         }
     )
+
+
+def results_around(file: Path) -> Path | None:
+    """The folder of an experiment, of one of its modes or of a model that a file lies in, or None.
+
+    What tells it is a folder named as a mode, or weights.
+    """
+    marks = (*MODES, "model.safetensors", "pytorch_model.bin")
+    for folder in (*Path(absolute(str(file))).parents, *file.resolve().parents):
+        if folder.name in MODES or any((folder / mark).exists() for mark in marks):
+            return folder
+    return None
 
 
 def _data_paths(data: DataConfig) -> dict[str, str | tuple[str, ...] | None]:

@@ -174,6 +174,24 @@ class SplitsConfig(Section):
         return self.ratio is not None and not is_k_fold
 
 
+class TrustedCode(Section):
+    """Code besides our own that the user of a run lets it execute.
+
+    It is told by command line and configuration alone, never by a model folder.
+
+    Attributes:
+        plugin: A Python file or module with models.
+        remote_code: Whether a checkpoint's own Python files may run.
+    """
+
+    plugin: str | None = None
+    remote_code: bool = False
+
+
+OWN_CODE = TrustedCode()
+"""No code but our own."""
+
+
 class ModelConfig(Section):
     """Which model, its size, and where earlier weights lie. Other keys are the model's own."""
 
@@ -181,7 +199,13 @@ class ModelConfig(Section):
     pretrained: str | None = None
     from_scratch: bool = False
     plugin: str | None = None
+    trust_remote_code: bool = False
     options: dict[str, Any] = {}
+
+    @property
+    def trusted(self) -> TrustedCode:
+        """The code besides our own that may run."""
+        return TrustedCode(plugin=self.plugin, remote_code=self.trust_remote_code)
 
 
 class TrainingConfig(Section):

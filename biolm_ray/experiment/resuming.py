@@ -19,6 +19,7 @@ from biolm_ray.training.outcome import done_already
 log = logging.getLogger("biolm_ray")
 
 FREE_TO_CHANGE = {"resume", "patience", "checkpoint_minutes"}
+MAY_RUN = {"pretrained", "trust_remote_code"}
 MORE_EPOCHS = "more_epochs"
 READABLE = {"prepared": "data set", "rows": "rows of the fold", "weights": "earlier weights"}
 
@@ -151,7 +152,7 @@ def job_settings(job: Any) -> dict[str, Any]:
         "prepared": Folder(job.prepared).name,
         "rows": job.rows_digest,
         "task": config.task,
-        "model": config.model.model_dump(mode="json", exclude={"pretrained"}),
+        "model": config.model.model_dump(mode="json", exclude=MAY_RUN),
         "weights": None if job.weights is None else _digest(job.weights),
         "preprocessing": config.preprocessing.model_dump(mode="json"),
         "training": config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),

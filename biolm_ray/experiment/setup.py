@@ -13,8 +13,8 @@ from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.first_lines import say_batches
 from biolm_ray.logs import RESULT
 from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
-from biolm_ray.models.registry import checkpoint_model, default_model, find_spec, read_options
-from biolm_ray.models.saved import is_model_folder, read_card
+from biolm_ray.models.registry import checkpoint_model, default_model, find_model
+from biolm_ray.models.saved import card_spec, is_model_folder, read_card
 from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.quarantine import rows_without_logarithm
@@ -40,11 +40,11 @@ def choose_model(config: Config, weights: Path | None) -> Config:
     _check_accumulation(config)
     model = config.model
     card = read_card(weights) if weights is not None else None
-    if card is not None and model.name in {None, card.model}:
+    if weights is not None and card is not None and model.name in {None, card.model}:
+        card_spec(card, model.plugin, weights)
         model = model.model_copy(
             update={
                 "name": card.model,
-                "plugin": model.plugin or card.plugin,
                 "options": {**card.options, **model.options},
             }
         )
@@ -57,8 +57,7 @@ def choose_model(config: Config, weights: Path | None) -> Config:
         encoding = _encoding(config)
         model = model.model_copy(update={"name": default_model(encoding)})
         log.info("model %s, since none is named and the encoding is %s", model.name, encoding)
-    spec = find_spec(model.name, model.plugin)
-    options = read_options(spec, model.options)
+    spec, options = find_model(model)
     block_size = config.preprocessing.block_size
     if block_size < spec.min_length(options):
         raise ConfigError(
@@ -182,11 +181,11 @@ def find_tokenizer(
     output = Path(config.output_path)
     given = Path(config.model.pretrained) if config.model.pretrained else None
     wanted = make_settings(config)
-    spec = find_spec(config.model.name, config.model.plugin)
-    checkpoint = spec.tokenizer_folder(read_options(spec, config.model.options))
+    spec, options = find_model(config.model)
+    checkpoint = spec.tokenizer_folder(options)
     if checkpoint is not None:
         log.info("tokenizer: that of the checkpoint %s", checkpoint)
-        return checkpoint_tokenizer(checkpoint, wanted)
+        return checkpoint_tokenizer(checkpoint, wanted, remote_code=config.model.trust_remote_code)
     named = None if given is None else _tokenizer_folder(given)
     for folder in (weights, named, output):
         if folder is None or not (folder / TOKENIZER_FILE).exists():

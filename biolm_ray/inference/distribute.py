@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
+from biolm_ray.config.schema import OWN_CODE, InterpretConfig, PreprocessingConfig, TrustedCode
 from biolm_ray.inference.leave_one_out import make_planner
 from biolm_ray.inference.plans import ScoringPlan
 from biolm_ray.inference.predict import check_fits
@@ -44,6 +44,7 @@ def score_tables(
     num_workers: int,
     gpu_per_worker: float = 0.0,
     preprocessing: PreprocessingConfig | None = None,
+    trusted: TrustedCode = OWN_CODE,
     progress: Progress | None = None,
     make_room: MakeRoom = lambda paths: None,
 ) -> list[LooSummary]:
@@ -60,6 +61,7 @@ def score_tables(
         num_workers: Ray workers; 0 (or no Ray connection) works in this process.
         gpu_per_worker: GPUs, or a share of one, that each worker holds.
         preprocessing: How sequences are cropped, in place of what the models were trained with.
+        trusted: Code besides our own that may run.
         progress: Called with the number of edits scored and about how many there are, over all
             tables.
         make_room: Called with the paths of a table, the CSV files, just before it goes there.
@@ -71,7 +73,7 @@ def score_tables(
     begun = time.monotonic()
     prepared = PreparedData.open(prepared_in)
     tables = [
-        _table_work(plan, prepared, settings, preprocessing, use_gpu=gpu_per_worker > 0)
+        _table_work(plan, prepared, settings, preprocessing, trusted, use_gpu=gpu_per_worker > 0)
         for plan in plans
     ]
     for table in tables:
@@ -111,6 +113,7 @@ def _table_work(
     prepared: PreparedData,
     settings: InterpretConfig,
     preprocessing: PreprocessingConfig | None,
+    trusted: TrustedCode,
     *,
     use_gpu: bool,
 ) -> TableWork:
@@ -123,6 +126,7 @@ def _table_work(
         prepared=prepared.location,
         settings=settings,
         preprocessing=preprocessing,
+        trusted=trusted,
         parts=out_csv.parent / PARTS / key,
         use_gpu=use_gpu,
     )

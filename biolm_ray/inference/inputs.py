@@ -86,8 +86,13 @@ def check_label_columns(columns: Sequence[Column], targets: Targets, folder: Pat
 def _load(folder: Path, config: Config) -> SavedModel:
     """Load a model; a folder of the reference system does not tell how texts are read and cut."""
     if (folder / SETTINGS_FILE).is_file():
-        return load_model(folder)
-    return load_model(folder, preprocessing=config.preprocessing, settings=make_settings(config))
+        return load_model(folder, trusted=config.model.trusted)
+    return load_model(
+        folder,
+        trusted=config.model.trusted,
+        preprocessing=config.preprocessing,
+        settings=make_settings(config),
+    )
 
 
 def chosen_rows(config: Config, prepared: PreparedData) -> Int[np.ndarray, " rows"]:

@@ -9,7 +9,7 @@ import ray
 import torch
 from jaxtyping import Bool, Int
 
-from biolm_ray.config.schema import PreprocessingConfig
+from biolm_ray.config.schema import PreprocessingConfig, TrustedCode
 from biolm_ray.data.targets import Targets
 from biolm_ray.experiment.progress import Board
 from biolm_ray.inference.predict import (
@@ -30,6 +30,7 @@ def predict_on_ray(
     rows: Int[np.ndarray, " rows"],
     may_predict: Bool[np.ndarray, "models rows"],
     preprocessing: PreprocessingConfig,
+    trusted: TrustedCode,
     *,
     num_cpus: int,
     num_gpus: float,
@@ -41,9 +42,9 @@ def predict_on_ray(
     """
     task: Any = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus)(predict_folders)
     if progress is None:
-        return ray.get(task.remote(folders, prepared, rows, may_predict, preprocessing))
+        return ray.get(task.remote(folders, prepared, rows, may_predict, preprocessing, trusted))
     board: Any = ray.remote(num_cpus=0)(Board).remote()
-    result = task.remote(folders, prepared, rows, may_predict, preprocessing, board)
+    result = task.remote(folders, prepared, rows, may_predict, preprocessing, trusted, board)
     while not ray.wait([result], timeout=ASK_SECONDS)[0]:
         events, _, _ = ray.get(board.news.remote())
         for event in events.values():
@@ -58,6 +59,7 @@ def predict_folders(
     rows: Int[np.ndarray, " rows"],
     may_predict: Bool[np.ndarray, "models rows"],
     preprocessing: PreprocessingConfig,
+    trusted: TrustedCode,
     board: Any = None,
 ) -> tuple[MeanPredictions, Targets]:
     """Give the mean prediction of some models, its deviation over several, and their targets.
@@ -68,6 +70,7 @@ def predict_folders(
         rows: Which rows of it.
         may_predict: Which models each row is predicted by.
         preprocessing: How sequences are cropped.
+        trusted: Code besides our own that may run.
         board: Handle of a `Board` that is told the progress, None to tell nobody.
     """
 
@@ -75,7 +78,9 @@ def predict_folders(
         board.report.remote("predict", {"done": num_done, "all": num_all})
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    models = [load_model(folder, preprocessing=preprocessing) for folder in folders]
+    models = [
+        load_model(folder, trusted=trusted, preprocessing=preprocessing) for folder in folders
+    ]
     for model in models:
         model.module.to(device)
     check_same_tokens(models, [str(folder) for folder in folders])

@@ -104,7 +104,8 @@ def load_models(
     `keep` says what stays of each, so that only one has to be in memory as a whole at a time.
     """
     models = [
-        keep(load_model(folder, preprocessing=job.preprocessing)) for folder in job.model_folders
+        keep(load_model(folder, trusted=job.trusted, preprocessing=job.preprocessing))
+        for folder in job.model_folders
     ]
     check_same_tokens(models, [str(folder) for folder in job.model_folders])
     return models

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
+from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig, TrustedCode
 from biolm_ray.imports import import_for_good
 from biolm_ray.inference.units import Unit, UnitResult
 
@@ -19,6 +19,7 @@ class ScoringJob:
         prepared: Location of the prepared data set.
         settings: Which edit.
         preprocessing: How sequences are cropped, in place of what the models were trained with.
+        trusted: Code besides our own that may run.
         parts: Where finished units are kept.
         use_gpu: Whether the worker has a GPU.
         num_threads: Threads of a worker with a process of its own; None leaves this one as it is.
@@ -28,6 +29,7 @@ class ScoringJob:
     prepared: str
     settings: InterpretConfig
     preprocessing: PreprocessingConfig | None
+    trusted: TrustedCode
     parts: Path
     use_gpu: bool
     num_threads: int | None = None

@@ -19,7 +19,9 @@ SOURCES = {
 }
 
 
-def checkpoint_tokenizer(source: str, settings: TokenizerSettings) -> Tokenizer:
+def checkpoint_tokenizer(
+    source: str, settings: TokenizerSettings, *, remote_code: bool = False
+) -> Tokenizer:
     """Give a checkpoint's tokenizer, its special tokens under this system's names.
 
     The encoding follows the vocabulary: byte-level BPE, single letters (atomic) or k-mers.
@@ -27,11 +29,12 @@ def checkpoint_tokenizer(source: str, settings: TokenizerSettings) -> Tokenizer:
     Args:
         source: A folder, or a name on the hub.
         settings: How the texts of the data file are read; its encoding is not used.
+        remote_code: Whether the checkpoint's own Python files may run.
 
     Raises:
         ConfigError: The tokenizer cannot be had, or is of a kind that cannot be taken over.
     """
-    tokenizer = _load(source)
+    tokenizer = _load(source, remote_code)
     renamed = _canonical_names(tokenizer, source)
     ids: dict[str, int] = tokenizer.get_vocab()
     vocabulary = {renamed.get(token, token): token_id for token, token_id in ids.items()}
@@ -53,12 +56,18 @@ def checkpoint_tokenizer(source: str, settings: TokenizerSettings) -> Tokenizer:
     return Tokenizer(settings.model_copy(update={"encoding": encoding}), model, byte_level)
 
 
-def _load(source: str) -> Any:
+def _load(source: str, remote_code: bool) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source)
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=remote_code)
     except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error) and not remote_code:
+            raise ConfigError(
+                f"the tokenizer of checkpoint {source} needs Python files of its own, which are "
+                "not run: they could do all that you can. If you trust them, set "
+                "model.trust_remote_code: true; else set the model's option tokenizer: own"
+            ) from None
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
             f"checkpoint {source} has no tokenizer that can be loaded ({reason}); set the model's "

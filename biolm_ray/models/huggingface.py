@@ -14,6 +14,7 @@ from biolm_ray.config.schema import Section
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.bert_shortcut import bert_shortcut
 from biolm_ray.models.corruption import IGNORED, mask_tokens
+from biolm_ray.models.registry import REMOTE_CODE
 from biolm_ray.models.spec import Batch, ModelInputs, ModelSpec, Pretraining, Recipe
 from biolm_ray.models.wrapping import (
     WrappedNetwork,
@@ -41,12 +42,15 @@ class HuggingFaceOptions(Section):
         architecture: The library's name of a model type, such as esm, bert or modernbert.
         config: Sizes and other settings of the network, by the library's names.
         tokenizer: Whose vocabulary the ids are from; a checkpoint brings its own by default.
+        trust_remote_code: Whether Python files of the checkpoint may run. It comes from the
+            setting of that name, and is not saved.
     """
 
     checkpoint: str | None = None
     architecture: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     tokenizer: Literal["own", "checkpoint"] | None = None
+    trust_remote_code: bool = Field(default=False, exclude=True)
 
     @model_validator(mode="after")
     def _one_source(self) -> "HuggingFaceOptions":
@@ -80,12 +84,13 @@ def _build_headed(auto_class: Any, options: HuggingFaceOptions, inputs: ModelInp
     config = network_config(options, inputs)
     try:
         if options.checkpoint is None:
-            network = auto_class.from_config(config)
+            network = auto_class.from_config(config, trust_remote_code=False)
         else:
             network = _from_checkpoint(auto_class, options, config)
     except OSError as error:
         raise _unreachable(options.checkpoint, error) from None
     except ValueError as error:
+        _refuse_own_code(options, error)
         head = auto_class.__name__.removeprefix("AutoModelFor")
         raise ConfigError(
             f"{config.model_type} cannot be built with the head {head}: {_in_short(error)}"
@@ -97,7 +102,11 @@ def _build_headed(auto_class: Any, options: HuggingFaceOptions, inputs: ModelInp
 def _from_checkpoint(auto_class: Any, options: HuggingFaceOptions, config: Any) -> Any:
     """Load a checkpoint; only its head, and embeddings of another vocabulary, may stay fresh."""
     network, report = auto_class.from_pretrained(
-        options.checkpoint, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+        options.checkpoint,
+        config=config,
+        trust_remote_code=options.trust_remote_code,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
     own_vocabulary = not options.uses_checkpoint_tokenizer
     for name, stored, wanted in report["mismatched_keys"]:
@@ -157,12 +166,35 @@ def _read_config(options: HuggingFaceOptions) -> Any:
             _check_keys(options.config, AutoConfig.for_model(options.architecture))
             return AutoConfig.for_model(options.architecture, **options.config)
         _check_local(options.checkpoint)
-        _check_keys(options.config, AutoConfig.from_pretrained(options.checkpoint))
-        return AutoConfig.from_pretrained(options.checkpoint, **options.config)
+        trust = {"trust_remote_code": options.trust_remote_code}
+        _check_keys(options.config, AutoConfig.from_pretrained(options.checkpoint, **trust))
+        config = AutoConfig.from_pretrained(options.checkpoint, **options.config, **trust)
     except OSError as error:
         raise _unreachable(options.checkpoint, error) from None
     except (ValueError, TypeError, StrictDataclassError) as error:
+        _refuse_own_code(options, error)
         raise ConfigError(f"model huggingface, {source}: {_in_short(error)}") from None
+    _refuse_kernels(options, config)
+    return config
+
+
+def _refuse_own_code(options: HuggingFaceOptions, error: Exception) -> None:
+    """Say it in our words where the library stopped at Python files of a checkpoint."""
+    if REMOTE_CODE in str(error) and not options.trust_remote_code:
+        raise ConfigError(
+            f"checkpoint {options.checkpoint} needs Python files of its own, which are not run: "
+            f"they could do all that you can. If you trust them, set model.{REMOTE_CODE}: true"
+        ) from None
+
+
+def _refuse_kernels(options: HuggingFaceOptions, config: Any) -> None:
+    """Stop where a checkpoint would have compiled code fetched, as `owner/name`, for attention."""
+    asked = getattr(config, "_attn_implementation", None)
+    if "/" in str(asked) and not options.trust_remote_code:
+        raise ConfigError(
+            f"checkpoint {options.checkpoint} asks for the attention of {asked}, which is code "
+            f"from elsewhere; remove it from config.json, or set model.{REMOTE_CODE}: true"
+        )
 
 
 def _check_keys(given: dict[str, Any], config: Any) -> None:
@@ -231,13 +263,18 @@ def _language_model_loss(
 
 
 def _saved_options(options: HuggingFaceOptions, module: nn.Module) -> dict[str, Any]:
-    """Name architecture and sizes, so that the checkpoint is not needed again."""
+    """Name architecture and sizes, so that the checkpoint is not needed again.
+
+    It is where its architecture is Python code that lies with it.
+    """
     assert isinstance(module, WrappedNetwork)
     config: Any = module.network.config
     sizes = json.loads(config.to_json_string(use_diff=True))
     dropped = ("architectures", "model_type", "transformers_version", "id2label", "label2id")
     known = {*type(config)().to_dict(), *NAMES_OF_IDS}
     kept = {key: value for key, value in sizes.items() if key in known and key not in dropped}
+    if options.checkpoint is not None and not type(config).__module__.startswith("transformers."):
+        return {**options.model_dump(), "config": kept}
     return {"architecture": config.model_type, "config": kept}
 
 

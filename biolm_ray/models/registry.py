@@ -13,10 +13,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from biolm_ray.config.schema import ModelConfig, Section
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.spec import ModelSpec
 
 GROUP = "biolm_ray.models"
+REMOTE_CODE = "trust_remote_code"
+"""An option that comes from the setting of that name alone; no folder of a model can set it."""
+
+
+class UsedPlugin(Section):
+    """The plugin that a saved model came from: its file name or module, and its content."""
+
+    name: str
+    sha256: str | None = None
 
 
 def default_model(encoding: str) -> str:
@@ -62,12 +72,48 @@ def find_spec(name: str | None, plugin: str | None = None) -> ModelSpec:
     raise ConfigError(f"model '{name}' is unknown{_nearest(name, known)}; known: {_joined(known)}")
 
 
-def read_options(spec: ModelSpec, options: dict[str, Any]) -> Any:
+def find_model(model: ModelConfig) -> tuple[ModelSpec, Any]:
+    """Find the model that a configuration names, and read its options.
+
+    Raises:
+        ConfigError: No such model, or an option it does not have.
+    """
+    spec = find_spec(model.name, model.plugin)
+    return spec, read_options(spec, model.options, remote_code=model.trust_remote_code)
+
+
+def used_plugin(name: str, plugin: str | None) -> UsedPlugin | None:
+    """Identify the plugin that a model comes from; None for an installed model."""
+    if plugin is None or name not in _plugin_specs(plugin):
+        return None
+    path = Path(plugin)
+    file = _plugin_module(plugin).__file__
+    return UsedPlugin(
+        name=path.name if path.suffix == ".py" else plugin,
+        sha256=None if file is None else sha256(Path(file).read_bytes()).hexdigest(),
+    )
+
+
+def read_options(spec: ModelSpec, options: dict[str, Any], *, remote_code: bool = False) -> Any:
     """Check a model's own settings and fill in the defaults.
+
+    Args:
+        spec: The model.
+        options: Its settings, from a configuration or a model folder.
+        remote_code: Whether a checkpoint's own Python files may run.
 
     Raises:
         ConfigError: A key is unknown or a value does not fit; the first such problem is told.
     """
+    if REMOTE_CODE in options:
+        raise ConfigError(f"{REMOTE_CODE} is no option of a model; set model.{REMOTE_CODE}")
+    if REMOTE_CODE in spec.options.model_fields:
+        options = {**options, REMOTE_CODE: remote_code}
+    elif remote_code:
+        raise ConfigError(
+            f"model.{REMOTE_CODE} is set, but model {spec.name} reads no checkpoint that could "
+            "bring code; leave it out"
+        )
     try:
         return spec.options.model_validate(options)
     except ValidationError as error:
@@ -77,7 +123,7 @@ def read_options(spec: ModelSpec, options: dict[str, Any]) -> Any:
 def _option_message(spec: ModelSpec, error: ValidationError) -> str:
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
-    valid = sorted(spec.options.model_fields)
+    valid = sorted(spec.options.model_fields.keys() - {REMOTE_CODE})
     if problem["type"] == "extra_forbidden":
         return (
             f"model {spec.name} has no option '{key}'{_nearest(key, valid)}; "

@@ -1,17 +1,18 @@
 """Model folders: weights, tokenizer and a card that says how to build and feed the model."""
 
+import logging
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from biolm_ray.config.schema import PreprocessingConfig, Section
+from biolm_ray.config.schema import OWN_CODE, PreprocessingConfig, Section, TrustedCode
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.files import atomic_path, write_json
@@ -22,14 +23,21 @@ from biolm_ray.models.legacy import (
     read_old_model,
     translated_names,
 )
-from biolm_ray.models.registry import find_spec, read_options
+from biolm_ray.models.registry import UsedPlugin, find_spec, read_options, used_plugin
 from biolm_ray.models.spec import ModelInputs, ModelSpec
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
+log = logging.getLogger("biolm_ray")
+
 WEIGHTS_FILE = "model.safetensors"
 OLD_WEIGHTS_FILE = "pytorch_model.bin"
 CARD_FILE = "config.json"
+
+
+def _read_plugin(value: Any) -> Any:
+    """Older cards hold the path of the plugin."""
+    return {"name": value} if isinstance(value, str) else value
 
 
 class ModelCard(Section):
@@ -37,7 +45,7 @@ class ModelCard(Section):
 
     Attributes:
         model: The name of its spec.
-        plugin: Where the spec comes from, if not from an installed package.
+        plugin: What the spec came from, if not from an installed package; told, never imported.
         options: The model's own settings.
         inputs: The sizes it was built for.
         task: None for a language model, whose `targets` mean nothing.
@@ -48,7 +56,7 @@ class ModelCard(Section):
     """
 
     model: str
-    plugin: str | None = None
+    plugin: Annotated[UsedPlugin | None, BeforeValidator(_read_plugin)] = None
     options: dict[str, Any] = Field(default_factory=dict)
     inputs: ModelInputs
     task: Literal["regression", "classification"] | None = None
@@ -75,15 +83,25 @@ def is_model_folder(folder: Path) -> bool:
     return has_weights and (folder / CARD_FILE).is_file()
 
 
-def save_model(folder: Path, module: nn.Module, card: ModelCard, tokenizer: Tokenizer) -> None:
-    """Write a model folder; config.json comes last, so that a folder with it is complete."""
-    spec = find_spec(card.model, card.plugin)
+def save_model(
+    folder: Path,
+    module: nn.Module,
+    card: ModelCard,
+    tokenizer: Tokenizer,
+    plugin: str | None = None,
+) -> None:
+    """Write a model folder; config.json comes last, so that a folder with it is complete.
+
+    `plugin` is the file or module that the run takes models from; the card keeps what it was.
+    """
+    spec = find_spec(card.model, plugin)
     options = spec.saved_options(read_options(spec, card.options), module)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder)
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(_distinct_tensors(module), temporary, metadata={"format": "pt"})
-    whole = card.model_copy(update={"options": options})
+    used = used_plugin(card.model, plugin)
+    whole = card.model_copy(update={"options": options, "plugin": used})
     write_json(folder / CARD_FILE, whole.model_dump(mode="json"))
 
 
@@ -116,9 +134,44 @@ def read_card(folder: Path, block_size: int | None = None) -> ModelCard | None:
         raise DataError(f"{folder / CARD_FILE}: '{key}': {first['msg']}") from None
 
 
+def card_spec(card: ModelCard, plugin: str | None, folder: Path) -> ModelSpec:
+    """Find the model of a card, importing nothing but what the run names.
+
+    Args:
+        card: Of the model folder.
+        plugin: The file or module that the run takes models from.
+        folder: Where the card lies, for messages.
+
+    Raises:
+        ConfigError: The card's model comes from a plugin, and the run names none, or it is unknown.
+    """
+    if card.plugin is None:
+        return find_spec(card.model)
+    if plugin is None:
+        mark = card.plugin.sha256
+        raise ConfigError(
+            f"{folder} needs --plugin {card.plugin.name}"
+            f"{f' (SHA-256 {mark})' if mark else ''}: its model '{card.model}' comes from that "
+            "plugin, and no code is run because a model folder names it"
+        )
+    spec = find_spec(card.model, plugin)
+    used = used_plugin(card.model, plugin)
+    if card.plugin.sha256 is not None and (used is None or used.sha256 != card.plugin.sha256):
+        log.warning(
+            "plugin %s is not the one that %s was made with (SHA-256 %s there, %s here); "
+            "its predictions may differ",
+            plugin,
+            folder,
+            card.plugin.sha256[:16],
+            "another model" if used is None else str(used.sha256)[:16],
+        )
+    return spec
+
+
 def load_model(
     folder: Path,
     *,
+    trusted: TrustedCode = OWN_CODE,
     preprocessing: PreprocessingConfig | None = None,
     settings: TokenizerSettings | None = None,
 ) -> SavedModel:
@@ -126,11 +179,13 @@ def load_model(
 
     Args:
         folder: The model folder.
+        trusted: Code besides our own that may run.
         preprocessing: How sequences are cut, in place of what the model was trained with.
         settings: How texts are read, for a folder of the reference system, which does not tell.
 
     Raises:
-        ConfigError: The folder holds only a pre-trained language model.
+        ConfigError: The folder holds only a pre-trained language model, or needs code that is not
+            trusted.
         DataError: A file is missing or damaged, or the files do not fit together.
     """
     card = read_card(folder, preprocessing.block_size if preprocessing else None)
@@ -141,8 +196,9 @@ def load_model(
     if preprocessing is not None:
         inputs = card.inputs.model_copy(update={"block_size": preprocessing.block_size})
         card = card.model_copy(update={"preprocessing": preprocessing, "inputs": inputs})
-    spec = find_spec(card.model, card.plugin)
-    module = spec.build(read_options(spec, card.options), card.inputs)
+    spec = card_spec(card, trusted.plugin, folder)
+    options = read_options(spec, card.options, remote_code=trusted.remote_code)
+    module = spec.build(options, card.inputs)
     _fill(module, load_weights(folder), folder)
     return SavedModel(
         spec=spec,

@@ -12,7 +12,7 @@ from torch import nn
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.models.batches import frame
-from biolm_ray.models.registry import find_spec, read_options
+from biolm_ray.models.registry import find_model
 from biolm_ray.models.saved import ModelCard, load_weights
 from biolm_ray.models.spec import ModelInputs, ModelSpec
 from biolm_ray.preparation.prepared import PreparedData
@@ -79,7 +79,7 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
         return finished
     started = time.monotonic()
     fold, config = job.fold, job.config
-    spec, options = find_model(config)
+    spec, options = find_model(config.model)
     check_adaptation(config.training, spec, options, has_weights=job.weights is not None)
     tokenizer = Tokenizer.load(job.tokenizer)
     prepared = PreparedData.open(job.prepared)
@@ -113,7 +113,6 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
     if workers.is_first:
         card = ModelCard(
             model=spec.name,
-            plugin=config.model.plugin,
             options=options.model_dump(),
             inputs=inputs,
             task=data.targets.task,
@@ -129,17 +128,6 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
         mark_done(job, metrics)
     workers.gather(None)
     return metrics
-
-
-def find_model(config: Config):
-    """Give the spec that the configuration names and its options.
-
-    Raises:
-        ConfigError: No such model, or an option it does not have.
-    """
-    assert config.model.name is not None
-    spec = find_spec(config.model.name, config.model.plugin)
-    return spec, read_options(spec, config.model.options)
 
 
 def model_inputs(config: Config, tokenizer: Tokenizer, num_specifiers: int) -> ModelInputs:

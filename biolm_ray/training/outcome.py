@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int, UInt64
 from torch import nn
 
+from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.files import atomic_path, write_json
 from biolm_ray.models.saved import ModelCard, save_model
@@ -27,7 +28,10 @@ FOLD_PARTS = ("train", "validation", "test", "kept_aside")
 
 
 class TrainingFolders(Protocol):
-    """Where the results and the TensorBoard events of a training go."""
+    """Where the results and the TensorBoard events of a training go, and what it was set to."""
+
+    @property
+    def config(self) -> Config: ...
 
     @property
     def folder(self) -> Path: ...
@@ -45,7 +49,7 @@ def save_training(
     metrics: dict[str, float],
 ) -> None:
     """Write the model folder, its epochs and the metrics."""
-    save_model(job.folder, module, card, tokenizer)
+    save_model(job.folder, module, card, tokenizer, job.config.model.plugin)
     write_state(job.folder, progress)
     write_results(job.folder, metrics)
 

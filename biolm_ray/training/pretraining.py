@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.batches import RowBatches, frame
+from biolm_ray.models.registry import find_model
 from biolm_ray.models.saved import ModelCard
 from biolm_ray.models.spec import ModelInputs, ModelSpec, Pretraining
 from biolm_ray.preparation.prepared import PreparedData
@@ -20,7 +21,7 @@ from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.batching import Rows
 from biolm_ray.training.feeds import Feed, make_feed
-from biolm_ray.training.fold import build_model, find_model, model_inputs
+from biolm_ray.training.fold import build_model, model_inputs
 from biolm_ray.training.loop import Objective, Report, fit
 from biolm_ray.training.outcome import done_already, mark_done, save_training
 from biolm_ray.training.seeding import derive_seed
@@ -87,7 +88,7 @@ def pretrain(job: PretrainJob, workers: Workers, report: Report) -> dict[str, fl
         return finished
     started = time.monotonic()
     config = job.config
-    spec, options = find_model(config)
+    spec, options = find_model(config.model)
     pretraining = pretraining_of(spec)
     tokenizer = Tokenizer.load(job.tokenizer)
     prepared = PreparedData.open(job.prepared)
@@ -128,7 +129,6 @@ def pretrain(job: PretrainJob, workers: Workers, report: Report) -> dict[str, fl
     if workers.is_first:
         card = ModelCard(
             model=spec.name,
-            plugin=config.model.plugin,
             options=options.model_dump(),
             inputs=inputs,
             preprocessing=config.preprocessing,

@@ -14,7 +14,13 @@ import pytest
 import torch
 from stored import store
 
-from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig, TokenizationConfig
+from biolm_ray.config.schema import (
+    OWN_CODE,
+    InterpretConfig,
+    PreprocessingConfig,
+    TokenizationConfig,
+    TrustedCode,
+)
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import BiolmError, ConfigError, DataError, ResourceError
 from biolm_ray.inference import spreading, table_work
@@ -79,14 +85,13 @@ def write_model(
     module = spec.build(read_options(spec, options), inputs)
     card = ModelCard(
         model=spec.name,
-        plugin=None if plugin is None else str(plugin),
         options=options,
         inputs=inputs,
         task=targets.task,
         targets=targets,
         preprocessing=PreprocessingConfig(block_size=BLOCK_SIZE),
     )
-    save_model(folder, module, card, tokenizer)
+    save_model(folder, module, card, tokenizer, None if plugin is None else str(plugin))
     return folder
 
 
@@ -109,11 +114,17 @@ def score_inline(
     settings=REMOVE,
     num_workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    trusted: TrustedCode = OWN_CODE,
 ) -> LooSummary:
     rows = np.arange(NUM_ROWS) if rows is None else rows
     plan = ScoringPlan(tuple(folders), rows, out_csv)
     (summary,) = score_tables(
-        [plan], prepared, settings, num_workers=num_workers, progress=progress
+        [plan],
+        prepared,
+        settings,
+        num_workers=num_workers,
+        trusted=trusted,
+        progress=progress,
     )
     return summary
 
@@ -170,8 +181,11 @@ def test_a_wrong_description_is_told_once_however_many_workers_and_models_there_
     folders = [
         write_model(tmp_path / str(seed), make_tokenizer(), seed, plugin=plugin) for seed in (0, 1)
     ]
-    alone = score_inline(folders, prepared, tmp_path / "alone" / "x.csv")
-    spread = score_inline(folders, prepared, tmp_path / "spread" / "x.csv", num_workers=2)
+    code = TrustedCode(plugin=str(plugin))
+    alone = score_inline(folders, prepared, tmp_path / "alone" / "x.csv", trusted=code)
+    spread = score_inline(
+        folders, prepared, tmp_path / "spread" / "x.csv", num_workers=2, trusted=code
+    )
     (note,) = spread.notes
     assert note.startswith("model mean_pool: its description as a stack of local layers is not")
     assert describe_scoring(spread).splitlines().count(note) == 1

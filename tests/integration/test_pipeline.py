@@ -414,6 +414,8 @@ def test_a_plugin_trains_predicts_and_interprets(data: Path, tmp_path):
     assert scored.tables[0].largest_difference < 1e-3
     settings |= {"pretrainedmodel": tmp_path, "outputpath": tmp_path / "new"}
     predicted = biolm_ray.predict(load_config(None, "predict", settings)).table
+    with pytest.raises(ConfigError, match=r"needs --plugin mean_pool_plugin\.py"):
+        biolm_ray.predict(load_config(None, "predict", settings | {"model.plugin": None}))
     assert trained.report is not None
     tested = trained.report.out_of_fold.set_index("sequence")["prediction"]
     assert np.allclose(predicted.set_index("sequence").loc[tested.index, "prediction"], tested)
