@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from biolm_ray.errors import BiolmError, ResourceError
+from biolm_ray.errors import BiolmError, DataError, ResourceError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -102,6 +102,25 @@ def full_disk_error(error: BaseException | None) -> BaseException | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def read_json(path: Path, most_bytes: int) -> Any:
+    """Read a JSON file that may come from anybody.
+
+    Raises:
+        DataError: It is larger than such a file can be, or no JSON.
+        FileNotFoundError: There is none.
+    """
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise DataError(f"{path}: is larger than {most_bytes >> 20} MB; no such file should be")
+    try:
+        return json.loads(content.decode("utf-8"))
+    except RecursionError:
+        raise DataError(f"{path}: not readable as JSON (nested too deeply)") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not readable as JSON ({error})") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,6 +13,11 @@ import yaml
 
 from biolm_ray.errors import ConfigError
 
+MOST_BYTES = 1 << 20
+MOST_DEPTH = 50
+MOST_VALUES = 50_000
+"""What a configuration may hold; far more than any needs, and little work and memory."""
+
 _PREFIX = "tag:yaml.org,2002:"
 _SCALARS = {
     _PREFIX + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value")
@@ -41,7 +46,11 @@ def read_yaml(path: Path) -> Block:
         ConfigError: The file is missing, is no YAML, or repeats a key.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ConfigError(f"{path}: is larger than {MOST_BYTES >> 20} MB; no configuration is")
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration file") from None
     except IsADirectoryError:
@@ -61,6 +70,7 @@ def read_yaml(path: Path) -> Block:
 def parse_yaml(text: str, label: str) -> Any:
     """Turn YAML text into Block, list, str or None; `label` names the text in messages."""
     try:
+        _check_size(text, label)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -69,6 +79,38 @@ def parse_yaml(text: str, label: str) -> Any:
     except yaml.YAMLError as error:
         raise ConfigError(f"{label}: not valid YAML: {error}") from None
     return None if node is None else _Reader(label).value(node)
+
+
+def _check_size(text: str, label: str) -> None:
+    """Stop before anything is made of a text that is nested deeply, or repeats itself by aliases.
+
+    A few lines of anchors that hold aliases of each other stand for more values than fit into any
+    memory; so each alias counts as all that it stands for.
+    """
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, 1))
+            done = None
+        elif isinstance(event, yaml.CollectionEndEvent):
+            done = open_nodes.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            done = (None, sizes.get(event.anchor, 1))
+        else:
+            done = (event.anchor, 1) if isinstance(event, yaml.ScalarEvent) else None
+        if done is not None:
+            anchor, size = done
+            if anchor is not None:
+                sizes[anchor] = size
+            around, so_far = open_nodes[-1]
+            open_nodes[-1] = around, so_far + size
+        if len(open_nodes) > MOST_DEPTH or open_nodes[-1][1] > MOST_VALUES:
+            line = event.start_mark.line + 1
+            limit = f"values within values beyond {MOST_DEPTH} levels"
+            if len(open_nodes) <= MOST_DEPTH:
+                limit = f"more than {MOST_VALUES:,} values, those that aliases repeat included"
+            raise ConfigError(f"{label}, line {line}: {limit}; no configuration needs as many")
 
 
 class _Reader:

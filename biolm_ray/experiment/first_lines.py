@@ -10,10 +10,11 @@ import numpy as np
 from biolm_ray.config.schema import Config, PreprocessingConfig
 from biolm_ray.data.copies import copies_in_training, judged_rows
 from biolm_ray.data.splits import Fold
+from biolm_ray.models.registry import find_model
 from biolm_ray.models.spec import ModelSpec
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_hashes import row_hashes
-from biolm_ray.training.fold import find_model, fold_settings
+from biolm_ray.training.fold import fold_settings
 from biolm_ray.training.settings import LoopSettings, loop_settings
 
 log = logging.getLogger("biolm_ray")
@@ -28,7 +29,7 @@ def say_assumptions(config: Config, weights: Path | None) -> None:
         config: Of the run, with its model chosen.
         weights: Those it starts from, if any.
     """
-    spec, options = find_model(config)
+    spec, options = find_model(config.model)
     if recipe := recipe_line(config, spec, loop_settings_of(config)):
         log.info("%s", recipe)
     if warning := fresh_weights_warning(config, spec, options, weights):
@@ -126,7 +127,7 @@ def say_copies(config: Config, prepared: PreparedData, folds: Sequence[Fold]) ->
 
 def loop_settings_of(config: Config) -> LoopSettings:
     """Fill in the settings of the training loop, once the model is chosen."""
-    spec, options = find_model(config)
+    spec, options = find_model(config.model)
     if config.mode == "pre-train":
         return loop_settings(config.training, spec.recipe(options), fold=0, default_metric="loss")
     return fold_settings(config, spec, options, 0)

@@ -39,6 +39,10 @@ def checkpoint_tokenizer(
     ids: dict[str, int] = tokenizer.get_vocab()
     vocabulary = {renamed.get(token, token): token_id for token, token_id in ids.items()}
     taken = set(vocabulary.values())
+    if max(taken) > 2 * len(taken) + document.MOST_HOLES:
+        raise ConfigError(
+            f"the tokenizer of {source} has the id {max(taken)} for {len(taken)} tokens"
+        )
     for token_id in set(range(max(taken))) - taken:
         vocabulary[document.unused_name(token_id)] = token_id
     backend = getattr(tokenizer, "backend_tokenizer", None)

@@ -1,17 +1,19 @@
 """Model folders of the reference system, read without running anything that is stored in them."""
 
-import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
+from biolm_ray import files
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import DataError
 
+Weight = TypeVar("Weight")
+MOST_CARD_BYTES = 16 << 20
 SCALER_FILE = "scaler.pkl"
 SALUKI_MARK = "model.entry_block.conv.weight"
 XLNET_MARK = "transformer.word_embedding.weight"
@@ -183,8 +185,11 @@ def read_old_model(folder: Path, weights: dict[str, Tensor], num_columns: int) -
     )
 
 
-def translated_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the weights of a reference model the names of ours; leave others as they are."""
+def translated_names(weights: dict[str, Weight]) -> dict[str, Weight]:
+    """Give the weights of a reference model, or what is told of each, the names of ours.
+
+    Those of other models stay as they are.
+    """
     if SALUKI_MARK in weights:
         return {name.removeprefix("model."): value for name, value in weights.items()}
     if XLNET_MARK in weights:
@@ -196,14 +201,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        DataError: The file is missing, or holds none.
+        DataError: The file is missing, too large, or holds none.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = files.read_json(path, MOST_CARD_BYTES)
     except FileNotFoundError:
         raise DataError(f"{path}: the file is missing; the model folder is incomplete") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: holds a {type(value).__name__}, not an object with keys")
     return value

@@ -38,7 +38,7 @@ class SalukiOptions(Section):
     variant: Literal["default", "reference"] = "default"
     padding: Literal["none", "blocksize"] | None = None
     channels: PositiveInt = 64
-    num_layers: PositiveInt = 6
+    num_layers: int = Field(6, ge=1, le=32)
     kernel: PositiveInt = 5
     dropout: float = Field(0.3, ge=0, lt=1)
     shift: NonNegativeInt | None = None
@@ -61,7 +61,12 @@ def one_hot_columns(inputs: ModelInputs) -> Int[Tensor, " vocabulary"]:
     is_special = torch.zeros(inputs.vocabulary_size, dtype=torch.bool)
     is_special[list(inputs.special_ids.values())] = True
     columns = torch.cumsum(~is_special, dim=0) - 1
-    return columns.masked_fill(is_special, int((~is_special).sum()))
+    return columns.masked_fill(is_special, num_columns(inputs))
+
+
+def num_columns(inputs: ModelInputs) -> int:
+    """How many tokens of the vocabulary are not special."""
+    return inputs.vocabulary_size - len(set(inputs.special_ids.values()))
 
 
 class Taps(nn.Module):
@@ -141,7 +146,7 @@ class Saluki(nn.Module):
         super().__init__()
         channels, kernel = options.channels, options.kernel
         columns = one_hot_columns(inputs)
-        self.num_columns = inputs.vocabulary_size - len(set(inputs.special_ids.values()))
+        self.num_columns = num_columns(inputs)
         self.register_buffer("columns", columns, persistent=False)
         self.stride = 2**options.num_layers
         self.shift = self.stride - 1 if options.shift is None else options.shift

@@ -1,16 +1,21 @@
 """Model folders: weights, tokenizer and a card that says how to build and feed the model."""
 
 import logging
+import math
 import pickle
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from biolm_ray.config.schema import OWN_CODE, PreprocessingConfig, Section, TrustedCode
 from biolm_ray.data.targets import Scaler, Targets
@@ -81,6 +86,64 @@ def is_model_folder(folder: Path) -> bool:
     """Tell whether a folder holds a model, ours or of the reference or Hugging Face."""
     has_weights = any((folder / name).is_file() for name in (WEIGHTS_FILE, OLD_WEIGHTS_FILE))
     return has_weights and (folder / CARD_FILE).is_file()
+
+
+def check_sizes(folder: Path, card: ModelCard, spec: ModelSpec, options: Any) -> None:
+    """Make sure that a card describes the weights beside it, before memory is taken for them.
+
+    The model is built without memory, and stopped as soon as it is larger than the weights.
+
+    Raises:
+        DataError: A weight has another shape, or the card asks for more than there is.
+    """
+    build = spec.build
+    if card.task is None and spec.pretraining is not None:
+        build = spec.pretraining.build
+    stored = translated_names(_stored_shapes(folder))
+    num_values = sum(math.prod(shape) for shape in stored.values())
+    for name in ("vocabulary_size", "num_specifiers", "num_outputs"):
+        if not 0 <= (size := getattr(card.inputs, name)) <= num_values:
+            raise DataError(
+                f"{folder}: the weights do not fit {CARD_FILE}: it asks for {name} {size}, and "
+                f"{num_values:,} numbers are stored"
+            )
+    with _at_most(folder, len(stored), num_values):
+        try:
+            with torch.device("meta"):
+                module = build(options, card.inputs)
+        except (NotImplementedError, RuntimeError):
+            # A model of others may compute while it is built, which needs memory.
+            module = build(options, card.inputs)
+    for name, value in module.state_dict().items():
+        if name in stored and stored[name] != tuple(value.shape):
+            raise DataError(
+                f"{folder}: the weights do not fit {CARD_FILE}: '{name}' has the shape "
+                f"{list(stored[name])}, the card asks for {list(value.shape)}"
+            )
+
+
+@contextmanager
+def _at_most(folder: Path, num_weights: int, num_values: int) -> Iterator[None]:
+    """Stop a build that goes far beyond what is stored; weights may be left out or shared."""
+    most_weights, most_values = 2 * num_weights + 100, 4 * num_values + 1_000_000
+    found_weights = found_values = 0
+
+    def count(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
+        nonlocal found_weights, found_values
+        if weight is not None:
+            found_weights, found_values = found_weights + 1, found_values + weight.numel()
+        if found_weights > most_weights or found_values > most_values:
+            raise DataError(
+                f"{folder}: the weights do not fit {CARD_FILE}: it asks for a model of more than "
+                f"{found_weights - 1:,} weights with {found_values:,} values, and "
+                f"{num_weights:,} with {num_values:,} are stored"
+            )
+
+    watch = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        watch.remove()
 
 
 def save_model(
@@ -198,6 +261,7 @@ def load_model(
         card = card.model_copy(update={"preprocessing": preprocessing, "inputs": inputs})
     spec = card_spec(card, trusted.plugin, folder)
     options = read_options(spec, card.options, remote_code=trusted.remote_code)
+    check_sizes(folder, card, spec, options)
     module = spec.build(options, card.inputs)
     _fill(module, load_weights(folder), folder)
     return SavedModel(
@@ -233,6 +297,18 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
         raise DataError(f"{folder}: the weights do not fit {CARD_FILE}: {problem}")
 
 
+def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Read the names and shapes of the stored weights; of our own file nothing else is read."""
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        return {name: tuple(value.shape) for name, value in _stored_weights(folder).items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise DataError(f"{path}: damaged ({error})") from None
+
+
 def _stored_weights(folder: Path) -> dict[str, Tensor]:
     path, old_path = folder / WEIGHTS_FILE, folder / OLD_WEIGHTS_FILE
     if path.is_file():
@@ -242,6 +318,7 @@ def _stored_weights(folder: Path) -> dict[str, Tensor]:
             raise DataError(f"{path}: damaged ({error})") from None
     if not old_path.is_file():
         raise DataError(f"{folder}: {WEIGHTS_FILE} is missing; the model folder is incomplete")
+    _check_old_file(old_path)
     try:
         stored = torch.load(old_path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -249,7 +326,28 @@ def _stored_weights(folder: Path) -> dict[str, Tensor]:
         raise DataError(f"{old_path}: damaged, or holds more than weights ({reason})") from None
     if not isinstance(stored, dict) or not all(isinstance(v, Tensor) for v in stored.values()):
         raise DataError(f"{old_path}: holds no table of tensors")
+    _check_extent(stored, old_path)
     return stored
+
+
+def _check_old_file(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is; torch itself never compresses."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise DataError(f"{path}: damaged, or no file of torch: it unpacks to {unpacked} bytes")
+
+
+def _check_extent(stored: dict[str, Tensor], path: Path) -> None:
+    """Refuse tensors that stand for far more numbers than the file holds."""
+    num_bytes = path.stat().st_size
+    for name, value in stored.items():
+        if value.layout != torch.strided or value.numel() * value.element_size() > num_bytes:
+            raise DataError(
+                f"{path}: '{name}' is said to be of the shape {list(value.shape)}, more than the "
+                f"file of {num_bytes} bytes holds"
+            )
 
 
 def _load_tokenizer(

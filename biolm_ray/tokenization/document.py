@@ -15,6 +15,9 @@ from biolm_ray.tokenization.bpe import BYTE_LEVEL
 from biolm_ray.tokenization.markers import CDS_END, CDS_START, EXON_JUNCTION
 from biolm_ray.tokenization.settings import SPECIAL_TOKENS, TokenizerSettings
 
+MOST_HOLES = 4096
+"""Ids that a vocabulary may leave out, beside as many as it has tokens."""
+
 UNKNOWN, PAD, CLS, SEP = SPECIAL_TOKENS[:4]
 
 
@@ -66,6 +69,7 @@ def read_model(document: Any, origin: str) -> tuple[dict[str, Any], dict[str, An
     kind = model.get("type")
     if kind not in ("WordLevel", "BPE"):
         raise DataError(f"{origin}: holds a {kind} tokenizer; WordLevel and BPE can be used")
+    _check_ids(list(model["vocab"].values()), origin)
     missing = [name for name in (UNKNOWN, PAD) if name not in model["vocab"]]
     if missing:
         raise DataError(f"{origin}: the vocabulary lacks the special token {missing[0]}")
@@ -103,6 +107,16 @@ def _added_later(document: dict[str, Any], origin: str) -> dict[str, int]:
             )
         added[unused_name(token_id)] = token_id
     return added
+
+
+def _check_ids(token_ids: list[Any], origin: str) -> None:
+    """Refuse ids that name no row of a table, or a row of one that would not fit into memory."""
+    most = 2 * len(token_ids) + MOST_HOLES
+    for token_id in token_ids:
+        if type(token_id) is not int or not 0 <= token_id < most:
+            raise DataError(
+                f"{origin}: a vocabulary of {len(token_ids)} tokens cannot have the id {token_id!r}"
+            )
 
 
 def _added_token(content: str, token_id: int) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The one tokenizer of every encoding: raw sequence text in, token ids out."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 
 from biolm_ray.config.schema import DataConfig, PreprocessingConfig
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.files import write_json
+from biolm_ray.files import read_json, write_json
 from biolm_ray.tokenization import bpe, document
 from biolm_ray.tokenization.atomic import TokenTexts, read_tokens
 from biolm_ray.tokenization.blocks.cleaning import clean_texts
@@ -35,6 +34,7 @@ __all__ = ["SPECIAL_TOKENS", "Encoded", "EncodedBlock", "Tokenizer", "TokenizerS
 
 TOKENIZER_FILE = "tokenizer.json"
 SETTINGS_FILE = "tokenization.json"
+MOST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class Tokenizer:
                 f"{path}: no tokenizer there; expected the folder of an experiment or model with "
                 f"a {TOKENIZER_FILE} (written by the mode tokenize)"
             )
-        model, byte_level = document.read_model(_read_json(file), str(file))
+        model, byte_level = document.read_model(read_json(file, MOST_BYTES), str(file))
         saved = file.with_name(SETTINGS_FILE)
         if file.name == TOKENIZER_FILE and saved.is_file():
             settings = _read_settings(saved)
@@ -278,16 +278,9 @@ class Tokenizer:
         return text == center
 
 
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: not a readable JSON file ({error})") from None
-
-
 def _read_settings(file: Path) -> TokenizerSettings:
     try:
-        return TokenizerSettings.model_validate(_read_json(file))
+        return TokenizerSettings.model_validate(read_json(file, MOST_BYTES))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

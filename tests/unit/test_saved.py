@@ -121,7 +121,7 @@ def test_a_folder_is_a_model_once_weights_and_card_are_there(tmp_path):
         ("model.safetensors", None, "model.safetensors is missing"),
         ("model.safetensors", b"half", "model.safetensors: damaged"),
         ("tokenizer.json", None, "tokenizer.json is missing"),
-        ("tokenizer.json", b"{", "tokenizer.json: not a readable JSON file"),
+        ("tokenizer.json", b"{", "tokenizer.json: not readable as JSON"),
     ],
 )
 def test_a_missing_or_damaged_file_is_named(tmp_path, file, content, message):

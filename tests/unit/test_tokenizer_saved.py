@@ -108,7 +108,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not a readable JSON file"),
+        ("{", "not readable as JSON"),
         ("[]", "not the tokenizer.json of a trained tokenizer"),
         (
             json.dumps({"model": {"type": "WordPiece", "vocab": {}}}),
