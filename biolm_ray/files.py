@@ -104,6 +104,13 @@ def full_disk_error(error: BaseException | None) -> BaseException | None:
     return None
 
 
+def is_plain_name(name: object) -> bool:
+    """Whether something is the name of a file in a folder, and leads to no other folder."""
+    if not isinstance(name, str) or name in ("", ".", ".."):
+        return False
+    return name.isprintable() and not any(sign in name for sign in "/\\:")
+
+
 def read_json(path: Path, most_bytes: int) -> Any:
     """Read a JSON file that may come from anybody.
 

@@ -5,9 +5,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from biolm_ray.masking import masked
+
 LOGGER = "biolm_ray"
 RESULT = (logging.INFO + logging.WARNING) // 2
 """The level of results, which quiet runs say too: `log.log(RESULT, ...)`."""
+
+
+class MaskedFormatter(logging.Formatter):
+    """Formats messages without the passwords and keys in their addresses."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
 
 
 @contextmanager
@@ -20,8 +29,9 @@ def logged(folder: Path, *, quiet: bool) -> Iterator[logging.Logger]:
     folder.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger(LOGGER)
     to_file = logging.FileHandler(folder / "run.log", encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_file.setFormatter(MaskedFormatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler()
+    to_terminal.setFormatter(MaskedFormatter())
     to_terminal.setLevel(RESULT if quiet else logging.INFO)
     handlers: list[logging.Handler] = [to_file, to_terminal]
     level, propagate = logger.level, logger.propagate

@@ -24,6 +24,7 @@ from biolm_ray.config.schema import Column, Config, Mode, TuneConfig
 from biolm_ray.config.settings import allowed_text, choices
 from biolm_ray.config.values import UNSET
 from biolm_ray.errors import ConfigError
+from biolm_ray.masking import is_masked
 
 _SEARCHABLE = ("preprocessing", "tokenization", "splits", "model", "training")
 
@@ -42,6 +43,7 @@ def build_config(settings: Mapping[str, Setting], mode: Mode, label: str) -> Con
     missing = next(missing_settings(mode, settings), None)
     if missing is not None:
         raise ConfigError(f"{label}: {missing}")
+    _check_whole(settings)
     settings = {**settings, **_implied_settings(settings, mode)}
     config = _assemble(settings, mode)
     problem = next(contradictions(config), None)
@@ -50,6 +52,19 @@ def build_config(settings: Mapping[str, Setting], mode: Mode, label: str) -> Con
     if config.tune.space:
         config = _with_checked_space(config, settings)
     return config
+
+
+def _check_whole(settings: Mapping[str, Setting]) -> None:
+    """Refuse an address without its password or key, which a written configuration leaves out."""
+    for setting in settings.values():
+        values = setting.value if isinstance(setting.value, tuple) else (setting.value,)
+        for value in values:
+            if isinstance(value, str) and is_masked(value):
+                raise ConfigError(
+                    f"{setting.place}: {value} lacks its password or key, which is never written "
+                    f"to a file of results; give the whole address again, as in "
+                    f"--set {setting.name}=..., or keep secrets in the environment"
+                )
 
 
 def _implied_settings(settings: Mapping[str, Setting], mode: Mode) -> dict[str, Setting]:

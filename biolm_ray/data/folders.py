@@ -11,6 +11,7 @@ from pyarrow import fs
 from biolm_ray.config.paths import is_uri
 from biolm_ray.data.filesystems import locate
 from biolm_ray.errors import DataError
+from biolm_ray.files import is_plain_name
 
 
 class FoundFile(NamedTuple):
@@ -58,6 +59,7 @@ def _files_of_folder(path: str, filesystem: fs.FileSystem, folder: str) -> list[
     names = {entry.base_name for entry in entries}
     if "dataset_dict.json" in names:
         splits = _read_json(filesystem, f"{folder}/dataset_dict.json", "splits")
+        _check_names(splits, f"{folder}/dataset_dict.json")
         return [
             file
             for split in splits
@@ -76,7 +78,9 @@ def _saved_dataset(
 ) -> list[FoundFile]:
     """The arrow files of a folder that `save_to_disk` of the library `datasets` wrote."""
     files = _read_json(filesystem, f"{folder}/state.json", "_data_files")
-    infos = filesystem.get_file_info([f"{folder}/{file['filename']}" for file in files])
+    names = [file.get("filename") if isinstance(file, dict) else file for file in files]
+    _check_names(names, f"{folder}/state.json")
+    infos = filesystem.get_file_info([f"{folder}/{name}" for name in names])
     for info in infos:
         if info.type != fs.FileType.File:
             raise DataError(f"{info.path} does not exist, but state.json beside it names it")
@@ -90,8 +94,15 @@ def _read_json(filesystem: fs.FileSystem, inner: str, key: str) -> list:
         content = stream.read()
     try:
         return list(json.loads(content)[key])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{inner} is not as datasets writes it: it has no list '{key}'") from error
+
+
+def _check_names(names: list, origin: str) -> None:
+    """Refuse what would lead out of a folder that one was sent."""
+    for name in names:
+        if not is_plain_name(name):
+            raise DataError(f"{origin}: {name!r} is no plain name of what lies beside it")
 
 
 def _matches(filesystem: fs.FileSystem, pattern: str) -> list[fs.FileInfo]:

@@ -14,6 +14,7 @@ from typing import Any
 from biolm_ray.config.meanings import USED_PARTS
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import ConfigError
+from biolm_ray.masking import masked
 
 log = logging.getLogger("biolm_ray")
 
@@ -87,7 +88,7 @@ def flat_settings(config: Config) -> dict[str, str]:
             else:
                 flat[f"{part}.{key}"] = value
     return {
-        name: value if isinstance(value, str) else json.dumps(value)
+        name: masked(value if isinstance(value, str) else json.dumps(value))
         for name, value in flat.items()
         if value is not None
     }

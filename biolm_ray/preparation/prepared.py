@@ -1,8 +1,10 @@
 """The prepared data set: a folder of parquet files with the token ids of every row."""
 
+import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -19,7 +21,8 @@ from jaxtyping import Float, Int
 from biolm_ray.data.columns import kind_of
 from biolm_ray.data.filesystems import locate
 from biolm_ray.data.store import Folder
-from biolm_ray.errors import DataError
+from biolm_ray.errors import DataError, ResourceError
+from biolm_ray.files import is_plain_name
 from biolm_ray.preparation.rejects import REJECT_SCHEMA
 from biolm_ray.preparation.row_files import (
     SPECIFIER_TYPE,
@@ -59,13 +62,13 @@ class PreparedData:
         """Open a prepared data set, reading nothing but its manifest.
 
         Raises:
-            DataError: There is none, or it is not whole.
+            DataError: There is none, it is not whole, or names files that lie elsewhere.
         """
         found = Folder(location)
         written = found.read(MANIFEST)
         if written is None:
             raise DataError(f"{location} is no prepared data set, or one that was broken off")
-        return cls(found, json.loads(written))
+        return cls(found, _read_manifest(written, found.address(MANIFEST)))
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return PreparedData.open, (self.location,)
@@ -273,13 +276,45 @@ class PreparedData:
         return mapped[start : start + size]
 
 
+def _read_manifest(written: bytes, origin: str) -> dict[str, Any]:
+    """Read a manifest that may come from anybody; what it names lies beside it."""
+    try:
+        manifest = json.loads(written)
+        names = [manifest["name"], *(part["file"] for part in manifest["parts"])]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{origin} is damaged ({error!r}); prepare the data again") from None
+    for name in names:
+        if not is_plain_name(name):
+            raise DataError(f"{origin}: {name!r} is no plain name of a file beside it")
+    return manifest
+
+
+def cache_folder() -> Path:
+    """The folder of this user for copies of remote data sets, which nobody else can write to.
+
+    Raises:
+        ResourceError: Somebody else has made it, and could change what is read from it.
+    """
+    cache = Path(tempfile.gettempdir()) / f"biolm_ray-{os.getuid()}"
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = cache.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise ResourceError(
+            f"{cache} is not a folder that only you can write to, so others could change the data "
+            "that are read from it; remove it, or set TMPDIR to a folder of your own"
+        )
+    cache.chmod(0o700)
+    return cache
+
+
 def _local_copy(folder: Folder, manifest: dict[str, Any]) -> Path:
     """Copy a remote data set to this node, once; several processes may ask at the same time."""
-    cache = Path(tempfile.gettempdir()) / f"biolm_ray-{os.getuid()}"
-    copy = cache / manifest["name"]
+    cache = cache_folder()
+    # The name is as the manifest says; another place may say the same of other data.
+    place = json.dumps([folder.location, manifest], sort_keys=True)
+    copy = cache / f"{manifest['name']}-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
     if copy.exists():
         return copy
-    cache.mkdir(parents=True, exist_ok=True)
     names = [MANIFEST, PLACES, *(f"{ROWS}/{part['file']}" for part in manifest["parts"])]
     names += [REJECTED] if manifest["rejected"] else []
     with tempfile.TemporaryDirectory(dir=cache) as temporary:

@@ -65,11 +65,11 @@ def read_model(document: Any, origin: str) -> tuple[dict[str, Any], dict[str, An
     model = document.get("model") if isinstance(document, dict) else None
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise DataError(f"{origin}: not the tokenizer.json of a trained tokenizer")
+    _check_ids(list(model["vocab"].values()), origin)
     model = {**model, "vocab": {**model["vocab"], **_added_later(document, origin)}}
     kind = model.get("type")
     if kind not in ("WordLevel", "BPE"):
         raise DataError(f"{origin}: holds a {kind} tokenizer; WordLevel and BPE can be used")
-    _check_ids(list(model["vocab"].values()), origin)
     missing = [name for name in (UNKNOWN, PAD) if name not in model["vocab"]]
     if missing:
         raise DataError(f"{origin}: the vocabulary lacks the special token {missing[0]}")
