@@ -1,6 +1,8 @@
 """Model folders of the reference system, read without running anything that is stored in them."""
 
+import io
 import pickle
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +15,7 @@ from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import DataError
 
 Weight = TypeVar("Weight")
+MOST_SCALER_BYTES = 1 << 20
 MOST_CARD_BYTES = 16 << 20
 SCALER_FILE = "scaler.pkl"
 SALUKI_MARK = "model.entry_block.conv.weight"
@@ -25,12 +28,12 @@ XLNET_SIZES = ("d_model", "n_layer", "n_head", "d_inner", "dropout")
 class _StoredObject:
     """Stands in for a class named in a pickle: holds its state and does nothing."""
 
+    state: dict[str, Any]
+
     def __new__(cls) -> "_StoredObject":
         stored = super().__new__(cls)
         stored.state = {}
         return stored
-
-    state: dict[str, Any]
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict):
@@ -50,31 +53,83 @@ class StoredStandardScaler(_StoredObject):
     pass
 
 
+class _StoredType:
+    """Stands in for `numpy.dtype`; only plain numbers become an array."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.code, self.order = str(code), "<"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+    def read(self, content: Any) -> Any:
+        """Turn bytes into numbers; anything else, such as names of columns, is left out."""
+        if self.code not in ("f8", "f4", "i8", "i4", "u8", "u4"):
+            return None
+        return np.frombuffer(bytes(content), dtype=f"{self.order}{self.code}")
+
+
+class _StoredArray:
+    """Stands in for `numpy.ndarray` and what makes one."""
+
+    values: Any = None
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.values = state[2].read(state[4])
+
+
+class _StoredNumber(_StoredArray):
+    """Stands in for what makes a single number."""
+
+    def __init__(self, kind: Any = None, content: Any = b"") -> None:
+        self.values = kind.read(content)
+
+
+class _StoredBuffer(_StoredArray):
+    """Stands in for what makes an array of a buffer."""
+
+    def __init__(self, content: Any, kind: Any, *_: Any) -> None:
+        self.values = kind.read(content)
+
+
 STAND_INS = {
     "LogScaler": StoredLogScaler,
     "MinMaxScaler": StoredMinMaxScaler,
     "StandardScaler": StoredStandardScaler,
 }
-NUMPY_CORE = "numpy._core" if hasattr(np, "_core") else "numpy.core"
-ARRAY_PARTS = {
-    ("multiarray", "_reconstruct"),
-    ("multiarray", "scalar"),
-    ("numeric", "_frombuffer"),
+NUMPY_STAND_INS = {
+    ("numpy", "dtype"): _StoredType,
+    ("numpy", "ndarray"): _StoredArray,
+    **{
+        (f"numpy.{core}.{module}", name): stand_in
+        for core in ("core", "_core")
+        for module, name, stand_in in (
+            ("multiarray", "_reconstruct", _StoredArray),
+            ("multiarray", "scalar", _StoredNumber),
+            ("numeric", "_frombuffer", _StoredBuffer),
+        )
+    },
 }
 
 
-class ScalerReader(pickle.Unpickler):
-    """Unpickles label scalers; every other class or function is refused."""
+# The reader that is written in Python: the other takes memory for whatever a pickle announces.
+class ScalerReader(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
+    """Unpickles label scalers into stand-ins; every other class or function is refused.
+
+    Nothing is looked up: what a pickle names is one of the classes above, or an error. NumPy's own
+    functions are not among them, since they trust the numbers that they are given.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         for ending, stand_in in STAND_INS.items():
             if name.endswith(ending):
                 return stand_in
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        package, _, part = module.rpartition(".")
-        if package in ("numpy.core", "numpy._core") and (part, name) in ARRAY_PARTS:
-            return super().find_class(f"{NUMPY_CORE}.{part}", name)
+        stand_in = NUMPY_STAND_INS.get((module, name))
+        if stand_in is not None:
+            return stand_in
         raise pickle.UnpicklingError(
             f"it asks for {module}.{name}, and only label scalers and number arrays are read, "
             "because anything else in a pickle could run code"
@@ -92,9 +147,12 @@ def read_scaler(folder: Path) -> Scaler:
         return Scaler(kind="none")
     try:
         with path.open("rb") as file:
-            stored = ScalerReader(file).load()
+            content = file.read(MOST_SCALER_BYTES + 1)
+        if len(content) > MOST_SCALER_BYTES:
+            raise ValueError(f"larger than {MOST_SCALER_BYTES >> 20} MB")
+        stored = ScalerReader(io.BytesIO(content)).load()
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError,
-            KeyError, IndexError, ImportError) as error:  # fmt: skip
+            KeyError, IndexError, OverflowError, struct.error) as error:  # fmt: skip
         raise DataError(f"{path}: refused: {error}") from None
     return _translated(stored, path)
 
@@ -104,8 +162,13 @@ def _translated(stored: Any, path: Path) -> Scaler:
         return Scaler(kind="log")
     if isinstance(stored, StoredMinMaxScaler):
         span = _number(stored, "data_max_", path) - _number(stored, "data_min_", path)
-        if tuple(stored.state.get("feature_range", (0, 1))) != (0, 1):
-            raise DataError(f"{path}: scales to {stored.state['feature_range']}, not to (0, 1)")
+        scaled_to = stored.state.get("feature_range", (0, 1))
+        if not isinstance(scaled_to, tuple) or scaled_to != (0, 1):
+            numbers = isinstance(scaled_to, tuple) and all(
+                type(n) in (int, float) for n in scaled_to
+            )
+            found = str(scaled_to)[:40] if numbers else "something else"
+            raise DataError(f"{path}: scales to {found}, not to (0, 1)")
         return Scaler(kind="minmax", center=_number(stored, "data_min_", path), spread=span or 1.0)
     if isinstance(stored, StoredStandardScaler):
         return Scaler(
@@ -113,13 +176,15 @@ def _translated(stored: Any, path: Path) -> Scaler:
             center=_number(stored, "mean_", path),
             spread=_number(stored, "scale_", path),
         )
-    raise DataError(f"{path}: holds a {type(stored).__name__}, not a label scaler")
+    raise DataError(f"{path}: holds no label scaler")
 
 
 def _number(stored: _StoredObject, name: str, path: Path) -> float:
-    values = np.asarray(stored.state.get(name, []), dtype=np.float64).ravel()
-    if len(values) != 1 or not np.isfinite(values[0]):
-        raise DataError(f"{path}: '{name}' of the scaler is {values.tolist()}, not one number")
+    value = stored.state.get(name)
+    values = value.values if isinstance(value, _StoredArray) else None
+    if values is None or len(values) != 1 or not np.isfinite(values[0]):
+        found = "missing" if values is None else f"{len(values)} numbers"
+        raise DataError(f"{path}: '{name}' of the scaler is {found}, not one finite number")
     return float(values[0])
 
 

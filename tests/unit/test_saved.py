@@ -1,5 +1,6 @@
 import json
 import pickle
+import resource
 import shutil
 
 import numpy as np
@@ -249,6 +250,67 @@ def test_a_model_without_a_scaler_predicts_labels_as_they_are(tmp_path):
     assert read_scaler(tmp_path) == Scaler(kind="none")
 
 
+def test_every_way_in_which_numpy_pickles_numbers_is_read(tmp_path):
+    for protocol in range(3, pickle.HIGHEST_PROTOCOL + 1):
+        for kind in ("<f8", ">f8", "<f4"):
+            scaler = StandardScaler().fit(np.array([[1.0], [4.0]]))
+            scaler.mean_ = scaler.mean_.astype(kind)
+            scaler.scale_ = np.float64(1.5)
+            (tmp_path / "scaler.pkl").write_bytes(pickle.dumps(scaler, protocol))
+            assert read_scaler(tmp_path) == Scaler(kind="standard", center=2.5, spread=1.5)
+
+
+class _Calls:
+    """Pickles as a call of something with some arguments, and perhaps a state."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+_NESTED = [0.0] * 10
+for _ in range(9):
+    _NESTED = [_NESTED] * 10
+_LISTED = np.empty(1, dtype=object)
+_LISTED[0] = _NESTED
+_SCALER = StandardScaler().fit([[1.0], [2.0]])
+_HOSTILE = {
+    # A billion numbers, from lists within lists.
+    "nested": vars(_SCALER) | {"mean_": _NESTED},
+    # A type of numbers whose flags hide that it holds addresses of objects.
+    "flags": vars(_SCALER)
+    | {"mean_": _Calls(np.dtype, ("O8", False, True), (3, "|", None, None, None, 8, 8, 0))},
+    "objects": vars(_SCALER) | {"mean_": _LISTED},
+    "large": vars(_SCALER)
+    | {"mean_": _Calls(np.ndarray([0]).__reduce__()[0], (np.ndarray, (10**12,), b"d"))},
+}
+
+
+@pytest.mark.parametrize("name", list(_HOSTILE))
+def test_a_scaler_that_would_take_memory_or_forge_objects_is_refused(tmp_path, name):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scaler = StandardScaler()
+    vars(scaler).update(_HOSTILE[name])
+    (tmp_path / "scaler.pkl").write_bytes(pickle.dumps(scaler))
+    with pytest.raises(DataError, match=r"scaler.pkl: .*(missing|refused)"):
+        read_scaler(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+
+
+def test_a_scaler_file_takes_no_memory_for_what_it_announces(tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Puts a number at place 2**31 - 2 of the memory of the reader.
+    (tmp_path / "scaler.pkl").write_bytes(b"\x80\x04K\x01r\xfe\xff\xff\x7f.")
+    with pytest.raises(DataError, match="holds no label scaler"):
+        read_scaler(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+    (tmp_path / "scaler.pkl").write_bytes(b"\x80\x04" + bytes(2 << 20))
+    with pytest.raises(DataError, match="larger than 1 MB"):
+        read_scaler(tmp_path)
+
+
 class _RunsCode:
     def __reduce__(self):
         return print, ("this must never be printed",)
@@ -258,9 +320,9 @@ class _RunsCode:
     ("content", "message"),
     [
         (pickle.dumps(_RunsCode()), "it asks for builtins.print"),
-        (pickle.dumps(np.array([1.0])), "holds a ndarray, not a label scaler"),
+        (pickle.dumps(np.array([1.0])), "holds no label scaler"),
         (pickle.dumps(MinMaxScaler((-1, 1)).fit([[0.0], [1.0]])), r"scales to \(-1, 1\)"),
-        (pickle.dumps(StandardScaler().fit([[0.0, 1.0]])), "not one number"),
+        (pickle.dumps(StandardScaler().fit([[0.0, 1.0]])), "is 2 numbers, not one finite number"),
         (pickle.dumps(StandardScaler()), "'mean_' of the scaler is"),
         (b"\x80\x04no pickle", "scaler.pkl: refused"),
         (b"", "scaler.pkl: refused"),
