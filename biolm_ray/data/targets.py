@@ -49,8 +49,10 @@ class Scaler(Section):
         values = np.asarray(values, dtype=np.float64)
         if self.kind == "none":
             return values
-        values = values * self.spread + self.center
-        return np.exp(values) if self.kind == "log" else values
+        # What is beyond float64 becomes infinite; whoever writes predictions looks for that.
+        with np.errstate(over="ignore"):
+            values = values * self.spread + self.center
+            return np.exp(values) if self.kind == "log" else values
 
 
 def fit_scaler(kind: Scaling, labels: Float[np.ndarray, " rows"]) -> Scaler:
@@ -154,8 +156,9 @@ class Targets(Section):
                 for scaler, column in zip(self.scalers, outputs.T, strict=True)
             ]
             return np.stack(values, axis=1)
-        exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+            return exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def class_names(self, outputs: Float[np.ndarray, "rows outputs"]) -> list[str]:
         """The most probable class of each row, from outputs or from probabilities."""

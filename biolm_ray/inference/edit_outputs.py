@@ -108,4 +108,5 @@ def _agree(edits: Edits, result: EditOutputs, original: Float[np.ndarray, " outp
     # A row that equals the original, -1, is found before all others.
     found = np.where((same_as < 0)[:, None], original, result.outputs[places])
     allowed = TOLERANCE * np.maximum(1.0, np.abs(result.checked_outputs))
-    return bool((np.abs(found - result.checked_outputs) <= allowed).all())
+    with np.errstate(invalid="ignore"):
+        return bool((np.abs(found - result.checked_outputs) <= allowed).all())

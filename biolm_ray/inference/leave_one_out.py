@@ -99,8 +99,12 @@ def score_sequence(
         device=device,
     )
     original = _predictions(model, unedited[None])[0]
-    loo = spread_scores(edits, _predictions(model, edited.outputs) - original)
-    again = _predictions(model, edited.checked_outputs) - original
+    # Predictions that are no numbers are refused by whoever writes the scores.
+    with np.errstate(invalid="ignore"):
+        loo = spread_scores(edits, _predictions(model, edited.outputs) - original)
+        again = _predictions(model, edited.checked_outputs) - original
+        loo_model = spread_scores(edits, edited.outputs - unedited)
+        largest_difference = float(np.abs(again - loo[edited.checked]).max(initial=0.0))
     letters = np.concatenate([[0], np.cumsum(model.tokenizer.num_letters(source.token_ids))])
     return Scores(
         positions=edits.positions,
@@ -110,8 +114,8 @@ def score_sequence(
         end_offsets=letters[edits.positions + edits.num_removed],
         original=original,
         loo=loo,
-        loo_model=spread_scores(edits, edited.outputs - unedited),
-        largest_difference=float(np.abs(again - loo[edited.checked]).max(initial=0.0)),
+        loo_model=loo_model,
+        largest_difference=largest_difference,
         redone=int(edited.redone),
     )
 

@@ -17,6 +17,7 @@ from biolm_ray.training.evaluate import (
     model_outputs,
     to_predictions,
 )
+from biolm_ray.training.finite import check_finite
 
 Progress = Callable[[int, int], None]
 
@@ -78,6 +79,9 @@ def predict_rows(
         batch_tokens: Most tokens in one forward pass.
         device: Where the module is.
         progress: Called after each batch with the number of rows done and of all rows.
+
+    Raises:
+        DataError: A prediction is not a finite number.
     """
     check_fits(model, prepared)
     targets = model.card.targets
@@ -90,7 +94,9 @@ def predict_rows(
         device=device,
         progress=progress,
     )
-    return to_predictions(outputs, targets)
+    predictions = to_predictions(outputs, targets)
+    check_finite(predictions, outputs, prepared, rows, f"model {model.folder}")
+    return predictions
 
 
 class MeanPredictions(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from biolm_ray.errors import DataError
 from biolm_ray.inference.leave_one_out import Scores, make_planner, score_sequence
 from biolm_ray.inference.predict import check_fits, check_same_tokens
 from biolm_ray.inference.score_table import (
@@ -23,6 +24,7 @@ from biolm_ray.inference.units import ENDINGS, Unit, UnitResult, save_result, ta
 from biolm_ray.inference.worker import ScoringJob
 from biolm_ray.models.saved import SavedModel, load_model
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.training.finite import why_not_finite
 
 # Numbers of mallopt's settings (malloc.h), and bytes.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -75,12 +77,29 @@ class UnitScorer:
 
     def _score_row(self, row: int) -> Scores:
         encoded = self.prepared.encoded(row)
-        return combine_scores(
-            [
-                score_sequence(model, encoded, self.plan, stack=stack, device=self.device)
-                for model, stack in zip(self.models, self.stacks, strict=True)
-            ]
-        )
+        by_model = [
+            score_sequence(model, encoded, self.plan, stack=stack, device=self.device)
+            for model, stack in zip(self.models, self.stacks, strict=True)
+        ]
+        for model, scores in zip(self.models, by_model, strict=True):
+            self._check_finite(model, scores, row)
+        return combine_scores(by_model)
+
+    def _check_finite(self, model: SavedModel, scores: Scores, row: int) -> None:
+        """Make sure that the predictions of a sequence and of all its edits are numbers.
+
+        Raises:
+            DataError: One is not; nothing of the sequence is written.
+        """
+        bad = np.flatnonzero(~np.isfinite(scores.loo).all(axis=1))
+        whole = not np.isfinite(scores.original).all()
+        if whole or len(bad):
+            which = "" if whole else f" with the token at {scores.positions[bad[0]]} edited"
+            raise DataError(
+                f"model {model.folder}: the prediction of '{self.prepared.ids[row][:40]}'{which} "
+                "is not a finite number: "
+                f"{why_not_finite(scores.loo_model, self.prepared.specifiers(row))}"
+            )
 
     def _table(self, row: int, scores: Scores, target: int) -> pa.Table:
         labels = self.prepared.labels

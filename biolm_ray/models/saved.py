@@ -73,13 +73,18 @@ class ModelCard(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class SavedModel:
-    """A trained model, ready to predict (in evaluation mode, on the CPU)."""
+    """A trained model, ready to predict (in evaluation mode, on the CPU).
+
+    Attributes:
+        folder: Where it was loaded from, for messages.
+    """
 
     spec: ModelSpec
     module: nn.Module
     card: ModelCard
     tokenizer: Tokenizer
     framing: Framing
+    folder: Path | None = None
 
 
 def is_model_folder(folder: Path) -> bool:
@@ -172,9 +177,17 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     """Read the tensors of a model folder, by the names of our modules.
 
     Raises:
-        DataError: The file is missing, damaged, or holds more than tensors.
+        DataError: The file is missing, damaged, holds more than tensors, or numbers that are not
+            finite.
     """
-    return translated_names(_stored_weights(folder))
+    weights = _stored_weights(folder)
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise DataError(
+                f"{folder}: the weights '{name}' hold numbers that are not finite (NaN or "
+                "infinite), so that every prediction would be none; train the model again"
+            )
+    return translated_names(weights)
 
 
 def read_card(folder: Path, block_size: int | None = None) -> ModelCard | None:
@@ -272,6 +285,7 @@ def load_model(
             preprocessing=card.preprocessing
         ),
         framing=frame(spec, card.inputs, card.preprocessing),
+        folder=folder,
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.data.targets import class_weights, fit_targets
+from biolm_ray.errors import TrainingError
 from biolm_ray.models.batches import Framing, RowBatches
 from biolm_ray.models.spec import Batch
 from biolm_ray.preparation.prepared import PreparedData
@@ -17,6 +18,7 @@ from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.batching import Rows
 from biolm_ray.training.evaluate import model_outputs, to_predictions
 from biolm_ray.training.feeds import Feed, make_feed
+from biolm_ray.training.finite import check_finite
 from biolm_ray.training.loop import Objective
 from biolm_ray.training.losses import LossKind, class_losses, regression_losses
 from biolm_ray.training.metrics import classification_metrics, regression_metrics
@@ -133,6 +135,9 @@ def evaluate(
 
     The loss is the kind that is trained, in model units and unweighted; the other metrics are in
     original units. Rows that are streamed should ascend.
+
+    Raises:
+        TrainingError: A prediction is not a finite number.
     """
     num_outputs, feed = data.targets.num_outputs, data.feed(workers)
     share = feed.share(len(rows))
@@ -147,6 +152,8 @@ def evaluate(
     for places, part in workers.gather((share, mine)):
         outputs[places] = part
     predictions = to_predictions(outputs, data.targets)
+    prepared = data.batches.prepared
+    check_finite(predictions, outputs, prepared, rows, "the trained model", TrainingError)
     labels = data.encoded[rows]
     if data.targets.task == "classification":
         likelihood = predictions[np.arange(len(rows)), labels]

@@ -13,6 +13,7 @@ from biolm_ray.errors import TrainingError
 from biolm_ray.training.accumulation import Accumulator, Loaded, Loss
 from biolm_ray.training.checkpoint import CHECKPOINTS, Checkpoints, Progress
 from biolm_ray.training.estimate import estimate
+from biolm_ray.training.finite import DIVERGED, why_loss_not_finite
 from biolm_ray.training.journal import Journal
 from biolm_ray.training.metrics import is_better
 from biolm_ray.training.schedule import rate_factor
@@ -224,17 +225,33 @@ class _Training:
         )
         workers.sum_gradients(self.module)
         loss = sum(workers.gather(share))
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the training loss became {loss} in epoch {progress.epochs + 1}, "
-                f"step {progress.steps + 1}; "
-                "try a smaller learning rate (training.learning_rate)"
-            )
+        self._check_finite("training loss", loss, micro_batches)
         norm = nn.utils.clip_grad_norm_(
             self.module.parameters(), self.settings.gradient_clip or math.inf
         )
+        self._check_finite("gradient", float(norm), micro_batches)
         self.optimizer.step()
         return loss, float(norm)
+
+    def _check_finite(self, what: str, value: float, micro_batches: list[tuple[int, Loaded]]):
+        """Raise where the training has left the numbers, with the likely reason.
+
+        The value is the same on every worker, but the reason may be seen by one of them alone.
+        """
+        if math.isfinite(value):
+            return
+        progress = self.progress
+        own = why_loss_not_finite(
+            self.module,
+            [loaded for _, loaded in micro_batches],
+            is_first_step=not progress.epochs and not progress.steps,
+        )
+        reasons = self.workers.gather(own)
+        reason = next((reason for reason in reasons if reason != DIVERGED), DIVERGED)
+        raise TrainingError(
+            f"the {what} became {value} in epoch {progress.epochs + 1}, "
+            f"step {progress.steps + 1}; {reason}"
+        )
 
     def _set_rate(self) -> float:
         settings, num_steps = self.settings, self.epochs.num_steps
@@ -250,6 +267,11 @@ class _Training:
 
     def _end_epoch(self, scores: dict[str, float]) -> None:
         progress, metric = self.progress, self.settings.stop_metric
+        if not math.isfinite(scores.get("loss", 0.0)):
+            raise TrainingError(
+                f"the validation loss became {scores['loss']} after epoch {progress.epochs + 1}; "
+                f"{DIVERGED}"
+            )
         train_loss = progress.loss_sum / progress.weight_sum
         values = {"train_loss": train_loss} | {f"eval_{name}": scores[name] for name in scores}
         progress.epochs, progress.steps = progress.epochs + 1, 0

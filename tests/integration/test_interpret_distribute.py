@@ -410,6 +410,18 @@ def test_a_class_of_choice_is_scored_beside_all_others(tmp_path: Path) -> None:
     assert (scores.table["token"] != scores.table["replacement"]).all()
 
 
+def test_scores_that_are_no_numbers_are_refused_and_no_table_is_written(
+    prepared: Path, tmp_path: Path
+) -> None:
+    scaler = Scaler(kind="log", center=800.0)
+    beyond = Targets(task="regression", scaler=scaler)
+    folder = write_model(tmp_path / "model", make_tokenizer(), 0, beyond)
+    message = rf"model {folder}: the prediction of '.*' is not a finite number: .* scaled by log"
+    with pytest.raises(DataError, match=message):
+        score_inline([folder], prepared, tmp_path / "x.csv")
+    assert not list(tmp_path.glob("x.*"))
+
+
 def test_a_class_is_refused_before_anything_is_scored_where_numbers_are_predicted(
     folders: list[Path], prepared: Path, tmp_path: Path
 ) -> None:

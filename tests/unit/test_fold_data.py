@@ -10,6 +10,7 @@ from torch import nn
 
 from biolm_ray.config.schema import Column, Config, DataConfig, TrainingConfig
 from biolm_ray.data.splits import Fold
+from biolm_ray.errors import TrainingError
 from biolm_ray.models.batches import Framing
 from biolm_ray.models.spec import Recipe
 from biolm_ray.tokenization.tokenizer import Encoded
@@ -43,6 +44,10 @@ def fold_data(labels: Any, task: str, weights: Any = None, **training: Any) -> F
         num_specifiers=0,
         lengths=np.ones(len(labels), np.int64),
         encoded=lambda row: Encoded(np.array([7], np.uint8)),
+        specifiers=lambda row: None,
+        place=lambda row: (0, row + 1),
+        ids=[f"g{row}" for row in range(len(labels))],
+        manifest={"files": ["rows.tsv"]},
     )
     rows = np.arange(len(labels))
     fold = Fold(index=0, name="", train=rows, validation=rows[:0], test=rows[:0])
@@ -89,6 +94,13 @@ def test_the_loss_of_several_targets_is_the_mean_of_theirs_each_scaled_by_its_ow
     assert outputs.tolist() == [[1.0, 0.0], [1.0, 0.0]]
     assert scores["loss"] == training_loss(data, Constant(1.0, 0.0), np.arange(2)) == 1.5
     assert (scores["mae_a"], scores["mae_b"], scores["mae"]) == (1.0, 200.0, 100.5)
+
+
+def test_a_model_that_predicts_no_numbers_ends_the_training_with_the_row():
+    data = fold_data(np.array([[0.0], [2.0]]), "regression")
+    message = r"the trained model: the predictions of 2 of 2 rows .* that of 'g1' .rows.tsv, line 2"
+    with pytest.raises(TrainingError, match=message):
+        evaluate(Constant(float("nan")), data, np.array([1, 0]), Workers())
 
 
 def test_two_targets_alike_cost_what_one_costs():

@@ -73,10 +73,17 @@ def batch_of(rows: np.ndarray) -> Batch:
 
 
 def train(
-    folder: Path, module, what, settings=SETTINGS, report=lambda event: None, lengths=None, **more
+    folder: Path,
+    module,
+    what,
+    settings=SETTINGS,
+    report=lambda event: None,
+    lengths=None,
+    load=batch_of,
+    **more,
 ):
     """Train on 24 rows, 3 steps of 2 micro-batches an epoch, without an estimate before."""
-    batches = SimpleNamespace(lengths=lengths, load=batch_of)
+    batches = SimpleNamespace(lengths=lengths, load=load)
     epochs = IndexedFeed(batches, Workers()).epochs(
         np.arange(24), lambda rows: float(len(rows)), settings, by_length=lengths is not None
     )
@@ -246,12 +253,49 @@ def test_a_full_disk_is_told_and_what_was_written_before_is_used(tmp_path, monke
     assert same_weights(calm, continued)
 
 
-def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
-    broken = replace(
-        objective(), loss=lambda module, loaded: module(INPUTS[loaded.rows]).sum() * np.nan
-    )
-    with pytest.raises(TrainingError, match=r"became nan in epoch 1, step 1"):
-        train(tmp_path, make_module(), broken)
+def train_until_nan(folder: Path, module, *, at: int = 1, gradient_only=False, carried=None) -> str:
+    """Train with a loss, or only a gradient, that is no number at a batch; give the message."""
+    batches = []
+
+    def loss(module: nn.Module, loaded: Loaded) -> torch.Tensor:
+        batches.append(None)
+        found = module(INPUTS[loaded.rows]).square().sum()
+        if len(batches) < at:
+            return found
+        # The root has no slope at 0, but a value.
+        return (found * 0).sqrt() if gradient_only else found * np.nan
+
+    def batch(rows: np.ndarray) -> Batch:
+        numbers = None if carried is None else torch.full((len(rows), 1, 2), carried)
+        return replace(batch_of(rows), specifiers=numbers)
+
+    with pytest.raises(TrainingError) as error:
+        train(folder, module, replace(objective(), loss=loss), load=batch)
+    return str(error.value)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_its_likely_reason(tmp_path):
+    advice = "try a smaller learning rate"
+    first = train_until_nan(tmp_path / "first", make_module())
+    assert first.startswith("the training loss became nan in epoch 1, step 1; no step was taken")
+    later = train_until_nan(tmp_path / "later", make_module(), at=3)
+    assert later.startswith(f"the training loss became nan in epoch 1, step 2; {advice}")
+    large = train_until_nan(tmp_path / "large", make_module(), at=3, carried=3e7)
+    assert "tokens of the step carry numbers up to 3e+07" in large
+    assert advice not in first + large
+    small = train_until_nan(tmp_path / "small", make_module(), at=3, carried=7.0)
+    assert advice in small
+    odd = make_module()
+    torch.nn.init.constant_(odd[0].weight, np.nan)
+    message = train_until_nan(tmp_path / "odd", odd)
+    assert "began with are not finite numbers, first '0.weight'" in message
+
+
+def test_a_gradient_or_a_validation_that_is_no_number_ends_the_run(tmp_path):
+    found = train_until_nan(tmp_path / "gradient", make_module(), at=5, gradient_only=True)
+    assert found.startswith("the gradient became nan in epoch 1, step 3")
+    with pytest.raises(TrainingError, match="the validation loss became nan after epoch 2"):
+        train(tmp_path / "validation", make_module(), objective(losses=[1.0, np.nan]))
 
 
 def test_settings_come_from_the_configuration_or_else_from_the_recipe():

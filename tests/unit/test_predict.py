@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +33,14 @@ class Summing(nn.Module):
 class FakePrepared:
     num_specifiers = 0
     lengths = np.array([len(tokens) for tokens in SEQUENCES])
+    ids = tuple("abcd")
+    manifest = {"files": ["rows.tsv"]}  # noqa: RUF012
+
+    def place(self, row: int) -> tuple[int, int]:
+        return 0, row + 1
+
+    def specifiers(self, row: int) -> None:
+        return None
 
     def encoded(self, row: int) -> Encoded:
         return Encoded(np.array(SEQUENCES[row], dtype=np.int32))
@@ -55,6 +64,7 @@ def make_model(
         card=card,
         tokenizer=SimpleNamespace(vocabulary={"a": 0}),
         framing=Framing(**({"pad_id": 0, "block_size": 3} | framing)),
+        folder=Path("fine-tune/0"),
     )
 
 
@@ -74,6 +84,12 @@ def test_predictions_do_not_depend_on_how_many_rows_are_read_at_once(monkeypatch
     )
     assert parts.tolist() == whole.tolist()
     assert calls == [(3, 4), (4, 4)]
+
+
+def test_predictions_that_are_no_numbers_are_refused_with_model_and_row() -> None:
+    message = r"model fine-tune/0: the predictions of 2 of 2 rows .* that of 'c' .rows.tsv, line 3"
+    with pytest.raises(DataError, match=message):
+        predict_rows(make_model(math.inf), FakePrepared(), np.array([2, 1]))
 
 
 def test_several_models_give_mean_and_sample_deviation() -> None:

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from biolm_ray.config.schema import PreprocessingConfig
@@ -141,6 +142,17 @@ def test_weights_that_do_not_fit_the_card_are_refused(tmp_path):
     shutil.copy(tmp_path / "a" / "config.json", tmp_path / "b")
     with pytest.raises(DataError, match=r"the weights do not fit config.json: 'columns|entry"):
         load_model(tmp_path / "b")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_their_name(tmp_path, value):
+    _save(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    name = sorted(weights)[-1]
+    weights[name].view(-1)[-1] = value
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match=f"the weights '{name}' hold numbers that are not finite"):
+        load_model(tmp_path)
 
 
 def test_a_weights_file_that_holds_code_is_refused(tmp_path):
