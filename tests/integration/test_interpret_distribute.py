@@ -359,7 +359,7 @@ def test_a_table_that_cannot_be_written_ends_the_run_and_its_units_are_kept(
     settings = InterpretConfig(distribute=distribute)
     with monkeypatch.context() as patch:
         patch.setattr(table_work, "merge_tables", disk_is_full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(ResourceError, match="no space is left"):
             score_tables(plans, prepared, settings, num_workers=1)
     first, _ = score_tables(plans, prepared, settings, num_workers=1)
     assert first.num_reused == first.num_positions

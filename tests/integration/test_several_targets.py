@@ -103,9 +103,9 @@ def test_predicting_gives_each_target_with_labels_or_without(experiment: Path, d
     command = ["predict", "--filepath", str(data), "--pretrainedmodel", str(experiment)]
     assert cli.main([*command, "--outputpath", str(tmp_path), *FLAGS]) == 0
     table = pd.read_csv(tmp_path / "predict" / "test_predictions.csv")
-    assert table.columns.tolist() == ["sequence"] + [
-        f"{column}_{name}" for name in NAMES for column in ("label", "prediction", "prediction_std")
-    ]
+    columns = ("label", "prediction", "prediction_std")
+    of_targets = [f"{column}_{name}" for name in NAMES for column in columns]
+    assert table.columns.tolist() == ["sequence", *of_targets, "num_models"]
     metrics = json.loads((tmp_path / "predict" / "test_results.json").read_text())
     error = table["prediction_mean_level"] - table["label_mean_level"]
     assert metrics["test_mse_mean_level"] == pytest.approx((error**2).mean())
