@@ -27,7 +27,7 @@ class KnownRows:
 
     Attributes:
         roles: UNKNOWN, TRAINED, VALIDATED, TESTED or KEPT_ASIDE, for each model and row.
-        is_own: Whether all models were made with this very input.
+        is_own: Whether all models were made with this very input, read as it is here.
         num_silent: How many models do not tell what they were made with.
     """
 
@@ -91,7 +91,8 @@ def find_known_rows(
     return KnownRows(
         roles=roles,
         is_own=len(known) == len(folders)
-        and all(prepared.name == model.prepared or digest == model.digest for model in known),
+        and all(prepared.name == model.prepared or digest == model.digest for model in known)
+        and bool((roles != UNKNOWN).any()),
         num_silent=len(folders) - len(known),
     )
 

@@ -66,13 +66,16 @@ def plan_scoring(
     else:
         plans = _plan_file(config, folders, chosen, known.of_rows(allowed), allowed)
     if not plans:
-        names = ", ".join(config.data.splits_to_use or ())
         raise DataError(
-            f"{', '.join(prepared.manifest['files'])}: none of the rows is for these models to "
-            + (f"score, in the splits {names} (inferenceonsplits)" if names else "score")
-            + "; no table was changed"
+            f"{', '.join(prepared.manifest['files'])}: none of the rows{_in_splits(config)} is for "
+            "these models to score; no table was changed"
         )
     return plans
+
+
+def _in_splits(config: Config) -> str:
+    names = config.data.splits_to_use
+    return f" in the splits {', '.join(names)} (inferenceonsplits)" if names else ""
 
 
 def table_name(settings: InterpretConfig) -> str:
@@ -140,10 +143,9 @@ def _plan_own_rows(
             plans.append(ScoringPlan((folder,), rows, place / table_name(config.interpret)))
         else:
             log.info(
-                "%s has no test rows in the splits %s (inferenceonsplits); it is left out, and "
-                "tables that it has stay as they are",
+                "%s has no test rows%s; it is left out, and tables that it has stay as they are",
                 folder,
-                ", ".join(config.data.splits_to_use or ()),
+                _in_splits(config),
             )
     aside = np.intersect1d(np.flatnonzero((known.roles == KEPT_ASIDE).all(axis=0)), allowed)
     if len(aside):

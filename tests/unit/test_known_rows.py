@@ -105,6 +105,9 @@ def test_the_file_is_own_whatever_columns_are_read_of_it(tmp_path: Path) -> None
     assert not find_known_rows(folders, labelled, ALL).is_own
     labelled.manifest["digest"] = "content of data"
     assert find_known_rows(folders, labelled, ALL).is_own
+    others = write(tmp_path / "others", sequences=[[12, 12, row + 7] for row in ALL])
+    others.manifest["digest"] = "content of data"
+    assert not find_known_rows(folders, others, ALL).is_own
 
 
 def test_a_row_that_all_models_have_seen_is_predicted_by_all_and_told(

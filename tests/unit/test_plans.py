@@ -95,7 +95,7 @@ def test_a_fold_without_a_row_of_the_named_splits_is_left_out_in_a_line(
 def test_splits_without_a_row_for_any_fold_end_the_run_before_it_begins(
     tmp_path: Path, folders, prepared
 ) -> None:
-    with pytest.raises(DataError, match=r"in the splits b \(inferenceonsplits\); no table was"):
+    with pytest.raises(DataError, match=r"in the splits b \(inferenceonsplits\) is for these"):
         planned(
             tmp_path / "experiment",
             folders,
