@@ -28,7 +28,10 @@ def logged(folder: Path, *, quiet: bool) -> Iterator[logging.Logger]:
     logging.addLevelName(RESULT, "RESULT")
     folder.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger(LOGGER)
-    to_file = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    path = folder / "run.log"
+    if path.is_symlink():  # in a folder that one was sent it could lead to any file
+        path.unlink()
+    to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(MaskedFormatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler()
     to_terminal.setFormatter(MaskedFormatter())

@@ -3,13 +3,20 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from biolm_ray.errors import ResourceError
+
+LOOPBACK = "127.0.0.1"
+# Without this, Ray puts the machine's address in its network in the place of 127.0.0.1, and its
+# servers listen on all interfaces. Elsewhere than on Linux it is as Ray does by itself.
+KEEPS_TO_LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     _start(address)
+    if address == "local":
+        _keep_token_private()
     try:
         yield look_at_cluster(joined=address != "local")
     finally:
@@ -74,18 +83,47 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
 def _start(address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    is_local = address == "local"
     try:
-        ray.init(
-            address=address,
-            include_dashboard=False if address == "local" else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _on_loopback() if is_local else nullcontext():
+            ray.init(
+                address=address,
+                include_dashboard=False if is_local else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address=LOOPBACK if is_local else None,
+            )
     except ConnectionError as error:
         raise ResourceError(
             f"no Ray cluster answers at {address} ({str(error)[:200]}); "
             "unset RAY_ADDRESS and resources.address to run on this machine alone"
         ) from error
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a cluster that starts in the block listen on this machine's loopback address alone."""
+    name, value = KEEPS_TO_LOOPBACK
+    before, enabled = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name] = value  # read by the processes of the cluster
+    ray_constants.ENABLE_RAY_CLUSTER = False  # and by this one
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+
+
+def _keep_token_private() -> None:
+    """Let nobody else read the word that opens this user's clusters; Ray writes it for all to read.
+
+    Other users of this machine reach its loopback address too.
+    """
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file() and token.stat().st_uid == os.getuid() and token.stat().st_mode & 0o077:
+        token.chmod(0o600)
 
 
 def look_at_cluster(*, joined: bool) -> Cluster:

@@ -222,6 +222,13 @@ def card_spec(card: ModelCard, plugin: str | None, folder: Path) -> ModelSpec:
         ConfigError: The card's model comes from a plugin, and the run names none, or it is unknown.
     """
     if card.plugin is None:
+        if used_plugin(card.model, plugin) is not None:
+            log.warning(
+                "%s was not made with plugin %s; its model '%s' is the installed one",
+                folder,
+                plugin,
+                card.model,
+            )
         return find_spec(card.model)
     if plugin is None:
         mark = card.plugin.sha256

@@ -2,12 +2,30 @@
 
 import gzip
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from pickled import pickles_below
 
 ROWS = b"id\tseq\n" + b"".join(b"g%d\tacgu\n" % row for row in range(3))
+
+
+OF_RAY_TUNE = "search"
+OF_THE_OLD_PROGRAM = ("pytorch_model.bin", "scaler.pkl", "training_args.bin")
+
+
+@pytest.fixture(autouse=True)
+def no_pickle_is_written(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Look through what every mode has written in a test: no file of ours is a pickle."""
+    names = [name for name in ("tmp_path", "experiment") if name in request.fixturenames]
+    folders = [request.getfixturevalue(name) for name in names]
+    yield
+    for folder in folders:
+        if isinstance(folder, Path):
+            found = [path for path in pickles_below(folder) if OF_RAY_TUNE not in path.parts]
+            assert [path for path in found if path.name not in OF_THE_OLD_PROGRAM] == []
 
 
 @pytest.fixture(scope="session")

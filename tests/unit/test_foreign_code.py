@@ -109,6 +109,21 @@ def test_an_installed_model_of_the_same_name_does_not_stand_in_for_a_plugin(mode
         load_model(model)
 
 
+def test_a_plugin_does_not_stand_in_for_the_installed_model_of_a_folder(
+    model, plugin, tmp_path, caplog
+):
+    spec = find_spec("saluki")
+    options = {"channels": 4, "num_layers": 2}
+    module = spec.build(read_options(spec, options), INPUTS)
+    card = ModelCard(model="saluki", options=options, inputs=INPUTS, task="regression")
+    save_model(tmp_path / "installed", module, card, TOKENIZER)
+    other = plugin.with_name("other.py")
+    other.write_text(plugin.read_text().replace('name="mean_pool"', 'name="saluki"'))
+    trusted = TrustedCode(plugin=str(other))
+    assert load_model(tmp_path / "installed", trusted=trusted).spec is spec
+    assert "is the installed one" in caplog.text
+
+
 SETTINGS = """\
 data: {path: rows.tsv, sequence_column: 2, label_column: 3}
 task: regression

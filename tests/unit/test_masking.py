@@ -60,6 +60,15 @@ def test_secrets_reach_neither_log_nor_terminal(tmp_path, capsys):
     assert "user:***@mlflow" in shown
 
 
+def test_a_log_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "elsewhere").write_text("untouched")
+    (tmp_path / "run.log").symlink_to(tmp_path / "elsewhere")
+    with logged(tmp_path, quiet=True) as log:
+        log.info("told")
+    assert (tmp_path / "elsewhere").read_text() == "untouched"
+    assert "told" in (tmp_path / "run.log").read_text()
+
+
 def test_an_error_on_the_terminal_shows_no_secret(tmp_path, capsys):
     arguments = ["tokenize", "--seqpos", "2", "--outputpath", str(tmp_path / "out")]
     assert main([*arguments, "--filepath", "nowhere://u:hunter2@host/x.tsv"]) != 0
