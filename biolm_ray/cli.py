@@ -17,6 +17,7 @@ from biolm_ray.config.schema import MODES, Mode
 from biolm_ray.config.settings import all_settings
 from biolm_ray.errors import BiolmError, ConfigError
 from biolm_ray.imports import import_for_good
+from biolm_ray.logs import escaped
 from biolm_ray.masking import masked
 
 PROGRAM = "python -m biolm_ray"
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run_command(arguments)
     except BiolmError as error:
-        print(masked(f"error: {error}"), file=sys.stderr)
+        print(escaped(masked(f"error: {error}"), kept="\n"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(

@@ -1,6 +1,7 @@
 """Where messages go: the terminal and a file in the run's folder."""
 
 import logging
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +11,37 @@ from biolm_ray.masking import masked
 LOGGER = "biolm_ray"
 RESULT = (logging.INFO + logging.WARNING) // 2
 """The level of results, which quiet runs say too: `log.log(RESULT, ...)`."""
+_UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Categories of characters that steer a terminal, end a line or turn the direction of a text."""
+
+
+def has_control_characters(text: str) -> bool:
+    """Whether a text holds a character that is not seen but does something: tabs are among them."""
+    if text.isprintable():
+        return False
+    return any(unicodedata.category(character) in _UNSAFE for character in text)
+
+
+def escaped(text: str, kept: str = "") -> str:
+    """A text whose control characters are written as Python does, such as \\x1b; but those kept."""
+    if not has_control_characters(text):
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if character not in kept and unicodedata.category(character) in _UNSAFE
+        else character
+        for character in text
+    )
 
 
 class MaskedFormatter(logging.Formatter):
-    """Formats messages without the passwords and keys in their addresses."""
+    """Formats messages without the passwords and keys in their addresses.
+
+    Of control characters only line ends are left as they are.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
+        return escaped(masked(super().format(record)), kept="\n")
 
 
 @contextmanager

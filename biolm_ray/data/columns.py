@@ -1,7 +1,6 @@
 """What stands in the columns of a file: its layout, and one row read by it."""
 
 import difflib
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +8,9 @@ from typing import Literal, NamedTuple
 
 from biolm_ray.config.schema import Column, DataConfig
 from biolm_ray.data.naming import AWKWARD, alike_in_files, name_for_files, told_apart
-from biolm_ray.data.targets import parse_weight, weight_rule
+from biolm_ray.data.targets import fits_float32, parse_weight, weight_rule
 from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.logs import escaped, has_control_characters
 
 LabelKind = Literal["number", "class"]
 Format = Literal["table", "fasta", "parquet", "datasets"]
@@ -161,8 +161,9 @@ class Layout:
 
 
 def shown(text: str) -> str:
-    """A text as messages quote it: at most 40 characters of it."""
-    return f"'{text}'" if len(text) <= SHOWN_LETTERS else f"'{text[:SHOWN_LETTERS]}'..."
+    """A text as messages quote it: at most 40 characters of it, control characters escaped."""
+    rest = "..." if len(text) > SHOWN_LETTERS else ""
+    return f"'{escaped(text[:SHOWN_LETTERS])}'{rest}"
 
 
 def not_utf8(byte: int, where: str) -> str:
@@ -327,11 +328,11 @@ def _too_few(num_columns: int, position: int, role: str) -> str:
 
 
 def read_number(text: str) -> float | None:
-    """A finite decimal number, or None."""
+    """A decimal number that float32, the type of models, can hold; or None."""
     if not _NUMBER.fullmatch(text):
         return None
     value = float(text)
-    return value if math.isfinite(value) else None
+    return value if fits_float32(value) else None
 
 
 def read_line(line: str, layout: Layout) -> Row:
@@ -407,6 +408,9 @@ def _what_is_wrong(role: str, text: str, layout: Layout) -> str | None:
         comma = read_number(text.replace(",", ".")) is not None and layout.decimal == "."
         hint = ": is it a decimal comma? set data.decimal: ','" if comma else ""
         return f"label {where} is not a finite number{hint}"
+    is_number = kind_of(role) == "label" and layout.label_kind == "number"
+    if role != "sequence" and not is_number and has_control_characters(text):
+        return f"{kind_of(role)} {where} holds a control character: remove it"
     return None
 
 

@@ -18,7 +18,7 @@ from biolm_ray.data.columns import (
     label_roles,
     read_number,
 )
-from biolm_ray.data.targets import parse_weight
+from biolm_ray.data.targets import LARGEST_FLOAT32, parse_weight
 
 PROBLEM_FIELDS = (
     pa.field("rule", pa.string()),
@@ -74,13 +74,15 @@ def make_block(
                 field, has_point = _with_point(field, layout.decimal)
                 good &= ~has_point
             numbers = _numbers(field, good, read_number if is_label else parse_weight)
-            good &= np.isfinite(numbers) & ((numbers >= 0) | is_label)
+            good &= (np.abs(numbers) <= LARGEST_FLOAT32) & ((numbers >= 0) | is_label)
             columns[role] = pa.array(numbers)
         else:
             if role == "sequence" and layout.remove_gaps:
                 field = _without_gaps(field)
             lengths = pc.call_function("binary_length", [field]).fill_null(0)
             good &= lengths.to_numpy(zero_copy_only=False) > 0
+            if role != "sequence":
+                good &= _is_printable(field)
             columns[role] = field.cast(schema.field(role).type)
     missing = {name: pa.nulls(len(rows), schema.field(name).type) for name in schema.names}
     block = pa.table({**missing, **columns}, schema=schema)
@@ -124,6 +126,11 @@ def _with_point(field: pa.Array, decimal: str) -> tuple[pa.Array, Bool[np.ndarra
     options = pc.ReplaceSubstringOptions(decimal, ".")
     numbers = pc.call_function("replace_substring", [field], options)
     return numbers, has_point.to_numpy(zero_copy_only=False)
+
+
+def _is_printable(field: pa.Array) -> Bool[np.ndarray, " rows"]:
+    found = pc.call_function("utf8_is_printable", [field]).fill_null(False)
+    return found.to_numpy(zero_copy_only=False)
 
 
 def _numbers(

@@ -1,6 +1,5 @@
 """Labels as a model sees them, and its outputs as users read them."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.errors import DataError
 
 WEIGHT_WORDS = {"STRONG": 1.0, "GOOD": 0.75, "WEAK": 0.5, "POOR": 0.25}
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 Scaling = Literal["none", "log", "minmax", "standard"]
 
 
@@ -208,6 +208,11 @@ def class_weights(
     return len(training_rows) / (len(counts) * counts)
 
 
+def fits_float32(value: float) -> bool:
+    """Whether a number is finite and stays so in float32, in which models compute."""
+    return abs(value) <= LARGEST_FLOAT32  # false for NaN too
+
+
 def parse_weight(text: str) -> float | None:
     """Read a row's weight: a number from 0 up or a word such as STRONG; None when neither."""
     word = WEIGHT_WORDS.get(text.strip().upper())
@@ -217,7 +222,7 @@ def parse_weight(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return value if fits_float32(value) and value >= 0 else None
 
 
 def parse_weights(texts: Sequence[str]) -> Float[np.ndarray, " rows"]:

@@ -10,6 +10,7 @@ from biolm_ray.config.schema import DataConfig
 from biolm_ray.data.reading import Input
 from biolm_ray.errors import DataError
 from biolm_ray.files import atomic_path
+from biolm_ray.logs import escaped
 
 log = logging.getLogger("biolm_ray")
 
@@ -92,7 +93,7 @@ def describe_counts(counts: Counter[str] | dict[str, int]) -> str:
 def write_rejected(path: Path, rejects: pa.Table, names: list[str]) -> None:
     """Write the rows that were set aside: file, line, rule, reason, and the row itself.
 
-    Tabs, line ends and backslashes of the row are written as \\t, \\n and \\\\.
+    Backslashes of the row are written as \\\\, tabs and other control characters as \\t, \\x1b.
 
     Args:
         path: Of the table.
@@ -109,5 +110,4 @@ def write_rejected(path: Path, rejects: pa.Table, names: list[str]) -> None:
 
 
 def _escaped(text: str) -> str:
-    text = text.replace("\\", "\\\\").replace("\t", "\\t")
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+    return escaped(text.replace("\\", "\\\\"))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from biolm_ray.data.columns import shown
+from biolm_ray.data.targets import fits_float32
 from biolm_ray.errors import DataError
 from biolm_ray.tokenization.markers import kept_positions
 from biolm_ray.tokenization.settings import TokenizerSettings
@@ -78,7 +80,7 @@ def split_specifiers(
             continue
         name, *texts = token.split(separator)
         if not name.strip():
-            raise DataError(f"specifiers '{token[:40]}' have no token before them")
+            raise DataError(f"specifiers {shown(token)} have no token before them")
         names.append(name.strip())
         values = [_read_number(text, token) for text in texts]
         num_expected = len(values) if num_expected is None else num_expected
@@ -98,18 +100,18 @@ def split_specifiers(
 
 
 def finite_number(text: str) -> float:
-    """Read a float; NaN when the text is none or an infinite one."""
+    """Read a float; NaN when the text is none, or one that float32 cannot hold."""
     try:
         value = float(text)
     except ValueError:
         return math.nan
-    return value if math.isfinite(value) else math.nan
+    return value if fits_float32(value) else math.nan
 
 
 def _read_number(text: str, token: str) -> float:
     value = finite_number(text)
     if math.isnan(value):
-        raise DataError(f"specifier '{text[:40]}' of token '{token[:40]}' is not a number")
+        raise DataError(f"specifier {shown(text)} of token {shown(token)} is not a finite number")
     return value
 
 

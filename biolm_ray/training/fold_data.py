@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.data.targets import class_weights, fit_targets
-from biolm_ray.errors import TrainingError
+from biolm_ray.errors import DataError, TrainingError
 from biolm_ray.models.batches import Framing, RowBatches
 from biolm_ray.models.spec import Batch
 from biolm_ray.preparation.prepared import PreparedData
@@ -69,7 +69,13 @@ class FoldData:
             return class_weights(self.encoded, self.fold.train)[self.encoded]
         if self._training.weighted:
             assert prepared.weights is not None
-            return np.asarray(prepared.weights, dtype=np.float64)
+            weights = np.asarray(prepared.weights, dtype=np.float64)
+            if not weights[self.fold.train].astype(np.float32).any():
+                raise DataError(
+                    "all training rows of a fold have the weight 0, so that there is nothing to "
+                    "learn from; is data.weight_column (weightpos) the right column?"
+                )
+            return weights
         return np.ones(prepared.num_rows)
 
     def _encode(self, labels: np.ndarray) -> np.ndarray:

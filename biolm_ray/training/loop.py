@@ -32,7 +32,8 @@ class Step:
     """What one worker does in a step of training.
 
     Attributes:
-        weight: Total weight of the rows of all workers; the loss of the step is divided by it.
+        weight: Total weight of the rows of all workers; the loss of the step is divided by it,
+            unless it is 0.
         num_rows: Rows of all workers.
         micro_batches: Those of this worker, loaded as they are asked for; there may be none.
     """
@@ -221,7 +222,7 @@ class _Training:
             for index, loaded in enumerate(step.micro_batches)
         ]
         share = self.accumulator.add_gradients(
-            micro_batches, step.weight, progress.epochs, progress.steps
+            micro_batches, step.weight or 1.0, progress.epochs, progress.steps
         )
         workers.sum_gradients(self.module)
         loss = sum(workers.gather(share))

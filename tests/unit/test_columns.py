@@ -32,7 +32,9 @@ def test_decimal_numbers_are_read(text):
     assert read_number(text) == float(text)
 
 
-@pytest.mark.parametrize("text", ["", "n/a", "nan", "inf", "1_000", "1,5", "0x10", "1e999", "١"])
+@pytest.mark.parametrize(
+    "text", ["", "n/a", "nan", "inf", "1_000", "1,5", "0x10", "1e39", "1e999", "١"]
+)
 def test_other_texts_are_no_numbers(text):
     assert read_number(text) is None
 
@@ -55,6 +57,41 @@ def test_fields_are_stripped():
 )
 def test_what_is_wrong_with_a_line_is_told_by_column(line, rule, message):
     assert read_line(line, LAYOUT).problem == (rule, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("g\r1", r"'g\r1'"),
+        ("\x1b[2Jg", r"'\x1b[2Jg'"),
+        ("g\x00", r"'g\x00'"),
+        ("g\u202e1", r"'g\u202e1'"),
+        ("g\u20281", r"'g\u20281'"),
+    ],
+)
+def test_control_characters_are_refused_in_all_names_and_shown_escaped(name, seen):
+    layout = Layout(separator="\t", id=0, sequence=1, label=2, label_kind="class", split=3)
+    for fields, role, place in (
+        ([name, "ac", "a", "b"], "id", "column 1"),
+        (["g1", "ac", name, "b"], "label", "column 3"),
+        (["g1", "ac", "a", name], "split", "column 4"),
+    ):
+        problem = read_line("\t".join(fields), layout).problem
+        assert problem == (role, f"{role} {seen} in {place} holds a control character: remove it")
+
+
+@pytest.mark.parametrize("name", ["Länge", "β-actin", "5\u2032UTR", "g\xa01", "漢", "a b"])
+def test_other_letters_are_no_control_characters(name):
+    assert read_line(f"{name}\tac\t1", LAYOUT).id == name
+
+
+@pytest.mark.parametrize("label", ["3.5e38", "-1e39"])
+def test_labels_and_weights_beyond_float32_are_refused(label):
+    layout = Layout(separator="\t", id=0, sequence=1, label=2, weight=3, label_kind="number")
+    problem = read_line(f"g1\tac\t{label}\t1", layout).problem
+    assert problem == ("label", f"label '{label}' in column 3 is not a finite number")
+    assert read_line(f"g1\tac\t1\t{label}", layout).problem is not None
+    assert read_line("g1\tac\t-3.4e38\t3.4e38", layout).problem is None
 
 
 def test_long_texts_are_shown_in_part():

@@ -10,7 +10,7 @@ from torch import nn
 
 from biolm_ray.config.schema import Column, Config, DataConfig, TrainingConfig
 from biolm_ray.data.splits import Fold
-from biolm_ray.errors import TrainingError
+from biolm_ray.errors import DataError, TrainingError
 from biolm_ray.models.batches import Framing
 from biolm_ray.models.spec import Recipe
 from biolm_ray.tokenization.tokenizer import Encoded
@@ -77,6 +77,16 @@ def test_weights_count_in_training_and_not_in_validation():
     rows, module = np.arange(3), Constant(0.0)
     assert training_loss(data, module, rows) == pytest.approx((0.25 + 1.5) / 2)
     assert evaluate(module, data, rows, Workers())[0]["loss"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-60])
+def test_training_rows_that_all_weigh_nothing_are_refused(weight):
+    labels = np.array([[0.0], [1.0]])
+    with pytest.raises(
+        DataError, match=r"all training rows of a fold have the weight 0.*weightpos"
+    ):
+        fold_data(labels, "regression", np.full(2, weight), weighted=True)
+    assert fold_data(labels, "regression", np.array([0.0, 1.0]), weighted=True).weights[0] == 0
 
 
 def test_classes_are_balanced_unless_that_is_switched_off():

@@ -80,12 +80,13 @@ def train(
     report=lambda event: None,
     lengths=None,
     load=batch_of,
+    weigh=lambda rows: float(len(rows)),
     **more,
 ):
     """Train on 24 rows, 3 steps of 2 micro-batches an epoch, without an estimate before."""
     batches = SimpleNamespace(lengths=lengths, load=load)
     epochs = IndexedFeed(batches, Workers()).epochs(
-        np.arange(24), lambda rows: float(len(rows)), settings, by_length=lengths is not None
+        np.arange(24), weigh, settings, by_length=lengths is not None
     )
     return fit(
         module,
@@ -110,6 +111,21 @@ def test_training_lowers_the_loss_and_reports_every_epoch(tmp_path):
     losses = [entry["eval_loss"] for entry in progress.history]
     assert losses == sorted(losses, reverse=True)
     assert [event["epoch"] for event in events if "epoch" in event] == [1, 2, 3, 4, 5, 6]
+
+
+def test_steps_of_rows_that_all_weigh_nothing_leave_the_loss_finite(tmp_path):
+    weights = np.zeros(24)
+    weights[3] = 2.0
+
+    def loss(module: nn.Module, loaded: Loaded) -> torch.Tensor:
+        errors = (module(INPUTS[loaded.rows]) - LABELS[loaded.rows]).square()
+        return (errors[:, 0] * torch.from_numpy(weights[loaded.rows])).sum()
+
+    what = replace(objective(), loss=loss)
+    progress = train(tmp_path, make_module(), what, weigh=lambda rows: float(weights[rows].sum()))
+    losses = [entry["eval_loss"] for entry in progress.history]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("minutes", [1e-9, 10])

@@ -82,9 +82,11 @@ def test_without_decorated_tokens_there_are_no_channels():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a#x#1,c", "specifier 'x' of token 'a#x#1' is not a number"),
-        ("a#1#", "specifier '' of token 'a#1#' is not a number"),
-        ("a#nan#1", "specifier 'nan' of token 'a#nan#1' is not a number"),
+        ("a#x#1,c", "specifier 'x' of token 'a#x#1' is not a finite number"),
+        ("a#1#", "specifier '' of token 'a#1#' is not a finite number"),
+        ("a#nan#1", "specifier 'nan' of token 'a#nan#1' is not a finite number"),
+        ("a#1e40#1", "specifier '1e40' of token 'a#1e40#1' is not a finite number"),
+        ("a#-inf#1", "specifier '-inf' of token 'a#-inf#1' is not a finite number"),
         ("a#1#2,c#1", "token 'c#1' carries 1 specifier values, expected 2"),
         ("#1#2", "specifiers '#1#2' have no token before them"),
         ("", "the sequence is empty"),
