@@ -212,8 +212,9 @@ def _target_problems(config: Config) -> Iterator[Problem]:
     if is_classes and num_columns > 1:
         yield (
             ("data.label_column", "task"),
-            f"classes stand in one column, found {num_columns} label columns; several targets "
-            "are for regression",
+            f"classes stand in one column, found {num_columns} label columns: several classes at "
+            "once cannot be learnt; train a classification of each column (labelpos: one of them), "
+            "or a regression of all",
         )
     foreign = ("pearson", "spearman") if is_classes else ("auroc", "f1")
     for name, metric in (

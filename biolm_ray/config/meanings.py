@@ -22,6 +22,7 @@ MEANINGS: Mapping[str, str] = {
     "data.label_column": "column of the labels; of several targets, a list of columns",
     "data.weight_column": "column of the rows' weights: numbers, or STRONG, GOOD, WEAK, POOR",
     "data.split_column": "column of the split each row belongs to",
+    "data.missing_values": "what stands for no label, weight or split, beside an empty field",
     "data.splits_to_use": "splits to which predict and interpret keep; unset: all",
     "data.max_rows": "use only so many rows, to try things out; unset: all",
     "data.allow_duplicate_ids": "accept an identifier that occurs twice",

@@ -17,6 +17,9 @@ from pydantic import (
 )
 
 Mode = Literal["tokenize", "pre-train", "fine-tune", "predict", "interpret", "tune"]
+_NOT_A_NUMBER = ("NaN", "nan", "-NaN", "-nan")
+MISSING_VALUES = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", *_NOT_A_NUMBER, "NULL", "null", "?")
+"""What pandas reads as missing, but for "None", which may be a class; and the question mark."""
 MODES: tuple[Mode, ...] = ("tokenize", "pre-train", "fine-tune", "predict", "interpret", "tune")
 
 
@@ -115,6 +118,7 @@ class DataConfig(Section):
     label_column: ColumnsSetting | None = None
     weight_column: ColumnSetting | None = None
     split_column: ColumnSetting | None = None
+    missing_values: tuple[str, ...] = MISSING_VALUES
     splits_to_use: tuple[str, ...] | None = None
     max_rows: PositiveInt | None = None
     allow_duplicate_ids: bool = False

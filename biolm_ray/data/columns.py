@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from biolm_ray.config.schema import Column, DataConfig
+from biolm_ray.config.schema import MISSING_VALUES, Column, DataConfig
 from biolm_ray.data.naming import AWKWARD, alike_in_files, name_for_files, told_apart
 from biolm_ray.data.targets import fits_float32, parse_weight, weight_rule
 from biolm_ray.errors import ConfigError, DataError
@@ -83,6 +83,8 @@ class Layout:
         num_above: Lines of a table above its header, or first row, that are not blank.
         decimal: The sign before the decimals of labels and weights.
         remove_gaps: Whether `GAPS` are taken out of sequences.
+        missing_values: What stands for no label, weight or split; one that is a number stands for
+            it however it is written.
     """
 
     format: Format = "table"
@@ -98,6 +100,7 @@ class Layout:
     num_above: int = 0
     decimal: str = "."
     remove_gaps: bool = False
+    missing_values: tuple[str, ...] = MISSING_VALUES
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -151,6 +154,11 @@ class Layout:
             "split": self.split,
         }
         return {role: position for role, position in positions.items() if position is not None}
+
+    @property
+    def missing_numbers(self) -> list[float]:
+        """The numbers that stand for a missing value."""
+        return [number for text in self.missing_values if (number := read_number(text)) is not None]
 
     def place(self, role: str) -> str:
         """Where the field of a role stands, as messages say it."""
@@ -284,6 +292,7 @@ def make_layout(
         num_above=num_above,
         decimal=config.decimal if format in ("table", "fasta") else ".",
         remove_gaps=config.remove_gaps,
+        missing_values=config.missing_values,
         **positions,
     )
 
@@ -381,7 +390,7 @@ def read_fields(fields: Mapping[str, str], layout: Layout) -> Row:
                 return _problem(kind_of(role), f"{found} has a point; {POINT_RULE}")
             texts[role] = texts[role].replace(layout.decimal, ".")
     for role in sorted(texts, key=lambda role: KINDS.index(kind_of(role))):
-        message = _what_is_wrong(role, texts[role], layout)
+        message = _what_is_wrong(role, texts, layout)
         if message:
             return _problem(kind_of(role), message)
     labels: list[float | str | None] = [texts[role] for role in label_roles(len(layout.labels))]
@@ -398,20 +407,46 @@ def read_fields(fields: Mapping[str, str], layout: Layout) -> Row:
     )
 
 
-def _what_is_wrong(role: str, text: str, layout: Layout) -> str | None:
+def _what_is_wrong(role: str, texts: Mapping[str, str], layout: Layout) -> str | None:
+    text, kind = texts[role], kind_of(role)
+    if kind == "label" and _is_gap(texts, role, layout):
+        return (
+            f"the label in {layout.place(role)} is missing where the row has others; gaps in "
+            "several targets cannot be learnt: leave such rows out (data.on_bad_rows: quarantine), "
+            "or train one target at a time (labelpos)"
+        )
     where = f"{shown(text)} in {layout.place(role)}"
-    if role == "weight":
-        return f"weight {where} is no {weight_rule()}" if parse_weight(text) is None else None
+    if role == "weight" and parse_weight(text) is None:
+        return f"weight {where} is no {weight_rule()}"
     if not text:
-        return f"the {kind_of(role)} in {layout.place(role)} is empty"
-    if kind_of(role) == "label" and layout.label_kind == "number" and read_number(text) is None:
+        return f"the {kind} in {layout.place(role)} is empty"
+    if kind == "label" and layout.label_kind == "number" and read_number(text) is None:
         comma = read_number(text.replace(",", ".")) is not None and layout.decimal == "."
         hint = ": is it a decimal comma? set data.decimal: ','" if comma else ""
         return f"label {where} is not a finite number{hint}"
-    is_number = kind_of(role) == "label" and layout.label_kind == "number"
-    if role != "sequence" and not is_number and has_control_characters(text):
-        return f"{kind_of(role)} {where} holds a control character: remove it"
+    if kind not in ("id", "sequence") and _is_missing(role, text, layout):
+        return f"{kind} {where} stands for a missing value (data.missing_values)"
+    if kind != "sequence" and has_control_characters(text):
+        return f"{kind} {where} holds a control character: remove it"
     return None
+
+
+def _is_missing(role: str, text: str, layout: Layout) -> bool:
+    if not text or text in layout.missing_values:
+        return True
+    is_number = role == "weight" or (layout.label_kind == "number" and kind_of(role) == "label")
+    return is_number and read_number(text) in layout.missing_numbers
+
+
+def _is_gap(texts: Mapping[str, str], role: str, layout: Layout) -> bool:
+    """Whether a label is missing in a row that has another one."""
+    roles = label_roles(len(layout.labels))
+    if len(roles) < 2 or not _is_missing(role, texts[role], layout):
+        return False
+    return any(
+        read_number(texts[other]) is not None and not _is_missing(other, texts[other], layout)
+        for other in roles
+    )
 
 
 def _problem(rule: str, message: str) -> Row:

@@ -13,7 +13,6 @@ from biolm_ray.data.columns import (
     Layout,
     count_columns,
     make_layout,
-    read_number,
     shown,
     split_fields,
 )
@@ -22,10 +21,9 @@ from biolm_ray.data.filesystems import access_errors
 from biolm_ray.data.lines import BYTE_ORDER_MARK
 from biolm_ray.data.sources import SourceFile
 from biolm_ray.data.table import decode
+from biolm_ray.data.unannounced_header import NUM_LINES, header_sign
 from biolm_ray.errors import DataError
 
-NUM_LINES = 20
-"""Lines that are looked at, the first one included."""
 NUM_TITLES = 5
 """Lines that may stand above a header as a title, for a hint."""
 
@@ -73,7 +71,13 @@ def table_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | N
     )
     if not config.has_header:
         layout = replace(layout, num_columns=max(len(row.fields) for row in rows))
-        _refuse_header(file, layout, rows)
+        first, *below = (row.fields for row in rows)
+        sign = header_sign(layout, first, below, config.token_separator)
+        if sign:
+            raise DataError(
+                f"{file.name}, line {rows[0].number}: looks like a header ({sign}): "
+                "set has_header: true (stripheader)"
+            )
     return layout
 
 
@@ -189,19 +193,3 @@ def _hint(file: SourceFile, lines: Sequence[_Line], config: DataConfig) -> str:
 
 def _in_yaml(mark: str) -> str:
     return "\\t" if mark == "\t" else mark
-
-
-def _refuse_header(file: SourceFile, layout: Layout, rows: list[_Fields]) -> None:
-    if layout.label_kind != "number" or len(rows) < 2:
-        return
-    (number, first), (_, second) = rows[:2]
-    for position in layout.labels:
-        label, below = first[position], second[position : position + 1]
-        if not below or read_number(below[0]) is None or read_number(label) is not None:
-            continue
-        if label and label.lower() not in ("nan", "inf", "-inf", "na"):
-            raise DataError(
-                f"{file.name}, line {number}: looks like a header ({shown(label)} in column "
-                f"{position + 1}, where the next line has a number): "
-                "set has_header: true (stripheader)"
-            )

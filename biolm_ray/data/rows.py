@@ -75,6 +75,7 @@ def make_block(
                 good &= ~has_point
             numbers = _numbers(field, good, read_number if is_label else parse_weight)
             good &= (np.abs(numbers) <= LARGEST_FLOAT32) & ((numbers >= 0) | is_label)
+            good &= ~np.isin(numbers, layout.missing_numbers)
             columns[role] = pa.array(numbers)
         else:
             if role == "sequence" and layout.remove_gaps:
@@ -83,6 +84,13 @@ def make_block(
             good &= lengths.to_numpy(zero_copy_only=False) > 0
             if role != "sequence":
                 good &= _is_printable(field)
+            if role not in ("id", "sequence"):
+                missing = pc.call_function(
+                    "is_in",
+                    [field],
+                    pc.SetLookupOptions(pa.array(layout.missing_values, field.type)),
+                )
+                good &= ~missing.to_numpy(zero_copy_only=False)
             columns[role] = field.cast(schema.field(role).type)
     missing = {name: pa.nulls(len(rows), schema.field(name).type) for name in schema.names}
     block = pa.table({**missing, **columns}, schema=schema)

@@ -9,7 +9,7 @@ from biolm_ray.config.schema import Config
 from biolm_ray.data.columns import LabelKind
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import Fold, plan_folds
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.experiment.first_lines import say_batches
 from biolm_ray.logs import RESULT
 from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
@@ -20,6 +20,7 @@ from biolm_ray.models.registry import (
     read_options,
 )
 from biolm_ray.models.saved import card_spec, check_sizes, is_model_folder, read_card
+from biolm_ray.preparation.labels import check_labels
 from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.quarantine import rows_without_logarithm
@@ -31,6 +32,8 @@ from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.adaptation import check_adaptation
 
 log = logging.getLogger("biolm_ray")
+
+MANY_FOLDS = 20
 
 
 def choose_model(config: Config, weights: Path | None) -> Config:
@@ -275,6 +278,7 @@ def plan_run(config: Config, prepared: PreparedData) -> list[Fold]:
         kept = prepared.rows_within(config.preprocessing.block_size)
         log.info("%d rows of %d are kept (only512)", len(kept), prepared.num_rows)
     kept = np.setdiff1d(kept, rows_without_logarithm(config, prepared), assume_unique=True)
+    check_labels(config, prepared, kept)
     labels = prepared.labels
     classes = [str(labels[i]) for i in kept] if config.task == "classification" and labels else None
     splits = prepared.splits
@@ -285,6 +289,12 @@ def plan_run(config: Config, prepared: PreparedData) -> list[Fold]:
         config.training.seed,
         classes,
     )
+    if len(folds) > max(MANY_FOLDS, len(kept) / 5):
+        raise DataError(
+            f"the splits of {len(kept):,} rows ask for {len(folds):,} models: is data.split_column "
+            "(splitpos) the right column? For folds drawn at random, leave it out and set "
+            "crossvalidation: 5"
+        )
     smallest = min(folds, key=lambda fold: len(fold.train))
     say_batches(config, len(smallest.train))
     return [fold.of_rows(kept) for fold in folds]

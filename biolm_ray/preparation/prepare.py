@@ -22,7 +22,12 @@ from biolm_ray.preparation.rejects import BadRows
 from biolm_ray.preparation.row_files import prepared_schema
 from biolm_ray.preparation.scanning import Progress, RowsDone, Scanned, scan_data
 from biolm_ray.preparation.spread import spread
-from biolm_ray.preparation.stored_pieces import read_rejected, read_state, stored_pieces
+from biolm_ray.preparation.stored_pieces import (
+    RULES,
+    read_rejected,
+    read_state,
+    stored_pieces,
+)
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 log = logging.getLogger("biolm_ray")
@@ -48,7 +53,7 @@ ALWAYS_NAMED = {
 """Settings that are hashed also with their defaults; those that came later are not, so that data
 sets prepared before keep their names."""
 
-OF_SETTINGS = {"num_columns", "num_above", "decimal", "remove_gaps"}
+OF_SETTINGS = {"num_columns", "num_above", "decimal", "remove_gaps", "missing_values"}
 """Fields of a layout that follow from the content or from settings of the same meaning."""
 
 
@@ -84,7 +89,12 @@ def prepare(
     target = Folder(folder) / _name(config, scanned, tokenizer)
     if config.run.prepare_again:
         target.delete()
-    if target.read(MANIFEST) is None:
+    manifest = target.read(MANIFEST)
+    if manifest is not None and json.loads(manifest).get("rules") != RULES:
+        log.info("prepared again, since rows are read otherwise today: %s", target)
+        target.delete()
+        manifest = None
+    if manifest is None:
         _prepare(config, scanned, tokenizer, target, progress)
     else:
         log.info("prepared before: %s", target)
@@ -102,7 +112,11 @@ def prepare(
 
 
 def _name(config: Config, scanned: Scanned, tokenizer: Tokenizer) -> str:
-    """Name a data set by the content of its input and every setting that changes it."""
+    """Name a data set by the content of its input and every setting that changes it.
+
+    The same name means the same rows under the same numbers, also after an update: where no row
+    is left out, other rules change no number; where rows may be, the rules are part of the name.
+    """
     named = named_settings(config.data, scanned.plan.layouts)
     settings = json.dumps([named[0], scanned.digest, *named[1:]], sort_keys=True)
     digest = hashlib.sha256(settings.encode())
@@ -113,18 +127,20 @@ def _name(config: Config, scanned: Scanned, tokenizer: Tokenizer) -> str:
     return digest.hexdigest()[:32]
 
 
-def named_settings(config: DataConfig, layouts: Sequence[Layout]) -> tuple[int, dict, list[dict]]:
+def named_settings(
+    config: DataConfig, layouts: Sequence[Layout]
+) -> tuple[int | list[int], dict, list[dict]]:
     """What changes the rows that are read: the format, settings, and columns of each file."""
     values = config.model_dump(mode="json", exclude=WITHOUT_EFFECT)
     later = {name for name in values if name not in ALWAYS_NAMED}
     unset = {n for n in later if getattr(config, n) == DataConfig.model_fields[n].default}
     data = {name: value for name, value in values.items() if name not in unset}
-    is_fasta = layouts[0].format == "fasta"
     columns = [
         {name: value for name, value in asdict(layout).items() if name not in OF_SETTINGS}
         for layout in layouts
     ]
-    return FASTA_FORMAT if is_fasta else FORMAT, data, columns
+    version = FASTA_FORMAT if layouts[0].format == "fasta" else FORMAT
+    return [version, RULES] if config.on_bad_rows == "quarantine" else version, data, columns
 
 
 def _prepare(
@@ -159,6 +175,7 @@ def _prepare(
             max_unknown_share=config.data.max_unknown_share,
             facts={
                 "name": target.name,
+                "rules": RULES,
                 "digest": scanned.digest,
                 "id_type": str(tokenizer.id_type),
                 "files": [file.name for file in plan.files],

@@ -18,7 +18,9 @@ from biolm_ray.preparation.rejects import REJECT_SCHEMA
 from biolm_ray.preparation.row_files import write_rows
 from biolm_ray.tokenization.blocks.encoded import EncodedBlock
 
-STATE = "state"
+RULES = 3
+"""Grows when rows are read or refused otherwise under the same settings."""
+STATE = f"state-{RULES}"
 PART_BYTES = 8 << 20
 """Bytes of token ids from which on a file of rows is written."""
 

@@ -97,6 +97,11 @@ CASES = {
         {},
         ["rows.tsv, line 4: label '-inf' in column 3 is not a finite number"],
     ),
+    "gap in one of several targets": (
+        b"g1\ta,c\t1\t2\ng2\ta,c\t1\tNA\n",
+        {"data": {"label_column": [3, 4]}},
+        ["rows.tsv, line 2: the label in column 4 is missing where the row has others", "labelpos"],
+    ),
     "empty label": (
         GOOD.encode() + b"g4\ta,c\t\n",
         {},
@@ -131,6 +136,26 @@ CASES = {
         b"id\tseq\ty\n" + GOOD.encode(),
         {},
         ["rows.tsv, line 1: looks like a header", "set has_header: true (stripheader)"],
+    ),
+    "header above classes": (
+        b"id\tseq\ty\ng1\ta,c\tnuc\ng2\tc,a\tcyt\n",
+        {"label_kind": "class"},
+        ["rows.tsv, line 1: looks like a header (columns called 'seq' and 'id')", "stripheader"],
+    ),
+    "missing class": (
+        b"g1\ta,c\tnuc\ng2\tc,a\tNA\ng3\tc,a\tcyt\ng4\tc,a\tnan\n",
+        {"label_kind": "class"},
+        ["line 2: label 'NA' in column 3 stands for a missing value", "(1 more row has"],
+    ),
+    "control character in an id": (
+        GOOD.encode() + b"g\r4\ta,c\t1\n",
+        {},
+        ["rows.tsv, line 4: id 'g\\r4' in column 1 holds a control character"],
+    ),
+    "label beyond float32": (
+        GOOD.encode() + b"g4\ta,c\t1e40\n",
+        {},
+        ["rows.tsv, line 4: label '1e40' in column 3 is not a finite number"],
     ),
     "not UTF-8": (
         GOOD.encode() + "g4\tä,c\t1\n".encode("latin-1"),

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import json
 import pickle
 from pathlib import Path
 
@@ -201,6 +202,19 @@ def test_a_prepared_file_is_used_again_until_content_or_settings_change(tmp_path
     changed = where(make_config(moved, label_column=3))
     assert changed != first
     assert PreparedData.open(changed).labels[0, 0] == 0.25
+
+
+def test_data_prepared_by_older_rules_are_prepared_again_under_the_same_name(tmp_path):
+    config = make_config(write_rows(tmp_path / "rows.tsv"), label_column=3)
+    tokenizer = fit_tokenizer(config)
+    first = prepare(config, tokenizer, tmp_path, label_kind="number")
+    manifest = Path(first.location) / "manifest.json"
+    older = json.loads(manifest.read_text())
+    del older["rules"]
+    older["summary"]["rows"] = 7
+    manifest.write_text(json.dumps(older))
+    again = prepare(config, tokenizer, tmp_path, label_kind="number")
+    assert (again.location, again.num_rows) == (first.location, 30)
 
 
 def test_max_rows_takes_the_first_rows_only(tmp_path):

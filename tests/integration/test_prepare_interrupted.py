@@ -17,6 +17,7 @@ from biolm_ray.errors import DataError, ResourceError
 from biolm_ray.preparation import spread, stored_pieces
 from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.stored_pieces import STATE
 from biolm_ray.preparation.vocabulary import fit_tokenizer
 
 PIECE_BYTES = 2_000
@@ -97,7 +98,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(path, monkeypatch, ray_clu
     prepared = prepare(config, tokenizer, folder, label_kind=None)
     assert prepared.location == str(target)
     assert first_part.stat().st_mtime_ns == written
-    assert not (target / "state").exists()
+    assert not (target / STATE).exists()
 
     fresh = prepare(config, tokenizer, path.parent / "fresh", label_kind=None)
     tables = [

@@ -144,12 +144,12 @@ def test_every_cut_gives_the_same_records(layout):
 
 def test_several_targets_are_several_attributes(tmp_path):
     path = tmp_path / "rows.fasta"
-    path.write_text(">g1 y=1 z=2\nac\n>g2 y=3 z=n/a\nac\n>g3 z=4\nac\n")
+    path.write_text(">g1 y=1 z=2\nac\n>g2 y=3 z=x\nac\n>g3 z=4\nac\n")
     plan = Input(find_files([str(path)], "fasta"), (SEVERAL,), "number", False, None)
     rows = pa.concat_tables(read_divided(plan, [])).to_pylist()
     found = [(row["label"], row["label_2"]) for row in rows]
     assert found == [(2.0, 1.0), (None, None), (None, None)]
     assert [row["problem"] for row in rows[1:]] == [
-        "label 'n/a' in attribute 'z' is not a finite number",
+        "label 'x' in attribute 'z' is not a finite number",
         "record 'g3' has no attribute 'y', asked for as label; its attributes are z",
     ]

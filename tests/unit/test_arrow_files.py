@@ -101,7 +101,7 @@ def test_row_groups_are_read_in_pieces_that_cover_the_file(tmp_path, monkeypatch
 
 def test_a_saved_dataset_is_read_in_the_order_of_its_state(tmp_path):
     save_dataset(tmp_path / "d", TABLE.slice(0, 3), TABLE.slice(3))
-    records = read(tmp_path / "d", sequence_column=2, label_kind="class", label_column="words")
+    records = read(tmp_path / "d", sequence_column=2, label_kind="class", label_column="chromosome")
     assert [(r["row"], r["line"]) for r in records] == [(0, 1), (1, 2), (2, 3), (3, 1), (4, 2)]
     assert records[4]["id"] == "g5"
 

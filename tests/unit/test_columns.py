@@ -1,8 +1,10 @@
 """Columns of a file and the fields of its lines."""
 
+from dataclasses import replace
+
 import pytest
 
-from biolm_ray.config.schema import DataConfig
+from biolm_ray.config.schema import MISSING_VALUES, DataConfig
 from biolm_ray.data.columns import Layout, make_layout, read_line, read_number, shown, split_fields
 from biolm_ray.errors import ConfigError, DataError
 
@@ -209,11 +211,56 @@ def test_each_of_several_labels_is_read_and_checked():
     row = read_line("g1\tacgu\t1.5\t2.5", layout)
     assert (row.label, row.more_labels) == (2.5, (1.5,))
     for line, rule, message in (
-        ("g1\tacgu\tn/a\t1", "label", "label 'n/a' in column 3 is not a finite number"),
-        ("g1\tacgu\t1\t", "label", "the label in column 4 is empty"),
+        ("g1\tacgu\tx\t1", "label", "label 'x' in column 3 is not a finite number"),
+        ("g1\tacgu\t\t", "label", "the label in column 4 is empty"),
         ("g1\tacgu\t1", "columns", "has 3 columns, column 4 asked for as label"),
     ):
         assert read_line(line, layout).problem == (rule, message)
+
+
+@pytest.mark.parametrize(("fields", "column"), [("n/a\t1", 3), ("1\t", 4), ("-999.0\t1", 3)])
+def test_a_gap_in_several_targets_is_called_one_with_what_to_do(fields, column):
+    layout = Layout(
+        separator="\t",
+        id=0,
+        sequence=1,
+        label=(3, 2),
+        label_kind="number",
+        missing_values=("n/a", "-999"),
+    )
+    assert read_line(f"g1\tacgu\t{fields}", layout).problem == (
+        "label",
+        f"the label in column {column} is missing where the row has others; gaps in several "
+        "targets cannot be learnt: leave such rows out (data.on_bad_rows: quarantine), or train "
+        "one target at a time (labelpos)",
+    )
+
+
+@pytest.mark.parametrize("word", MISSING_VALUES)
+def test_words_for_missing_values_are_no_classes_and_no_splits(word):
+    layout = Layout(separator="\t", id=0, sequence=1, label=2, label_kind="class", split=3)
+    for fields, role, column in (((word, "train"), "label", 3), (("nuc", word), "split", 4)):
+        problem = read_line("\t".join(["NA", "ac", *fields]), layout).problem
+        assert problem == (
+            role,
+            f"{role} '{word}' in column {column} stands for a missing value (data.missing_values)",
+        )
+
+
+@pytest.mark.parametrize("name", ["-", "none", "None", "na", "Na", "unknown", "0"])
+def test_other_words_are_classes_unless_the_settings_say_so(name):
+    layout = Layout(separator="\t", id=0, sequence=1, label=2, label_kind="class")
+    assert read_line(f"g1\tac\t{name}", layout).label == name
+    told = replace(layout, missing_values=(name,))
+    assert read_line(f"g1\tac\t{name}", told).problem is not None
+    assert read_line("g1\tac\tNA", told).label == "NA"
+
+
+def test_a_number_may_stand_for_a_missing_label_or_weight():
+    layout = layout_of(label_column=3, weight_column=4, missing_values=("-999", "0"))
+    for fields, role in (("-9.99e2\t1", "label"), ("1\t0.0", "weight")):
+        assert read_line(f"g1\tac\t{fields}", layout).problem.rule == role
+    assert read_line("g1\tac\t-998\t1", layout).label == -998
 
 
 def test_labels_need_a_column():

@@ -293,7 +293,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"weightedregression": True}, "needs the column of weights"),
     ({"weightedregression": True, "weightpos": 4, "task": "classification"}, "are for regression"),
     ({"training.loss": "mae", "task": "classification"}, "the loss mae is for regression"),
-    ({"labelpos": [3, 4], "task": "classification"}, "classes stand in one column, found 2"),
+    ({"labelpos": [3, 4], "task": "classification"}, "several classes at once cannot be learnt"),
     ({"training.class_weights": "none"}, "regression has no classes to weigh"),
     ({"training.stop_metric": "auroc"}, "auroc is no metric of regression"),
     ({"training.lora_rank": 4, "training.freeze": "gradual"}, "leave freeze out"),
