@@ -35,6 +35,7 @@ from biolm_ray.experiment.setup import (
     fit_and_save_tokenizer,
     more_epochs_of,
     plan_run,
+    room_for_sequences,
     tokenize_data,
 )
 from biolm_ray.experiment.storage import check_shared
@@ -169,7 +170,7 @@ def finetune(config: Config) -> FinetuneResult:
         config, weights, prepared = _set_up(config, folder)
         if config.run.prepare_only:
             return FinetuneResult(folder=folder, prepared=prepared.location)
-        folds = plan_run(config, prepared)
+        folds = plan_run(config, prepared, folder)
         placement = place(cluster, config.resources, len(folds))
         log.info("%s\n%s", folds[0].description, placement.note)
         say_copies(config, prepared, folds)
@@ -253,7 +254,7 @@ def tune(config: Config) -> SearchResult:
     """Search the settings with the best mean score over the folds."""
     with running(config) as (config, cluster, folder):
         config, weights, prepared = _set_up(config, folder)
-        folds = plan_run(config, prepared)
+        folds = plan_run(config, prepared, folder)
         log.info("%s", folds[0].description)
         say_copies(config, prepared, folds)
         trial = Trial(
@@ -348,7 +349,8 @@ def _prepare(config: Config, tokenizer: Tokenizer, folder: Path) -> PreparedData
         folder=folder,
         progress=_data_progress(config),
     )
-    log.info("%s", describe_data(prepared, config.preprocessing.block_size))
+    room = room_for_sequences(config, tokenizer)
+    log.info("%s", describe_data(prepared, config.preprocessing.block_size, room))
     say_center(config.preprocessing, prepared)
     if config.run.prepare_only:
         log.log(RESULT, "tokenized data: %s", prepared.location)

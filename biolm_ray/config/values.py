@@ -195,6 +195,12 @@ def _read_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+def _read_words(value: Any) -> Any:
+    """Read a list of words; YAML's null is one of them."""
+    words = [_read_text("null" if item is None else item) for item in read_list(value)]
+    return UNSET if is_unset(value) else tuple(words)
+
+
 def _read_column(value: Any) -> Any:
     if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+", value.strip()):
         return int(value)
@@ -336,6 +342,7 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "data.column_separator": _read_separator,
     "data.token_separator": _read_separator,
     "data.specifier_separator": _read_separator,
+    "data.missing_values": _read_words,
     "splits.ratio": _read_ratio,
     "splits.validation_splits": _read_groups,
     "splits.test_splits": _read_groups,

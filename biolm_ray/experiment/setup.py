@@ -12,6 +12,7 @@ from biolm_ray.data.splits import Fold, plan_folds
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.experiment.first_lines import say_batches
 from biolm_ray.logs import RESULT
+from biolm_ray.models.batches import frame
 from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
 from biolm_ray.models.registry import (
     checkpoint_model,
@@ -30,6 +31,7 @@ from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.adaptation import check_adaptation
+from biolm_ray.training.fold import find_model, model_inputs
 
 log = logging.getLogger("biolm_ray")
 
@@ -266,8 +268,24 @@ def label_kind(config: Config) -> LabelKind | None:
     return "class" if config.task == "classification" else "number"
 
 
-def plan_run(config: Config, prepared: PreparedData) -> list[Fold]:
+def room_for_sequences(config: Config, tokenizer: Tokenizer) -> int:
+    """Most tokens of a sequence that the model sees: the block size less its special tokens.
+
+    Where a tokenizer is learnt, there is no model yet, and it is the block size.
+    """
+    if config.mode == "tokenize":
+        return config.preprocessing.block_size
+    spec, _ = find_model(config)
+    return frame(spec, model_inputs(config, tokenizer, 0), config.preprocessing).room
+
+
+def plan_run(config: Config, prepared: PreparedData, tokenizer: Path) -> list[Fold]:
     """Divide the rows that are kept into folds.
+
+    Args:
+        config: Of the run, its model chosen.
+        prepared: The data set.
+        tokenizer: Folder of the tokenizer that it was made with.
 
     Raises:
         ConfigError: Settings of the splits contradict each other.
@@ -275,7 +293,7 @@ def plan_run(config: Config, prepared: PreparedData) -> list[Fold]:
     """
     kept = np.arange(prepared.num_rows)
     if config.preprocessing.drop_longer:
-        kept = prepared.rows_within(config.preprocessing.block_size)
+        kept = prepared.rows_within(room_for_sequences(config, Tokenizer.load(tokenizer)))
         log.info("%d rows of %d are kept (only512)", len(kept), prepared.num_rows)
     kept = np.setdiff1d(kept, rows_without_logarithm(config, prepared), assume_unique=True)
     check_labels(config, prepared, kept)

@@ -90,4 +90,5 @@ def _rows(config: Config, trial: Trial, folder: Path) -> dict[str, Any]:
     tokenizer = find_tokenizer(own, trial.weights)
     shared = prepared_folder(trial.config)
     prepared = tokenize_data(own, tokenizer, prepared_in=shared, folder=folder)
-    return {"folds": plan_run(own, prepared), "prepared": prepared.location, "tokenizer": folder}
+    folds = plan_run(own, prepared, folder)
+    return {"folds": folds, "prepared": prepared.location, "tokenizer": folder}

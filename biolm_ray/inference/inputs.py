@@ -41,7 +41,7 @@ def model_folders(path: Path) -> list[Path]:
 
 
 def model_to_read_with(folder: Path, config: Config) -> tuple[Config, Tokenizer]:
-    """Take task, preprocessing and tokenizer from a model, separators and columns from the run.
+    """Take from a model what it is, task, preprocessing and tokenizer; the rest from the run.
 
     Raises:
         ConfigError: The run sets a preprocessing, task or label columns other than the model's.
@@ -58,7 +58,14 @@ def model_to_read_with(folder: Path, config: Config) -> tuple[Config, Tokenizer]
                 f"preprocessing.{name} {asked} asked for, but {folder} was trained with {trained}; "
                 "leave it out or set it to that"
             )
-    config = config.model_copy(update={"task": task, "preprocessing": card.preprocessing})
+    chosen = {"name": card.model, "plugin": card.plugin, "options": card.options}
+    config = config.model_copy(
+        update={
+            "task": task,
+            "preprocessing": card.preprocessing,
+            "model": config.model.model_copy(update=chosen),
+        }
+    )
     return config, model.tokenizer.adapted(config.data, config.preprocessing)
 
 

@@ -42,18 +42,25 @@ def text_facts(facts: Mapping[str, object], *, digits: int = 4) -> str:
     )
 
 
-def describe_data(prepared: PreparedData, block_size: int) -> str:
-    """Say what a prepared data set holds, and what of it a model will not see."""
+def describe_data(prepared: PreparedData, block_size: int, room: int) -> str:
+    """Say what a prepared data set holds, and what of it a model will not see.
+
+    Args:
+        prepared: The data set.
+        block_size: Of the model.
+        room: What its special tokens leave of that.
+    """
     summary = prepared.summary
     lengths = [f"{summary[f'length_{name}']:,.0f}" for name in ("min", "median", "p95", "max")]
-    num_longer = prepared.num_longer(block_size)
+    num_longer = prepared.num_longer(room)
+    special = f" less {block_size - room} special tokens" if room < block_size else ""
     facts = {
         "rows": f"{summary['rows']:,}",
         "tokens": f"{summary['tokens']:,}",
         "length": f"min {lengths[0]}, median {lengths[1]}, 95th percentile {lengths[2]}, "
         f"max {lengths[3]}",
         "cut": f"{num_longer:,} rows ({num_longer / len(prepared):.2%}) are longer than the block "
-        f"size {block_size}",
+        f"size {block_size}{special}",
         "unknown": f"{summary['unknown_tokens']:,} tokens ({summary['unknown_share']:.2%})"
         + _unknown_examples(summary["unknown_examples"]),
     }

@@ -69,7 +69,7 @@ def path(tmp_path) -> Path:
 def wait_for_states(folder: Path, number: int) -> list[Path]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        states = sorted(folder.glob("*/state/*.json"))
+        states = sorted(folder.glob(f"*/{STATE}/*.json"))
         if len(states) >= number:
             return states
         time.sleep(0.02)
@@ -86,7 +86,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(path, monkeypatch, ray_clu
     target = states[0].parents[1]
     with pytest.raises(DataError, match="broken off"):
         PreparedData.open(target)
-    states = sorted(target.glob("state/*.json"))
+    states = sorted(target.glob(f"{STATE}/*.json"))
     assert states
     first_part = sorted(target.glob("rows/*.parquet"))[0]
     written = first_part.stat().st_mtime_ns

@@ -53,7 +53,7 @@ def job_of(folder: Path, model: str, output: Path) -> FoldJob:
     config = choose_model(config, None)
     jobs = fold_jobs(
         config,
-        plan_run(config, prepared),
+        plan_run(config, prepared, output / "fine-tune"),
         prepared=prepared.location,
         tokenizer=output / "fine-tune",
         folder=output,

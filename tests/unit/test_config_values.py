@@ -272,3 +272,10 @@ def test_an_empty_file_leaves_all_to_the_overrides(tmp_path: Path) -> None:
     file = tmp_path / "empty.yaml"
     file.write_text("# nothing yet\n")
     assert load_config(file, "fine-tune", LEAST) == load_config(None, "fine-tune", LEAST)
+
+
+def test_words_for_missing_values_are_a_list_in_which_null_is_a_word(tmp_path: Path) -> None:
+    config = load_line(tmp_path, "data: {missing_values: [NA, null, -999, .nan, '-', none, '?']}")
+    found = ("NA", "null", "-999", ".nan", "-", "none", "?")
+    assert config.data.missing_values == found
+    assert load_line(tmp_path, "data: {missing_values: []}").data.missing_values == ()

@@ -1,6 +1,7 @@
 """Labels that cannot be learnt, and labels that seem to mean something else."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,4 +94,4 @@ def test_a_split_of_its_own_for_every_row_is_refused():
     settings = {"mode": "fine-tune", "task": "classification", "output_path": "o", "data": data}
     config = Config.model_validate(settings)
     with pytest.raises(DataError, match=r"100 rows ask for 100 models: is data.split_column"):
-        plan_run(config, prepared)
+        plan_run(config, prepared, Path())

@@ -1,0 +1,80 @@
+"""How many rows are said to be cut, and how many are."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stored import store
+
+from biolm_ray.config.schema import Config, TokenizationConfig
+from biolm_ray.experiment.setup import plan_run, room_for_sequences
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.report.text import describe_data
+from biolm_ray.tokenization.fitting import fit
+from biolm_ray.tokenization.settings import TokenizerSettings
+from biolm_ray.tokenization.tokenizer import Tokenizer
+
+LENGTHS = np.array([1, 27, 28, 29, 30, 31, 40])
+
+
+def config_of(model: str, mode: str = "fine-tune", **preprocessing: Any) -> Config:
+    return Config.model_validate(
+        {
+            "mode": mode,
+            "task": "regression",
+            "output_path": "o",
+            "data": {"path": "x", "sequence_column": 2, "label_column": 3},
+            "preprocessing": {"block_size": 30, **preprocessing},
+            "model": {"name": model},
+            "training": {"batch_size": 1},
+            "splits": {"ratio": [50, 50]},
+        }
+    )
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> PreparedData:
+    ids = np.full(LENGTHS.sum(), 7, np.uint8)
+    labels = np.arange(len(LENGTHS)) / 1.0
+    stored = store(tmp_path / "rows", [len(LENGTHS)], ids, LENGTHS, labels)
+    stored.summary.update(
+        {
+            **{f"length_{name}": 1 for name in ("min", "median", "p95", "max")},
+            **{"tokens": 1, "unknown_tokens": 0, "unknown_share": 0, "unknown_examples": []},
+        }
+    )
+    return stored
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Tokenizer:
+    fitted = fit(["acguacgu"], TokenizationConfig(), TokenizerSettings(encoding="atomic"))
+    fitted.save(tmp_path)
+    return fitted
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "num_cut", "size"),
+    [
+        ("saluki", "fine-tune", 2, "30"),
+        ("xlnet", "fine-tune", 4, "30 less 2 special tokens"),
+        ("xlnet", "tokenize", 2, "30"),
+    ],
+)
+def test_rows_that_lose_tokens_to_special_ones_are_counted_as_cut(
+    prepared, tokenizer, model, mode, num_cut, size
+):
+    config = config_of(model, mode)
+    room = room_for_sequences(config, tokenizer)
+    said = describe_data(prepared, config.preprocessing.block_size, room)
+    assert f"{num_cut} rows ({num_cut / 7:.2%}) are longer than the block size {size}\n" in said
+
+
+@pytest.mark.parametrize(("model", "kept"), [("saluki", 5), ("xlnet", 3)])
+def test_only_rows_that_are_seen_whole_are_kept_where_longer_ones_are_left_out(
+    prepared, tokenizer, tmp_path, model, kept
+):
+    (fold,) = plan_run(config_of(model, drop_longer=True), prepared, tmp_path)
+    rows = np.concatenate([fold.train, fold.validation, fold.test])
+    assert sorted(rows.tolist()) == list(range(kept))
