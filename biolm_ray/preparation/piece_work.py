@@ -12,7 +12,7 @@ from biolm_ray.data.columns import kind_of
 from biolm_ray.data.reading import Input, NumberedPiece, read_piece
 from biolm_ray.data.store import Folder
 from biolm_ray.preparation.checks import count_gaps
-from biolm_ray.preparation.rejects import REJECT_SCHEMA
+from biolm_ray.preparation.rejects import REJECT_SCHEMA, SKIPPED_RULE, num_to_refuse
 from biolm_ray.preparation.row_files import binary_rows
 from biolm_ray.preparation.stored_pieces import PieceState, PieceWriter
 from biolm_ray.tokenization.blocks.encoded import EncodedBlock
@@ -23,6 +23,7 @@ from biolm_ray.tokenization.fitting import (
     in_sample,
     merge,
 )
+from biolm_ray.tokenization.markers import NO_UTR3
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
@@ -154,7 +155,7 @@ def _encode_blocks(
     for block in read_piece(job.plan, piece):
         rows, encoded, rejects = encode_block(block, file, job)
         yield block["sequence"].nbytes, Report(rejects, len(block))
-        if job.stop and len(rejects):
+        if job.stop and num_to_refuse(rejects):
             return
         writer.add(rows, encoded, rejects, count_gaps(_texts(block), job.tokenizer.settings))
     writer.close()
@@ -216,13 +217,14 @@ def _with_problems(
     if not problems:
         return rejects
     chosen = rows.take(sorted(problems))
+    reasons = [problems[row] for row in sorted(problems)]
     more = pa.table(
         {
             "row": chosen["row"],
             "file": np.full(len(chosen), file, np.int32),
             "line": chosen["line"],
-            "rule": [TOKENS_RULE] * len(chosen),
-            "problem": [problems[row] for row in sorted(problems)],
+            "rule": [SKIPPED_RULE if why == NO_UTR3 else TOKENS_RULE for why in reasons],
+            "problem": reasons,
             "raw": chosen["sequence"],
         },
         schema=REJECT_SCHEMA,

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from biolm_ray.config.schema import Config
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.preparation.rejects import REJECT_SCHEMA, BadRows, write_rejected
+from biolm_ray.preparation.rejects import REJECT_SCHEMA, SKIPPED_RULE, BadRows, write_rejected
 from biolm_ray.preparation.scanning import Scanned
 
 log = logging.getLogger("biolm_ray")
@@ -21,6 +21,13 @@ def check_rejected(
 
     Labels that the scaling cannot take are found here, since data are prepared without scaling.
     """
+    num_skipped = prepared.manifest["rejected"].get(SKIPPED_RULE, 0)
+    if num_skipped:
+        log.warning(
+            "%s of %s rows have no marker e, and so no known 3'UTR: they are left out",
+            f"{num_skipped:,}",
+            f"{scanned.num_rows:,}",
+        )
     unscaled = _unscaled_rejects(config, prepared)
     if config.data.on_bad_rows == "stop":
         BadRows(scanned.plan, config.data, prepared.num_rows).add(unscaled, prepared.num_rows)

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from biolm_ray.config.schema import DataConfig
 from biolm_ray.data.reading import Input
@@ -17,6 +18,8 @@ log = logging.getLogger("biolm_ray")
 REJECTED_FILE = "rejected.tsv"
 READ_RULE = "read"
 """A file that cannot be read further: no row to set aside, for all that follow are lost."""
+SKIPPED_RULE = "region"
+"""A row that lacks the region that is asked for: left out and counted, but no bad row."""
 REJECT_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64()),
@@ -28,6 +31,11 @@ REJECT_SCHEMA = pa.schema(
     ]
 )
 """`raw` is the record as it stands, or its sequence where only that is at fault."""
+
+
+def num_to_refuse(rejects: pa.Table) -> int:
+    """How many rows are bad, and not only without the region that is asked for."""
+    return len(rejects) - rejects["rule"].to_pylist().count(SKIPPED_RULE)
 
 
 class BadRows:
@@ -54,19 +62,21 @@ class BadRows:
             DataError: There is one and the run is to stop; or there are too many.
         """
         self._num_seen += num_rows
-        if not len(rejects):
+        self.counts.update(rejects["rule"].to_pylist())
+        if not num_to_refuse(rejects):
             return
+        rejects = rejects.filter(pc.call_function("not_equal", [rejects["rule"], SKIPPED_RULE]))
         rules = rejects["rule"].to_pylist()
-        self.counts.update(rules)
         file, line, problem = (rejects[name][0].as_py() for name in ("file", "line", "problem"))
         first = f"{self._plan.where(file, line)}: {problem}"
         if self._settings.on_bad_rows == "stop" or rules[0] == READ_RULE:
             raise DataError(first + self._more(rules.count(rules[0]) - 1))
         self._first = self._first or first
         allowed = self._settings.max_rejected_share
-        if self.counts.total() > allowed * self._num_rows:
+        num_bad = self.counts.total() - self.counts[SKIPPED_RULE]
+        if num_bad > allowed * self._num_rows:
             raise DataError(
-                f"{self.counts.total():,} of {self._num_seen:,} rows cannot be used, and no more "
+                f"{num_bad:,} of {self._num_seen:,} rows cannot be used, and no more "
                 f"than {100 * allowed:.3g} % of all {self._num_rows:,} may be rejected "
                 f"(data.max_rejected_share): {self.described}; the first is {self._first}"
             )

@@ -60,42 +60,40 @@ def split_text(text: str, settings: TokenizerSettings) -> list[str]:
 
 
 def split_specifiers(
-    tokens: list[str], separator: str, num_expected: int | None
+    tokens: list[str], separator: str, num_channels: int | None
 ) -> tuple[list[str], Float[np.ndarray, "length channels"] | None]:
     """Take the floats off decorated tokens such as `a#2.5#0.2`.
+
+    The n-th float of a token stands in channel n; channels that it has no float for are 0.
 
     Args:
         tokens: Decorated or plain, in any mixture.
         separator: Between a token and its values.
-        num_expected: Values of every decorated token; None takes the first one's number.
+        num_channels: Most values of a token; None takes the most there are.
 
     Raises:
-        DataError: A value is no finite number, or a token carries another number of values.
+        DataError: A value is no finite number, or a token carries too many values.
     """
     names: list[str] = []
-    rows: list[tuple[int, list[float]]] = []
-    for position, token in enumerate(tokens):
-        if separator not in token:
-            names.append(token)
-            continue
+    rows: list[list[float]] = []
+    for token in tokens:
         name, *texts = token.split(separator)
-        if not name.strip():
+        if texts and not name.strip():
             raise DataError(f"specifiers {shown(token)} have no token before them")
-        names.append(name.strip())
-        values = [_read_number(text, token) for text in texts]
-        num_expected = len(values) if num_expected is None else num_expected
-        if len(values) != num_expected:
+        names.append(name.strip() if texts else token)
+        rows.append([_read_number(text, token) for text in texts])
+        if num_channels is not None and len(texts) > num_channels:
             raise DataError(
-                f"token '{token[:40]}' carries {len(values)} specifier values, expected "
-                f"{num_expected}"
+                f"token {shown(token)} carries {len(texts)} specifier values, where those that "
+                f"the vocabulary was learnt from carry at most {num_channels}"
             )
-        rows.append((position, values))
-    if not num_expected:
+    if num_channels is None:
+        num_channels = max(map(len, rows), default=0)
+    if not num_channels:
         return names, None
-    specifiers = np.zeros((len(names), num_expected), dtype=np.float32)
-    if rows:
-        positions, values_of_rows = zip(*rows, strict=True)
-        specifiers[list(positions)] = values_of_rows
+    specifiers = np.zeros((len(names), num_channels), dtype=np.float32)
+    for position, values in enumerate(rows):
+        specifiers[position, : len(values)] = values
     return names, specifiers
 
 
@@ -129,8 +127,8 @@ def read_tokens(
     Args:
         text: As it stands in the sequence column.
         settings: How to read it.
-        num_specifiers: Values of every decorated token; None while fitting, when the first
-            decorated token of the sequence decides.
+        num_specifiers: Most values of a token; None while fitting, when the most that there are
+            in the sequence decide.
 
     Raises:
         DataError: The sequence is empty, a specifier is malformed, or a marker is missing.

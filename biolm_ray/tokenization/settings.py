@@ -17,7 +17,7 @@ class TokenizerSettings(Section):
         encoding: atomic, bpe, or 1mer to 9mer.
         token_separator: Between the tokens of a text; None when each character is one.
         specifier_separator: Between a token and its floats; atomic only.
-        num_specifiers: Floats of every decorated token, found in fitting.
+        num_specifiers: Most floats of a decorated token, found in fitting.
         replacements: Tokens (texts, without a separator) that become others before all else.
         center_token: As in the file or as replaced.
         drop_markers: Whether the tokens `e`, `s` and `x` are dropped.

@@ -128,7 +128,7 @@ def test_a_failed_task_leaves_the_pieces_before_it(path, monkeypatch):
     monkeypatch.setattr(piece_work, "encode_block", fail_late)
     with pytest.raises(KeyboardInterrupt):
         prepare(config, tokenizer, path.parent / "prepared", label_kind=None)
-    assert len(list((path.parent / "prepared").glob("*/state/*.json"))) == 4
+    assert len(list((path.parent / "prepared").glob(f"*/{STATE}/*.json"))) == 4
     monkeypatch.setattr(piece_work, "encode_block", encode)
     assert len(prepare(config, tokenizer, path.parent / "prepared", label_kind=None)) == 600
 

@@ -74,6 +74,15 @@ def test_specifiers_become_channels_with_zero_where_absent():
     np.testing.assert_array_equal(encoded[1].specifiers, np.zeros((2, 2)))
 
 
+def test_tokens_may_carry_different_counts_of_numbers_0_where_absent():
+    text = "a#2.5#0.2, c, A, g#5.7"  # the example of the reference's own description
+    tokenizer = atomic(["c#1", text], token_separator=",", specifier_separator="#")
+    assert tokenizer.settings.num_specifiers == 2
+    (encoded,) = tokenizer.encode([text])
+    expected = np.array([[2.5, 0.2], [0, 0], [0, 0], [5.7, 0]], dtype=np.float32)
+    np.testing.assert_array_equal(encoded.specifiers, expected)
+
+
 def test_without_decorated_tokens_there_are_no_channels():
     tokenizer = atomic(["a,c"], token_separator=",", specifier_separator="#")
     assert tokenizer.encode(["a,c"])[0].specifiers is None
@@ -87,7 +96,11 @@ def test_without_decorated_tokens_there_are_no_channels():
         ("a#nan#1", "specifier 'nan' of token 'a#nan#1' is not a finite number"),
         ("a#1e40#1", "specifier '1e40' of token 'a#1e40#1' is not a finite number"),
         ("a#-inf#1", "specifier '-inf' of token 'a#-inf#1' is not a finite number"),
-        ("a#1#2,c#1", "token 'c#1' carries 1 specifier values, expected 2"),
+        (
+            "a#1#2#3,c#1",
+            "token 'a#1#2#3' carries 3 specifier values, where those that the vocabulary was "
+            "learnt from carry at most 2",
+        ),
         ("#1#2", "specifiers '#1#2' have no token before them"),
         ("", "the sequence is empty"),
         (' "" ', "the sequence is empty"),

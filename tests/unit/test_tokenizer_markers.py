@@ -1,7 +1,6 @@
-import pytest
-
 from biolm_ray.config.schema import TokenizationConfig
 from biolm_ray.tokenization.fitting import fit
+from biolm_ray.tokenization.markers import NO_UTR3
 from biolm_ray.tokenization.tokenizer import TokenizerSettings
 
 TEXT = "a,s,c,x,g,e,t,e,t"
@@ -41,13 +40,14 @@ def test_markers_count_after_replacement():
     assert tokens(text=text, region="utr3", replacements={"stop": "e"}) == ["t", "t"]
 
 
-@pytest.mark.parametrize("region", ["utr3", "outside_utr3"])
-def test_a_region_without_a_cds_end_is_a_problem(region):
-    read = TokenizerSettings(encoding="atomic", token_separator=",", region=region)
+def test_without_a_cds_end_there_is_no_3utr_and_all_lies_outside_it():
+    read = TokenizerSettings(encoding="atomic", token_separator=",", region="utr3")
     tokenizer = fit([TEXT], TokenizationConfig(min_frequency=1), read)
     no_end, nothing = tokenizer.encode(["a,c", "e"])
-    assert "no token 'e' for the end of the CDS" in no_end.problem
+    assert no_end.problem == NO_UTR3
+    assert "no token 'e' for the end of the CDS" in NO_UTR3
     assert "nothing of the sequence is left" in nothing.problem
+    assert tokens(text="a,c", region="outside_utr3") == ["a", "c"]
 
 
 def test_specifiers_stay_with_their_tokens():

@@ -60,7 +60,7 @@ def read_decorated(
     Args:
         texts: Strings without nulls.
         settings: With separators that no blank begins or ends.
-        num_expected: Values of every decorated token; None takes each row's first one's number.
+        num_expected: Most values of a token; None takes the most there are.
     """
     book = Codebook(str)
     fields = _only(_read_fields(texts, settings, book), None)
@@ -127,17 +127,14 @@ def _with_problem(
     numbers: Float[np.ndarray, " texts"],
     num_expected: int | None,
 ) -> Bool[np.ndarray, " rows"]:
-    """Rows with a value that is no number, a wrong number of values, or a value without name."""
+    """Rows with a value that is no number, too many values, or a value without name."""
     names = np.flatnonzero(~fields.is_value)
     num_values = np.diff(names, append=len(fields.codes)) - 1
     decorated = names[num_values > 0]
     counts = num_values[num_values > 0]
-    expected: int | Int[np.ndarray, " decorated"] = num_expected or 0
-    if num_expected is None:
-        first = np.searchsorted(decorated, fields.offsets[:-1])
-        expected = np.append(counts, 0)[first][rows.rows_of(decorated, fields.offsets)]
+    too_many = np.zeros(len(counts), dtype=bool) if num_expected is None else counts > num_expected
     is_blank = np.array([not text.strip() for text in texts])
-    wrong = decorated[(counts != expected) | is_blank[fields.codes[decorated]]]
+    wrong = decorated[too_many | is_blank[fields.codes[decorated]]]
     no_number = np.isnan(numbers)[fields.codes] & fields.is_value
     bad = np.concatenate([wrong, np.flatnonzero(no_number)])
     has_problem = np.zeros(len(fields.odd), dtype=bool)

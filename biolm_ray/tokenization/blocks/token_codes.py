@@ -85,8 +85,8 @@ def read_codes(
     Args:
         texts: As they stand in the sequence column; strings without nulls, a slice will do.
         settings: How to read them.
-        num_specifiers: Values of every decorated token; None while fitting, when the first
-            decorated token of each sequence decides.
+        num_specifiers: Most values of a token; None while fitting, when the most that there are
+            decide.
     """
     tokens, odd = _read(texts, settings, num_specifiers)
     if tokens.specifiers is None and num_specifiers:
@@ -201,11 +201,9 @@ def _apply_markers(
     if settings.region != "whole":
         starts, stops = tokens.offsets[:-1], tokens.offsets[1:]
         ends = rows.first_in_rows(rows.positions_of(tokens.codes, ord(CDS_END)), tokens.offsets)
-        odd = odd | (ends < 0)
         ends = np.where(ends < 0, stops, ends)
-        bounds = (np.minimum(ends + 1, stops), stops)
-        if settings.region == "outside_utr3":
-            bounds = (starts, ends)
+        is_utr3 = settings.region == "utr3"
+        bounds = (np.minimum(ends + 1, stops), stops) if is_utr3 else (starts, ends)
         kept = rows.within(*bounds, len(kept))
     if settings.drop_markers:
         for marker in MARKERS:
