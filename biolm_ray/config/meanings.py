@@ -17,6 +17,8 @@ MEANINGS: Mapping[str, str] = {
     "data.remove_gaps": "take gaps (- and .), stops (*) and digits out of sequences",
     "data.token_separator": "between tokens of a sequence; unset: each character is a token",
     "data.specifier_separator": "before each number that a token carries, as # in a#2.5",
+    "data.letter_case": "turn letters of sequences into capital or small ones; kept with the model",
+    "data.nucleotides": "rna: read T as U; dna: read U as T; kept with the model",
     "data.id_column": "column of the identifiers",
     "data.sequence_column": "column of the sequences",
     "data.label_column": "column of the labels; of several targets, a list of columns",

@@ -113,6 +113,8 @@ class DataConfig(Section):
     remove_gaps: bool = False
     token_separator: str | None = None
     specifier_separator: str | None = None
+    letter_case: Literal["keep", "upper", "lower"] = "keep"
+    nucleotides: Literal["keep", "rna", "dna"] = "keep"
     id_column: ColumnSetting = Column(index=0)
     sequence_column: ColumnSetting | None = None
     label_column: ColumnsSetting | None = None

@@ -36,6 +36,8 @@ FORMAT = 2
 FASTA_FORMAT = 3
 """Counted up when records of FASTA are read otherwise than before."""
 WITHOUT_EFFECT = {
+    "letter_case",
+    "nucleotides",
     "path",
     "format",
     "column_separator",
@@ -44,7 +46,8 @@ WITHOUT_EFFECT = {
     "max_rejected_share",
     "prepared_path",
 }
-"""Settings of the data that do not change what is prepared, or do so through the layout."""
+"""Settings of the data that do not change what is prepared, or do so through the layout or the
+tokenizer."""
 ALWAYS_NAMED = {
     *("has_header", "token_separator", "specifier_separator", "max_rows"),
     *("id_column", "sequence_column", "label_column", "weight_column", "split_column"),

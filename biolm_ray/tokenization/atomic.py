@@ -43,7 +43,8 @@ def split_text(text: str, settings: TokenizerSettings) -> list[str]:
     """Split a text into tokens, still decorated.
 
     Double quotes, spaces around separators, empty tokens (as after a trailing separator) and,
-    without a separator, all white space are no part of a sequence.
+    without a separator, all white space are no part of a sequence. Without a separator tokens are
+    replaced here, and letters that are left are mapped.
     """
     if '"' in text:
         text = text.replace('"', "")
@@ -54,6 +55,7 @@ def split_text(text: str, settings: TokenizerSettings) -> list[str]:
     pairs = longest_first(settings.replacements)
     for index, (old, _) in enumerate(pairs):
         text = text.replace(old, placeholder(index))
+    text = text.translate(settings.letter_mapping)
     for index, (_, new) in enumerate(pairs):
         text = text.replace(placeholder(index), new)
     return list(text)
@@ -116,13 +118,14 @@ def _read_number(text: str, token: str) -> float:
 def replaced(text: str, settings: TokenizerSettings) -> str:
     """The token meant by what stands between two separators, specifiers taken off; "" if none."""
     token = text.strip()
-    return settings.replacements.get(token, token)
+    replacement = settings.replacements.get(token)
+    return settings.mapped(token) if replacement is None else replacement
 
 
 def read_tokens(
     text: str, settings: TokenizerSettings, num_specifiers: int | None = None
 ) -> TokenTexts:
-    """Read one sequence: split, take specifiers off, replace tokens, apply the markers.
+    """Read one sequence: split, take specifiers off, replace or map tokens, apply the markers.
 
     Args:
         text: As it stands in the sequence column.
@@ -139,8 +142,8 @@ def read_tokens(
         tokens, specifiers = split_specifiers(tokens, settings.specifier_separator, num_specifiers)
     elif num_specifiers:
         specifiers = np.zeros((len(tokens), num_specifiers), dtype=np.float32)
-    if settings.replacements and settings.token_separator:
-        tokens = [settings.replacements.get(token, token) for token in tokens]
+    if settings.token_separator and (settings.replacements or settings.letter_mapping):
+        tokens = [replaced(token, settings) for token in tokens]
     if "" in tokens:
         kept = [position for position, token in enumerate(tokens) if token]
         tokens, specifiers = _keep(tokens, specifiers, kept)

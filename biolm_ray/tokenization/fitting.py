@@ -64,6 +64,8 @@ def make_settings(config: Config) -> TokenizerSettings:
             center_token=config.preprocessing.center_token,
             drop_markers=config.preprocessing.drop_markers,
             region=config.preprocessing.region,
+            letter_case=config.data.letter_case,
+            nucleotides=config.data.nucleotides,
         )
     )
 

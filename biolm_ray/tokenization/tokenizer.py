@@ -28,7 +28,12 @@ from biolm_ray.tokenization.blocks.kmers import frame_block
 from biolm_ray.tokenization.blocks.rows import joined_offsets, num_in_rows, positions_of
 from biolm_ray.tokenization.blocks.token_codes import read_codes
 from biolm_ray.tokenization.kmer import frame_kmers
-from biolm_ray.tokenization.settings import SPECIAL_TOKENS, TokenizerSettings, check_settings
+from biolm_ray.tokenization.settings import (
+    SPECIAL_TOKENS,
+    LearntFrom,
+    TokenizerSettings,
+    check_settings,
+)
 
 __all__ = ["SPECIAL_TOKENS", "Encoded", "EncodedBlock", "Tokenizer", "TokenizerSettings"]
 
@@ -157,17 +162,28 @@ class Tokenizer:
     ) -> "Tokenizer":
         """Keep the vocabulary, but read another file's separators or preprocess otherwise.
 
+        Letters are mapped as before; where they were kept, the data may ask for a mapping.
+
         Raises:
-            ConfigError: The settings contradict the encoding.
+            ConfigError: The settings contradict the encoding, or letters were mapped otherwise.
         """
         changes: dict[str, Any] = {}
         if data is not None:
             changes["token_separator"] = data.token_separator
             changes["specifier_separator"] = data.specifier_separator
+            changes["letter_case"] = _asked(data, "letter_case", self.settings.letter_case)
+            changes["nucleotides"] = _asked(data, "nucleotides", self.settings.nucleotides)
         if preprocessing is not None:
             changes["center_token"] = preprocessing.center_token
             changes["drop_markers"] = preprocessing.drop_markers
             changes["region"] = preprocessing.region
+        return self._with(**changes)
+
+    def learnt_from(self, digest: str, unknown_share: float) -> "Tokenizer":
+        """Note the data of the vocabulary; see `LearntFrom`."""
+        return self._with(learnt_from=LearntFrom(digest=digest, unknown_share=unknown_share))
+
+    def _with(self, **changes: Any) -> "Tokenizer":
         settings = self.settings.model_copy(update=changes)
         if settings == self.settings:
             return self
@@ -276,6 +292,17 @@ class Tokenizer:
         if self.encoding == "bpe" or (self.encoding == "atomic" and center not in self._words):
             return center in text
         return text == center
+
+
+def _asked(data: DataConfig, name: str, used: str) -> str:
+    """How letters are mapped: as they were, or as the data ask where they were kept."""
+    asked = getattr(data, name) if name in data.model_fields_set else used
+    if used not in ("keep", asked):
+        raise ConfigError(
+            f"data.{name}: {asked} asked for, but the vocabulary was learnt or trained on with "
+            f"{used}; leave it out, or learn another one"
+        )
+    return asked
 
 
 def _read_settings(file: Path) -> TokenizerSettings:

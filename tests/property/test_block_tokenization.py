@@ -32,6 +32,9 @@ NAMES = [
     "é",
     "漢",
     "alanine-and-more",
+    "T",
+    "u",
+    "AuGt",
     "[PAD]",
 ]
 ODDITIES = ["", " ", '"', "\n", "\t", "\r\n", "\xa0", "\u2003", " a ", "a b", "\x00", "\U000f0000"]
@@ -60,6 +63,8 @@ def all_settings(draw):
         center_token=draw(st.none() | names),
         drop_markers=draw(st.booleans()),
         region=draw(st.sampled_from(["whole", "whole", "utr3", "outside_utr3"])),
+        letter_case=draw(st.sampled_from(["keep", "keep", "upper", "lower"])),
+        nucleotides=draw(st.sampled_from(["keep", "rna", "dna"])),
     )
     try:
         return check_settings(settings)

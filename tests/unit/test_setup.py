@@ -137,7 +137,7 @@ class Rows:
 def test_a_batch_size_above_the_rows_is_no_end(tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="biolm_ray")
     config = config_of(tmp_path, dev=True, batchsize=64, **{"model.name": "saluki"})
-    [fold] = plan_run(config, Rows())
+    [fold] = plan_run(config, Rows(), tmp_path)
     assert (len(fold.train), len(fold.validation)) == (9, 1)
     assert "batchsize 64 is more than the 9 training rows: a batch takes all of them" in caplog.text
     [only] = epoch_steps(fold.train, batch_size=64, accumulation=1, seed=0, fold=0, epoch=0)

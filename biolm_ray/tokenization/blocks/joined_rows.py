@@ -48,8 +48,8 @@ def windows(texts: pa.Array, settings: TokenizerSettings) -> Iterator[bytearray]
     """Cut the joined rows into pieces that no token straddles.
 
     Every row is followed by ROW_END; quotes are gone, and separators of several bytes are one
-    (`separator_byte`, `specifier_byte`). Without a separator, white space is gone and
-    replacements are made.
+    (`separator_byte`, `specifier_byte`). Without a separator, white space is gone,
+    replacements are made and letters mapped.
 
     Args:
         texts: Strings without nulls; a slice will do.
@@ -123,6 +123,8 @@ def _replaced(window: bytearray, settings: TokenizerSettings) -> bytearray:
         for index, (old, new) in enumerate(longest_first(settings.replacements))
     ]
     table = bytearray(range(256))
+    for old, new in settings.letter_mapping.items():
+        table[old] = ord(new)
     ascii_only = not (np.frombuffer(window, np.int8) < NO_TEXT).any()
     if ascii_only and all((old + new).isascii() for old, _, new in pairs):
         # Nothing can be taken for a stand-in, so single letters change places at once.
