@@ -9,7 +9,7 @@ from biolm_ray.config.schema import Config
 from biolm_ray.data.columns import LabelKind
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import Fold, plan_folds
-from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.first_lines import say_batches
 from biolm_ray.logs import RESULT
 from biolm_ray.models.batches import frame
@@ -34,8 +34,6 @@ from biolm_ray.training.adaptation import check_adaptation
 from biolm_ray.training.fold import find_model, model_inputs
 
 log = logging.getLogger("biolm_ray")
-
-MANY_FOLDS = 20
 
 
 def choose_model(config: Config, weights: Path | None) -> Config:
@@ -307,12 +305,6 @@ def plan_run(config: Config, prepared: PreparedData, tokenizer: Path) -> list[Fo
         config.training.seed,
         classes,
     )
-    if len(folds) > max(MANY_FOLDS, len(kept) / 5):
-        raise DataError(
-            f"the splits of {len(kept):,} rows ask for {len(folds):,} models: is data.split_column "
-            "(splitpos) the right column? For folds drawn at random, leave it out and set "
-            "crossvalidation: 5"
-        )
     smallest = min(folds, key=lambda fold: len(fold.train))
     say_batches(config, len(smallest.train))
     return [fold.of_rows(kept) for fold in folds]

@@ -1,7 +1,6 @@
 """Labels that cannot be learnt, and labels that seem to mean something else."""
 
 import logging
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import DataError
-from biolm_ray.experiment.setup import plan_run
 from biolm_ray.preparation.labels import MAYBE_MISSING, check_labels
 
 
@@ -85,13 +83,3 @@ def test_several_columns_of_zeros_and_ones_are_told(caplog):
     caplog.set_level(logging.WARNING)
     check(np.array([[1.0, 0.0], [0.0, 1.0]]), ("nuc", "cyt"))
     assert "all labels of nuc, cyt are 0 or 1 and are learnt as numbers" in caplog.text
-
-
-def test_a_split_of_its_own_for_every_row_is_refused():
-    labels, splits = ["nuc", "cyt"] * 50, [f"s{row}" for row in range(100)]
-    prepared: Any = SimpleNamespace(num_rows=100, labels=labels, splits=splits, target_names=())
-    data = {"path": "x", "sequence_column": 2, "label_column": 3, "split_column": 4}
-    settings = {"mode": "fine-tune", "task": "classification", "output_path": "o", "data": data}
-    config = Config.model_validate(settings)
-    with pytest.raises(DataError, match=r"100 rows ask for 100 models: is data.split_column"):
-        plan_run(config, prepared, Path())

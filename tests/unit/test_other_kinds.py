@@ -71,7 +71,7 @@ def test_each_is_named_for_what_it_is(tmp_path, content, message):
         "{g1}\tac\n{g2}\tgu\n",
         "<g1>\tac\n",
         "g1\tac\r",
-        "g\x001\tac\n",
+        "g1\tac\t\x00\n",
         "CLUSTER\tac\n",
         "LOCUS\tac\n",
     ],
