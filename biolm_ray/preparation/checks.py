@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,9 @@ from biolm_ray.tokenization.settings import TokenizerSettings
 log = logging.getLogger("biolm_ray")
 
 NUM_SHOWN_TOKENS = 5
+MAX_UNKNOWN_IN_ROW = 0.5
+"""Share of a row's tokens from which on it is a bad row, unless the share of all may be larger."""
+RIGHT_TOKENS = "are the tokenizer and data.token_separator the right ones?"
 
 
 def hash_ids(ids: pa.ChunkedArray | pa.Array) -> UInt64[np.ndarray, " rows"]:
@@ -57,34 +61,49 @@ def repeated_id_problem(name: str, first_place: str) -> str:
 
 
 def check_unknown_share(
-    where: str,
-    num_unknown: int,
-    num_tokens: int,
-    most_frequent: Sequence[tuple[str, int]],
-    max_share: float,
+    where: str, summary: Mapping[str, Any], max_share: float, *, is_own: bool
 ) -> None:
     """Refuse a share of unknown tokens above the threshold.
 
+    In the very data that the vocabulary was learnt from, it is only told: there tokens are unknown
+    since they are rare.
+
     Args:
         where: The name of the input, for the message.
-        num_unknown: Tokens that the vocabulary does not hold.
-        num_tokens: All tokens.
-        most_frequent: Texts and counts; empty for encodings that split texts.
+        summary: Of the prepared data set.
         max_share: The threshold.
+        is_own: Whether the vocabulary was learnt from these data.
 
     Raises:
         DataError: Too many tokens are unknown.
     """
-    share = num_unknown / max(num_tokens, 1)
-    if share <= max_share:
-        return
-    listed = ", ".join(f"{shown(text)} ({count})" for text, count in most_frequent)
-    raise DataError(
+    num_unknown, num_tokens = summary["unknown_tokens"], summary["tokens"]
+    share, hint = num_unknown / max(num_tokens, 1), summary.get("unknown_hint", "")
+    found = (
         f"{where}: {num_unknown} of {num_tokens} tokens ({100 * share:.3g} %) are not in the "
-        f"vocabulary, more than the {100 * max_share:.3g} % allowed"
-        + (f"; most frequent: {listed}" if listed else "")
-        + "; are the tokenizer and data.token_separator the right ones? "
-        "(data.max_unknown_share sets the threshold)"
+        "vocabulary"
+    )
+    listed = ", ".join(f"{shown(text)} ({count})" for text, count in summary["unknown_examples"])
+    examples = f"; most frequent: {listed}" if listed else ""
+    if share > max_share and not is_own:
+        raise DataError(
+            f"{found}, more than the {100 * max_share:.3g} % allowed{examples}; "
+            f"{hint or RIGHT_TOKENS} (data.max_unknown_share sets the threshold)"
+        )
+    if share > max_share:
+        hint = (
+            "it was learnt from these data, without what occurs fewer than "
+            "tokenization.min_frequency (minfreq) times or is beyond its size or sample"
+        )
+    if hint:
+        log.warning("%s%s; %s", found, examples, hint)
+
+
+def mostly_unknown(num_unknown: int, num_tokens: int, hint: str) -> str:
+    """Say of a row that too many of its tokens are unknown."""
+    return (
+        f"{num_unknown} of its {num_tokens} tokens ({100 * num_unknown / num_tokens:.3g} %) are "
+        f"not in the vocabulary; {hint or RIGHT_TOKENS}"
     )
 
 

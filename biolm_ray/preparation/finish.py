@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from biolm_ray.errors import DataError
+from biolm_ray.preparation.alphabets import mixtures
 from biolm_ray.preparation.checks import (
     check_unknown_share,
     most_frequent,
@@ -31,6 +32,8 @@ from biolm_ray.preparation.stored_pieces import (
     read_state,
     without_rows,
 )
+from biolm_ray.tokenization.hints import mapping_hint
+from biolm_ray.tokenization.tokenizer import Tokenizer
 
 ID_RULE = "id"
 PLACES_SCHEMA = pa.schema([pa.field("file", pa.int32()), pa.field("line", pa.int64())])
@@ -67,17 +70,11 @@ def finish(
     rejects = pa.concat_tables(
         [*(read_rejected(job.target, state) for state in states), repeated]
     ).sort_by("row")
-    summary = _summary(states)
+    summary = _summary(states, job.tokenizer)
     if not summary["rows"]:
         raise DataError(f"{job.plan.name}: none of its rows can be used: {bad_rows.described}")
     tell_gaps(job.plan.name, summary["gaps"])
-    check_unknown_share(
-        job.plan.name,
-        summary["unknown_tokens"],
-        summary["tokens"],
-        summary["unknown_examples"],
-        max_unknown_share,
-    )
+    check_unknown_share(job.plan.name, summary, max_unknown_share, is_own=job.is_own)
     dropped = repeated["row"].to_numpy()
     job.target.write(PLACES, lambda file: _write_places(file, job, states, dropped))
     if len(rejects):
@@ -169,7 +166,7 @@ def _write_places(
             )
 
 
-def _summary(states: Sequence[PieceState]) -> dict[str, Any]:
+def _summary(states: Sequence[PieceState], tokenizer: Tokenizer) -> dict[str, Any]:
     lengths: Counter[int] = Counter()
     unknown_texts: Counter[str] = Counter()
     for state in states:
@@ -188,6 +185,8 @@ def _summary(states: Sequence[PieceState]) -> dict[str, Any]:
         "unknown_tokens": num_unknown,
         "unknown_share": num_unknown / max(num_tokens, 1),
         "unknown_examples": most_frequent(unknown_texts),
+        "unknown_hint": mapping_hint(unknown_texts, tokenizer),
+        "mixtures": mixtures(sum((state.letters for state in states), Counter()), tokenizer),
         "gaps": dict(sum((state.gaps for state in states), Counter())),
     }
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 from biolm_ray.data.columns import kind_of
 from biolm_ray.data.reading import Input, NumberedPiece, read_piece
 from biolm_ray.data.store import Folder
-from biolm_ray.preparation.checks import count_gaps
+from biolm_ray.preparation.alphabets import letter_kinds
+from biolm_ray.preparation.checks import MAX_UNKNOWN_IN_ROW, count_gaps, mostly_unknown
 from biolm_ray.preparation.rejects import REJECT_SCHEMA, SKIPPED_RULE, num_to_refuse
 from biolm_ray.preparation.row_files import binary_rows
 from biolm_ray.preparation.stored_pieces import PieceState, PieceWriter
@@ -23,11 +24,14 @@ from biolm_ray.tokenization.fitting import (
     in_sample,
     merge,
 )
+from biolm_ray.tokenization.hints import mapping_hint
 from biolm_ray.tokenization.markers import NO_UTR3
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
-TOKENS_RULE = "tokens"
+TOKENS_RULE, UNKNOWN_RULE = "tokens", "unknown"
+TRACED_ROWS = 100
+"""Rows of a block for whose unknown tokens a remedy is looked for."""
 REPORT_BYTES = 16 << 20
 """Text from which on a task reports what it has found."""
 NO_TOKENS = "no token of the sequence is left to encode"
@@ -77,6 +81,8 @@ class EncodingJob:
         schema: Of the prepared data set, whose folder is `target`.
         stop: Whether a piece is left as soon as a row of it cannot be used.
         hash_ids: Whether identifiers are to be compared.
+        is_own: Whether the vocabulary was learnt from these data.
+        max_unknown: Largest share of a row's tokens that may be unknown.
     """
 
     plan: Input
@@ -85,6 +91,8 @@ class EncodingJob:
     target: Folder
     stop: bool
     hash_ids: bool
+    is_own: bool = False
+    max_unknown: float = MAX_UNKNOWN_IN_ROW
 
 
 def count_piece(piece: NumberedPiece, *, job: FittingJob) -> Iterator[Report]:
@@ -151,7 +159,9 @@ def _encode_blocks(
     number: int, piece: NumberedPiece, job: EncodingJob
 ) -> Iterator[tuple[int, Report]]:
     file = piece.piece.file_index
-    writer = PieceWriter(job.target, PieceState(number, file), hashed=job.hash_ids)
+    kinds = letter_kinds(job.tokenizer)
+    state = PieceState(number, file)
+    writer = PieceWriter(job.target, state, hashed=job.hash_ids, kinds=kinds)
     for block in read_piece(job.plan, piece):
         rows, encoded, rejects = encode_block(block, file, job)
         yield block["sequence"].nbytes, Report(rejects, len(block))
@@ -172,6 +182,11 @@ def encode_block(
     """
     good, rejects = _parted(block, file)
     encoded = job.tokenizer.encode_block(_texts(good))
+    lost = _mostly_unknown(good, encoded, job)
+    if lost:
+        rejects = _with_problems(rejects, good, lost, file, UNKNOWN_RULE)
+        good = good.filter(pa.array(~np.isin(np.arange(len(good)), list(lost))))
+        encoded = job.tokenizer.encode_block(_texts(good))
     lengths = np.diff(encoded.offsets)
     problems = dict.fromkeys(np.flatnonzero(lengths == 0).tolist(), NO_TOKENS)
     problems |= encoded.problems
@@ -200,6 +215,20 @@ def encode_block(
     return pa.table({"line": good["line"], **columns}, schema=schema), encoded, rejects
 
 
+def _mostly_unknown(rows: pa.Table, encoded: EncodedBlock, job: EncodingJob) -> dict[int, str]:
+    """Why rows cannot be used that consist mostly of unknown tokens, by row."""
+    lengths = np.diff(encoded.offsets)
+    lost = np.flatnonzero(encoded.num_unknown > job.max_unknown * lengths).tolist()
+    problems = {}
+    for row in lost:
+        hint = ""
+        if len(problems) < TRACED_ROWS:
+            alone = job.tokenizer.encode_block(_texts(rows.slice(row, 1)))
+            hint = mapping_hint(alone.unknown_texts, job.tokenizer)
+        problems[row] = mostly_unknown(int(encoded.num_unknown[row]), int(lengths[row]), hint)
+    return problems
+
+
 def _parted(block: pa.Table, file: int) -> tuple[pa.Table, pa.Table]:
     """The good rows of a block, and the others as rejects."""
     if block["problem"].null_count == len(block):
@@ -211,7 +240,11 @@ def _parted(block: pa.Table, file: int) -> tuple[pa.Table, pa.Table]:
 
 
 def _with_problems(
-    rejects: pa.Table, rows: pa.Table, problems: dict[int, str], file: int
+    rejects: pa.Table,
+    rows: pa.Table,
+    problems: dict[int, str],
+    file: int,
+    rule: str = TOKENS_RULE,
 ) -> pa.Table:
     """Add rows whose sequence cannot be encoded, all in the order of the source."""
     if not problems:
@@ -223,7 +256,7 @@ def _with_problems(
             "row": chosen["row"],
             "file": np.full(len(chosen), file, np.int32),
             "line": chosen["line"],
-            "rule": [SKIPPED_RULE if why == NO_UTR3 else TOKENS_RULE for why in reasons],
+            "rule": [SKIPPED_RULE if why == NO_UTR3 else rule for why in reasons],
             "problem": reasons,
             "raw": chosen["sequence"],
         },

@@ -13,7 +13,7 @@ from biolm_ray.config.schema import Config, DataConfig
 from biolm_ray.data.columns import LabelKind, Layout
 from biolm_ray.data.store import Folder
 from biolm_ray.errors import BiolmError, ResourceError
-from biolm_ray.preparation.checks import check_unknown_share, tell_gaps
+from biolm_ray.preparation.checks import MAX_UNKNOWN_IN_ROW, check_unknown_share, tell_gaps
 from biolm_ray.preparation.finish import finish
 from biolm_ray.preparation.piece_work import EncodingJob, encode_piece
 from biolm_ray.preparation.prepared import MANIFEST, PreparedData
@@ -103,13 +103,12 @@ def prepare(
         log.info("prepared before: %s", target)
         tell_gaps(scanned.plan.name, PreparedData.open(target.location).summary.get("gaps", {}))
     prepared = PreparedData.open(target.location)
-    check_unknown_share(
-        scanned.plan.name,
-        prepared.summary["unknown_tokens"],
-        prepared.summary["tokens"],
-        prepared.summary["unknown_examples"],
-        config.data.max_unknown_share,
-    )
+    if manifest is not None:
+        is_own = _is_own(scanned, tokenizer)
+        share = config.data.max_unknown_share
+        check_unknown_share(scanned.plan.name, prepared.summary, share, is_own=is_own)
+    for mixture in prepared.summary["mixtures"]:
+        log.warning("%s: %s", scanned.plan.name, mixture)
     check_rejected(config, scanned, prepared, rejected_path)
     return prepared
 
@@ -121,13 +120,28 @@ def _name(config: Config, scanned: Scanned, tokenizer: Tokenizer) -> str:
     is left out, other rules change no number; where rows may be, the rules are part of the name.
     """
     named = named_settings(config.data, scanned.plan.layouts)
-    settings = json.dumps([named[0], scanned.digest, *named[1:]], sort_keys=True)
+    max_unknown = _max_unknown(config, scanned, tokenizer)
+    limits = [] if max_unknown == MAX_UNKNOWN_IN_ROW else [max_unknown]
+    settings = json.dumps([named[0], scanned.digest, *named[1:], *limits], sort_keys=True)
     digest = hashlib.sha256(settings.encode())
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
         for file in sorted(Path(folder).iterdir()):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:32]
+
+
+def _is_own(scanned: Scanned, tokenizer: Tokenizer) -> bool:
+    learnt_from = tokenizer.settings.learnt_from
+    return learnt_from is not None and learnt_from.digest == scanned.digest
+
+
+def _max_unknown(config: Config, scanned: Scanned, tokenizer: Tokenizer) -> float:
+    """The share of a row's tokens that may be unknown: all where rare ones are so on purpose."""
+    learnt_from, allowed = tokenizer.settings.learnt_from, config.data.max_unknown_share
+    if learnt_from and _is_own(scanned, tokenizer) and learnt_from.unknown_share > allowed:
+        return 1.0
+    return max(MAX_UNKNOWN_IN_ROW, allowed)
 
 
 def named_settings(
@@ -167,6 +181,8 @@ def _prepare(
         target=target,
         stop=config.data.on_bad_rows == "stop",
         hash_ids=not config.data.allow_duplicate_ids and layout.id != layout.sequence,
+        is_own=_is_own(scanned, tokenizer),
+        max_unknown=_max_unknown(config, scanned, tokenizer),
     )
     bad_rows = BadRows(plan, config.data, scanned.num_rows)
     try:

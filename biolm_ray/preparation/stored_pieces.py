@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from biolm_ray.data.store import Folder
 from biolm_ray.errors import ResourceError
+from biolm_ray.preparation.alphabets import kinds_of_rows
 from biolm_ray.preparation.checks import hash_ids
 from biolm_ray.preparation.prepared import ROWS
 from biolm_ray.preparation.rejects import REJECT_SCHEMA
@@ -38,6 +39,7 @@ class PieceState:
         unknown_texts: Their texts and counts.
         num_rejected: Rows that could not be used.
         gaps: Signs in sequences that are no letters, with their counts.
+        letters: How many rows have letters of which kinds; see `alphabets.letter_kinds`.
     """
 
     piece: int
@@ -48,6 +50,7 @@ class PieceState:
     unknown_texts: Counter[str] = field(default_factory=Counter)
     num_rejected: int = 0
     gaps: Counter[str] = field(default_factory=Counter)
+    letters: Counter[int] = field(default_factory=Counter)
 
     @property
     def num_rows(self) -> int:
@@ -72,12 +75,21 @@ class PieceWriter:
         target: Folder of the data set.
         state: Empty as yet.
         hashed: Whether identifiers are hashed, to be compared.
+        kinds: The kinds of letters in each token of the vocabulary, if rows may mix them.
     """
 
-    def __init__(self, target: Folder, state: PieceState, *, hashed: bool) -> None:
+    def __init__(
+        self,
+        target: Folder,
+        state: PieceState,
+        *,
+        hashed: bool,
+        kinds: UInt8[np.ndarray, " vocabulary"] | None = None,
+    ) -> None:
         self._target = target
         self._state = state
         self._hashed = hashed
+        self._kinds = kinds
         self._pending: list[pa.Table] = []
         self._num_bytes = 0
         self._places: list[pa.Table] = []
@@ -97,6 +109,7 @@ class PieceWriter:
             lengths=state.lengths + Counter(lengths[lengths > 0].tolist()),
             num_unknown=state.num_unknown + int(encoded.num_unknown.sum()),
             unknown_texts=state.unknown_texts + encoded.unknown_texts,
+            letters=state.letters + kinds_of_rows(encoded, self._kinds),
         )
         places = rows.select(["row", "line"])
         if self._hashed:
@@ -120,6 +133,7 @@ class PieceWriter:
             folder.write(f"{stem}.rejected.parquet", lambda file: pq.write_table(rejects, file))
         record = dict(vars(self._state), num_rejected=len(rejects))
         record["lengths"] = list(self._state.lengths.items())
+        record["letters"] = list(self._state.letters.items())
         folder.write(f"{stem}.json", lambda file: file.write(json.dumps(record).encode()))
 
     def _store_part(self) -> None:
@@ -150,6 +164,7 @@ def read_state(target: Folder, piece: int) -> PieceState:
         )
     record = json.loads(written)
     record["lengths"] = Counter(dict(record["lengths"]))
+    record["letters"] = Counter(dict(record["letters"]))
     record["unknown_texts"] = Counter(record["unknown_texts"])
     record["gaps"] = Counter(record.get("gaps", {}))
     return PieceState(**record)

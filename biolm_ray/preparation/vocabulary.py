@@ -59,12 +59,14 @@ def fit_tokenizer(
     blocks = _counted(job, scanned, config.data, progress, tell=is_last)
     if settings.encoding == "bpe":
         texts = (text for block in blocks for text in block.texts)
-        return fit_bpe(texts, config.tokenization, settings)
+        return fit_bpe(texts, config.tokenization, settings).learnt_from(scanned.digest, 0.0)
     counts = TokenCounts()
     for block in blocks:
         assert block.counts is not None
         counts = merge([counts, block.counts])
-    return build_word_tokenizer(counts, config.tokenization, settings)
+    tokenizer = build_word_tokenizer(counts, config.tokenization, settings)
+    num_known = sum(counts.tokens[token] for token in tokenizer.vocabulary)
+    return tokenizer.learnt_from(scanned.digest, 1 - num_known / counts.tokens.total())
 
 
 def _counted(

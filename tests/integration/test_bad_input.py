@@ -168,14 +168,27 @@ CASES = {
         ["rows.tsv, line 4: a double quote opens a field and is not closed"],
     ),
     "unknown tokens": (
-        GOOD.encode() + b"g4\tN,N,N,X,a\t1\n",
+        GOOD.encode() + b"g4\tN,N,N,X,a,c,g,u\t1\n",
         {},
-        ["rows.tsv: 4 of 17 tokens (23.5 %)", "'N' (3), 'X' (1)", "data.max_unknown_share"],
+        ["rows.tsv: 4 of 20 tokens (20 %)", "'N' (3), 'X' (1)", "data.max_unknown_share"],
+    ),
+    "row of unknown tokens": (
+        ("".join(f"h{row}\ta,c,g,u\t1\n" for row in range(99)) + "g4\tN,X,a\t1\n").encode(),
+        {},
+        ["rows.tsv, line 100: 2 of its 3 tokens (66.7 %) are not in the vocabulary"],
+    ),
+    "capitals where small letters are known": (
+        b"g1\tA,C,G,U\t1\ng2\tC,C\t1\n",
+        {},
+        ["rows.tsv, line 1: 4 of its 4 tokens", "known with data.letter_case: lower (1 more row"],
     ),
     "wrong token separator": (
         GOOD.encode(),
         {"data": {"token_separator": "|"}},
-        ["(100 %) are not in the vocabulary", "'a,c,g,u' (1)"],
+        [
+            "line 1: 1 of its 1 tokens (100 %) are not in the vocabulary",
+            "token_separator the right",
+        ],
     ),
     "truncated gzip": (
         b"\x1f\x8b\x08\x00\x00\x00\x00\x00",
@@ -227,10 +240,10 @@ def test_sequences_that_are_their_own_ids_may_repeat(tmp_path, tokenizer):
 
 def test_few_unknown_tokens_are_counted_and_kept(tmp_path, tokenizer):
     path = tmp_path / "rows.tsv"
-    path.write_text(GOOD + "g4\ta,N,c,N,X\t1\n")
+    path.write_text(GOOD + "g4\ta,N,c,N,X,a\t1\n")
     config = make_config(path, data={"max_unknown_share": 0.2})
     summary = prepare(config, tokenizer, tmp_path, label_kind="number").summary
-    assert (summary["unknown_tokens"], summary["tokens"]) == (3, 17)
+    assert (summary["unknown_tokens"], summary["tokens"]) == (3, 18)
     assert summary["unknown_examples"] == [["N", 2], ["X", 1]]
 
 
