@@ -11,7 +11,7 @@ from biolm_ray.config.schema import MISSING_VALUES
 from biolm_ray.data.columns import SHOWN_LETTERS, Layout, read_number, shown
 from biolm_ray.data.targets import parse_weight
 
-NUM_LINES = 50
+NUM_LINES = 20
 """Lines that are looked at, the first one included."""
 
 SEQUENCE_NAME = re.compile(

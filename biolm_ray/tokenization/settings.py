@@ -74,8 +74,9 @@ class TokenizerSettings(Section):
 
     def mapped(self, token: str) -> str:
         """A token between separators with its letters mapped."""
-        if len(token) == 1 or not token.strip(NUCLEOTIDES):
-            return token.translate(self.letter_mapping)
+        mapping = self.letter_mapping
+        if mapping and (len(token) == 1 or not token.strip(NUCLEOTIDES)):
+            return token.translate(mapping)
         return token
 
     @property

@@ -123,7 +123,9 @@ def _read(
 
 
 def _read_plain(texts: pa.Array, settings: TokenizerSettings) -> TokenCodes:
-    book = Codebook(partial(replaced, settings=settings) if settings.token_separator else str)
+    changes = settings.replacements or settings.letter_mapping
+    meaning = partial(replaced, settings=settings) if changes else str.strip
+    book = Codebook(meaning if settings.token_separator else str)
     parts: list[Int[np.ndarray, " tokens"]] = []
     ends: list[Int[np.ndarray, " rows"]] = []
     num_tokens = 0
