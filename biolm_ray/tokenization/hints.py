@@ -33,4 +33,5 @@ def mapping_hint(unknown: Mapping[str, int], tokenizer: Tokenizer) -> str:
     if 2 * num_known < total or not best:
         return ""
     which = "all of them are" if num_known == total else f"{num_known:,} of them are"
-    return f"{which} known with {best}"
+    masked = " (small letters often mark masked repeats)" if "upper" in best else ""
+    return f"{which} known with {best}{masked}"

@@ -14,7 +14,7 @@ from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.tokenization.settings import TokenizerSettings
 
-ALIGNED = ">m0\nAC--\nGU.A\n>m1\n  1 acgu 11 ac\n>m2\nMKV*\n"
+ALIGNED = ">m0\nAC--\nGU.A\n>m1\n  1 ACGU 11 AC\n>m2\nMKV*\n"
 
 
 def make_config(folder, text: str, mode: str = "fine-tune", **data) -> Config:
@@ -61,7 +61,7 @@ def test_gaps_are_taken_out_on_wish(tmp_path, caplog):
     assert told(caplog) == []
     assert ["".join(tokenizer.tokens(prepared.token_ids(row))) for row in range(3)] == [
         "ACGUA",
-        "acguac",
+        "ACGUAC",
         "MKV",
     ]
     kept = config.model_copy(
