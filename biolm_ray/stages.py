@@ -135,7 +135,9 @@ def tokenize(config: Config) -> TokenizeResult:
     """Learn a tokenizer from the sequences of a file."""
     with running(config) as (config, _, folder):
         tokenizer = fit_and_save_tokenizer(config, _data_progress(config))
-        prepared = _prepare(config, tokenizer, folder) if config.run.prepare_only else None
+        prepared = None
+        if config.run.prepare_only:  # no model is known yet that puts special tokens around
+            prepared = _prepare(config, tokenizer, folder, config.preprocessing.block_size)
         return TokenizeResult(
             tokenizer=Path(config.output_path) / "tokenizer.json",
             vocabulary_size=len(tokenizer.vocabulary),
@@ -330,18 +332,19 @@ def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, Prepared
     config = choose_model(config, weights)
     say_assumptions(config, weights)
     tokenizer = find_tokenizer(config, weights, _data_progress(config))
-    return config, weights, _prepare(config, tokenizer, folder)
+    room = room_for_sequences(config, tokenizer)
+    return config, weights, _prepare(config, tokenizer, folder, room)
 
 
 def _read_with_models(config: Config, folder: Path) -> tuple[Config, list[Path], PreparedData]:
     """What predict and interpret begin with: trained models, and data as they read it."""
     folders = model_folders(Path(config.model.pretrained or config.output_path))
-    config, tokenizer = model_to_read_with(folders[0], config)
-    return config, folders, _prepare(config, tokenizer, folder)
+    config, tokenizer, room = model_to_read_with(folders[0], config)
+    return config, folders, _prepare(config, tokenizer, folder, room)
 
 
-def _prepare(config: Config, tokenizer: Tokenizer, folder: Path) -> PreparedData:
-    """Tokenize the run's data and say what it holds."""
+def _prepare(config: Config, tokenizer: Tokenizer, folder: Path, room: int) -> PreparedData:
+    """Tokenize the run's data and say what it holds, and what exceeds the room of a model."""
     prepared = tokenize_data(
         config,
         tokenizer,
@@ -349,7 +352,6 @@ def _prepare(config: Config, tokenizer: Tokenizer, folder: Path) -> PreparedData
         folder=folder,
         progress=_data_progress(config),
     )
-    room = room_for_sequences(config, tokenizer)
     log.info("%s", describe_data(prepared, config.preprocessing.block_size, room))
     say_center(config.preprocessing, prepared)
     if config.run.prepare_only:

@@ -31,7 +31,7 @@ from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.adaptation import check_adaptation
-from biolm_ray.training.fold import find_model, model_inputs
+from biolm_ray.training.fold import model_inputs
 
 log = logging.getLogger("biolm_ray")
 
@@ -267,13 +267,8 @@ def label_kind(config: Config) -> LabelKind | None:
 
 
 def room_for_sequences(config: Config, tokenizer: Tokenizer) -> int:
-    """Most tokens of a sequence that the model sees: the block size less its special tokens.
-
-    Where a tokenizer is learnt, there is no model yet, and it is the block size.
-    """
-    if config.mode == "tokenize":
-        return config.preprocessing.block_size
-    spec, _ = find_model(config)
+    """Most tokens of a sequence that the model sees: the block size less its special tokens."""
+    spec, _ = find_model(config.model)
     return frame(spec, model_inputs(config, tokenizer, 0), config.preprocessing).room
 
 

@@ -40,8 +40,11 @@ def model_folders(path: Path) -> list[Path]:
     )
 
 
-def model_to_read_with(folder: Path, config: Config) -> tuple[Config, Tokenizer]:
-    """Take from a model what it is, task, preprocessing and tokenizer; the rest from the run.
+def model_to_read_with(folder: Path, config: Config) -> tuple[Config, Tokenizer, int]:
+    """Take task, preprocessing and tokenizer from a model, separators and columns from the run.
+
+    Returns:
+        What reads the rows, and how many tokens of a sequence the model sees.
 
     Raises:
         ConfigError: The run sets a preprocessing, task or label columns other than the model's.
@@ -58,15 +61,9 @@ def model_to_read_with(folder: Path, config: Config) -> tuple[Config, Tokenizer]
                 f"preprocessing.{name} {asked} asked for, but {folder} was trained with {trained}; "
                 "leave it out or set it to that"
             )
-    chosen = {"name": card.model, "plugin": card.plugin, "options": card.options}
-    config = config.model_copy(
-        update={
-            "task": task,
-            "preprocessing": card.preprocessing,
-            "model": config.model.model_copy(update=chosen),
-        }
-    )
-    return config, model.tokenizer.adapted(config.data, config.preprocessing)
+    config = config.model_copy(update={"task": task, "preprocessing": card.preprocessing})
+    tokenizer = model.tokenizer.adapted(config.data, config.preprocessing)
+    return config, tokenizer, model.framing.room
 
 
 def check_label_columns(columns: Sequence[Column], targets: Targets, folder: Path) -> None:
