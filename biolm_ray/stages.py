@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ from biolm_ray.files import told_when_full
 from biolm_ray.inference.distribute import score_tables
 from biolm_ray.inference.inputs import chosen_rows, model_folders, model_to_read_with
 from biolm_ray.inference.known_rows import find_known_rows, tell_known_rows
-from biolm_ray.inference.plans import plan_scoring
+from biolm_ray.inference.plans import INTERPRET, ScoringPlan, plan_scoring, superseded
 from biolm_ray.inference.predict import MeanPredictions
 from biolm_ray.inference.prediction import predict_on_ray
 from biolm_ray.inference.table_work import LooSummary
@@ -60,6 +61,8 @@ from biolm_ray.report.interpretation import (
 )
 from biolm_ray.report.predictions import labelled_table, report_predictions
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
+from biolm_ray.results.aside import new_place, set_aside
+from biolm_ray.results.manifest import relative
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.fold import FoldJob
 from biolm_ray.training.pretraining import num_held_out
@@ -228,7 +231,7 @@ def interpret(config: Config) -> InterpretResult:
         num_workers, gpu_per_worker = place_inference(
             cluster, config.resources, config.interpret.num_workers
         )
-        plans = plan_scoring(config, folders, prepared)
+        plans, output = plan_scoring(config, folders, prepared), Path(config.output_path)
         num_sequences = sum(len(plan.rows) for plan in plans)
         edit = config.interpret.edit
         log.info("scoring %d sequences (%s) on %d workers", num_sequences, edit, num_workers)
@@ -241,6 +244,7 @@ def interpret(config: Config) -> InterpretResult:
             preprocessing=config.preprocessing,
             trusted=config.model.trusted,
             progress=ScoringProgress(log, num_workers=num_workers),
+            make_room=partial(_make_room, plans, output, new_place(output, config.mode)),
         )
         for summary in summaries:
             paths = ", ".join(map(str, summary.paths))
@@ -322,6 +326,17 @@ def _predict_rows(
         num_gpus=place_inference(cluster, config.resources, 1)[1],
         progress=ScoringProgress(log, "rows"),
     )
+
+
+def _make_room(
+    plans: Sequence[ScoringPlan], output: Path, place: str, tables: Sequence[Path]
+) -> None:
+    """Move what new tables take the place of to a place below the output folder."""
+    earlier = [there for table in tables for there in superseded(table, plans, output)]
+    if earlier:
+        names = list(dict.fromkeys(relative(path, output) for path in earlier))
+        log.info("replaced, and kept in %s: %s", output / place, ", ".join(names))
+        set_aside(output, INTERPRET, names, to=place)
 
 
 def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, PreparedData]:

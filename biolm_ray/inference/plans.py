@@ -112,7 +112,9 @@ def superseded(path: Path, plans: Sequence[ScoringPlan], output: Path) -> list[P
     if path.parent == top / ASIDE:
         others = [output / FINE_TUNE]
     elif path.is_relative_to(top):
-        others = [top, *(child for child in sorted(top.iterdir()) if child.name != ASIDE)]
+        # Hidden folders hold parts of tables, and the new one itself.
+        children = (child for child in sorted(top.iterdir()) if not child.name.startswith("."))
+        others = [top, *(child for child in children if child.name != ASIDE)]
     stem = glob.escape(table_stem(path))
     names = [f"{stem}{ending}" for ending in ("", *ENDINGS, ".bedgraph", "_class_*.bedgraph")]
     places = [path.parent, *(place for place in others if place not in own)]

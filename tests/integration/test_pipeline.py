@@ -326,6 +326,11 @@ def test_a_fold_without_a_named_split_keeps_its_tables(experiment: Path, data):
     assert [summary.path.parent.name for summary in result.tables] == ["1"]
     after = state_of(folds)
     assert {name for name in before if name.startswith("0/")} <= after.keys()
+    assert "loo_scores_mask/regions.csv" in before
+    assert not (folds / "loo_scores_mask").exists()
+    replaced = (experiment / "replaced").glob("interpret-*/fine-tune/1/loo_scores_mask.csv")
+    kept = sorted(replaced)[-1]
+    assert (kept.parents[1] / "loo_scores_mask" / "regions.csv").exists()
     changed = {name for name, state in after.items() if before.get(name) != state}
     assert {name.split("/")[0] for name in changed} == {"1"}
 

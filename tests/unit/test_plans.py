@@ -190,6 +190,7 @@ def superseded_by(output: Path, *written: str) -> set[str]:
 def test_what_cannot_stay_beside_new_tables_is_listed(tmp_path: Path) -> None:
     stem, places = TABLE.removesuffix(".csv"), ["fine-tune/0", "fine-tune/1", "fine-tune"]
     places += ["interpret", "interpret/0", "interpret/all_models", "interpret/kept_aside"]
+    places += ["interpret/.new.x"]
     for place in places:
         (tmp_path / place / stem).mkdir(parents=True)
         (tmp_path / place / f"{stem}_class_x.bedgraph").touch()
