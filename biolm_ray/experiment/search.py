@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +22,13 @@ from biolm_ray.data.store import Folder
 from biolm_ray.errors import ConfigError, TrainingError, root_cause
 from biolm_ray.experiment.resuming import FREE_TO_CHANGE, differing_settings
 from biolm_ray.experiment.trial import Trial, run_trial
+from biolm_ray.experiment.tried import TRIALS, Trials, Tried, read_trials
 from biolm_ray.files import write_json
 from biolm_ray.training.metrics import HIGHER_IS_BETTER
+from biolm_ray.training.seeding import derive_seed
 
 log = logging.getLogger("biolm_ray")
 
-STATE = "search"
 SETTINGS = "search_settings.json"
 TRIAL_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
 
@@ -39,7 +42,7 @@ class SearchResult:
         best_value: Its best value.
         best_settings: The settings that reached it.
         best_config: A YAML file that runs them.
-        trials: One entry per trial: its settings, value and number of folds.
+        trials: One entry per trial: its settings, value, number of folds and more.
     """
 
     metric: str
@@ -52,45 +55,40 @@ class SearchResult:
 def search(config: Config, trial: Trial, folder: Path) -> SearchResult:
     """Try settings until the number of samples or the time is used up.
 
-    A search that was broken off is continued; its finished trials are kept.
+    A search that was broken off is continued from the file of its trials: those that have ended
+    count, the others are taken up again, without the folds that they have finished. What Ray Tune
+    keeps by itself are pickles; they lie in a private folder that goes with the run.
 
     Raises:
         ConfigError: It was begun with other settings.
         TrainingError: No trial finished.
-        KeyboardInterrupt: It was broken off; Ray Tune has kept what is needed to go on.
+        KeyboardInterrupt: It was broken off; the file of the trials has what is needed to go on.
     """
     assert config.tune.space, "the configuration is checked for this"
     metric = search_metric(config)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    continues = _check_earlier(config, trial, folder)
-    tuner = _tuner(config, trial, folder, metric, continues=continues)
-    results = tuner.fit()
-    if any(result.error is None and not (result.metrics or {}).get("done") for result in results):
-        raise KeyboardInterrupt
-    trials = [
-        {
-            "settings": result.config,
-            metric: (result.metrics or {}).get(metric),
-            "folds": (result.metrics or {}).get("fold", 0),
-            "error": None if result.error is None else str(root_cause(result.error))[-500:],
-        }
-        for result in results
-    ]
-    finished = [entry for entry in trials if entry[metric] is not None]
+    earlier = _earlier_trials(config, trial, folder, metric)
+    trials = Trials(folder / TRIALS, metric, earlier)
+    missing = config.tune.num_samples - sum(each.counts for each in earlier)
+    if missing > 0:
+        with tempfile.TemporaryDirectory(prefix="biolm_ray-tune-") as scratch:
+            _run_trials(config, trial, metric, trials, num_samples=missing, scratch=scratch)
+    finished = [each for each in trials if each.value is not None and each.error is None]
     if not finished:
-        raise TrainingError(f"no trial finished; the first one says: {trials[0]['error']}")
+        error = next((each.error for each in trials if each.error), "nothing")
+        raise TrainingError(f"no trial finished; the first one says: {error}")
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
-    best = max(finished, key=lambda entry: (entry["folds"], sign * entry[metric]))
+    best = max(finished, key=lambda each: (each.folds, sign * (each.value or 0)))
+    assert best.value is not None
     best_config = folder / "best_config.yaml"
-    write_json(folder / "trials.json", trials)
-    write_config(with_settings(config, {**best["settings"], "mode": "fine-tune"}), best_config)
+    write_config(with_settings(config, {**best.settings, "mode": "fine-tune"}), best_config)
     return SearchResult(
         metric=metric,
-        best_value=best[metric],
-        best_settings=best["settings"],
+        best_value=best.value,
+        best_settings=best.settings,
         best_config=best_config,
-        trials=trials,
+        trials=trials.entries(),
     )
 
 
@@ -114,82 +112,141 @@ def _domain(values: Sequence[Any] | Range) -> Any:
     return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
 
 
-def _check_earlier(config: Config, trial: Trial, folder: Path) -> bool:
-    """Tell whether there is a search to go on with; without `tune.resume` it is forgotten.
+def _earlier_trials(config: Config, trial: Trial, folder: Path, metric: str) -> list[Tried]:
+    """Read the trials of a search to go on with; without `tune.resume` it is forgotten.
 
     Raises:
-        ConfigError: It was begun with other settings, which Ray Tune would not notice.
+        ConfigError: It was begun with other settings, or its file of trials is damaged.
     """
     path = folder / SETTINGS
     now = {
         "prepared": Folder(trial.prepared).name,
-        **config.model_dump(mode="json", include={"task", "model", "preprocessing", "splits"}),
+        **config.model_dump(mode="json", include={"task", "preprocessing", "splits"}),
+        "model": config.model.model_dump(mode="json", exclude={"trust_remote_code"}),
         "training": config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
-        "tune": config.tune.model_dump(mode="json", include={"space", "metric", "num_samples"}),
+        "tune": config.tune.model_dump(mode="json", include={"space", "metric"}),
     }
-    if config.tune.resume and path.exists() and tune.Tuner.can_restore(str(folder / STATE)):
-        differing = differing_settings(json.loads(path.read_text(encoding="utf-8")), now)
+    # Of an earlier version, which kept the pickles of Ray Tune there.
+    shutil.rmtree(folder / "search", ignore_errors=True)
+    earlier = []
+    if config.tune.resume and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        before.get("tune", {}).pop("num_samples", None)
+        differing = differing_settings(before, now)
         if differing:
             raise ConfigError(
                 f"{folder} holds a search that was begun with other settings; differing: "
                 f"{', '.join(differing)}. Set them back, or set tune.resume: false to begin anew"
             )
-        return True
-    for stale in (folder / STATE, trial.folder):
-        shutil.rmtree(stale, ignore_errors=True)
+        earlier = read_trials(folder / TRIALS, metric, config.tune.space)
+    if earlier:
+        ended = sum(each.counts for each in earlier)
+        log.info("continuing the search in %s: %d trials have ended", folder, ended)
+        return earlier
+    (folder / TRIALS).unlink(missing_ok=True)
+    shutil.rmtree(trial.folder, ignore_errors=True)
     write_json(path, now)
-    return False
+    return []
 
 
-def _tuner(
-    config: Config, trial: Trial, folder: Path, metric: str, *, continues: bool
-) -> tune.Tuner:
-    trainable = tune.with_resources(
-        tune.with_parameters(run_trial, trial=trial, metric=metric), TRIAL_RESOURCES
-    )
-    stored = folder / STATE
-    if continues:
-        log.info("continuing the search in %s", stored)
-        return tune.Tuner.restore(
-            str(stored), trainable, resume_unfinished=True, restart_errored=True
-        )
-    mode = "max" if HIGHER_IS_BETTER[metric] else "min"
-    return tune.Tuner(
-        trainable,
-        param_space=search_space(config),
+def _run_trials(
+    config: Config, trial: Trial, metric: str, trials: Trials, *, num_samples: int, scratch: str
+) -> None:
+    """Run more trials, the unfinished ones first.
+
+    Raises:
+        KeyboardInterrupt: They were broken off.
+    """
+    started = time.monotonic()
+    budget_seconds = config.tune.budget_minutes and config.tune.budget_minutes * 60
+    record = TrialRecord(trials, trial.folder, metric, config.tune.num_samples)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(run_trial, trial=trial, metric=metric), TRIAL_RESOURCES
+        ),
         tune_config=tune.TuneConfig(
-            metric=metric,
-            mode=mode,
-            num_samples=config.tune.num_samples,
-            time_budget_s=config.tune.budget_minutes and config.tune.budget_minutes * 60,
+            num_samples=num_samples,
+            time_budget_s=budget_seconds,
             max_concurrent_trials=config.tune.max_parallel_trials or trial.placement.parallel,
-            search_alg=OptunaSearch(seed=config.training.seed),
-            scheduler=ASHAScheduler(time_attr="fold", max_t=max(2, trial.num_folds)),
+            search_alg=_searcher(config, metric, trials),
+            scheduler=ASHAScheduler(
+                time_attr="fold",
+                max_t=max(2, trial.num_folds),
+                metric=metric,
+                mode=_mode(metric),
+            ),
         ),
         run_config=tune.RunConfig(
-            name=stored.name,
-            storage_path=str(folder),
-            verbose=0,
-            callbacks=[TrialLines(metric, config.tune.num_samples)],
+            name="search", storage_path=scratch, verbose=0, callbacks=[record]
         ),
     )
+    results = tuner.fit()
+    for identifier, place in record.failed.items():
+        cause = results[place].error
+        trials.update(identifier, error=str(cause and root_cause(cause))[-500:])
+    is_over = budget_seconds is not None and time.monotonic() - started >= budget_seconds
+    if not all(each.ended for each in trials) and not is_over:
+        raise KeyboardInterrupt
 
 
-class TrialLines(tune.Callback):
-    """Says in a line what each trial has reached after each fold."""
+def _mode(metric: str) -> str:
+    return "max" if HIGHER_IS_BETTER[metric] else "min"
 
-    def __init__(self, metric: str, num_samples: int) -> None:
-        self.metric = metric
-        self.num_samples = num_samples
+
+def _searcher(config: Config, metric: str, trials: Trials) -> OptunaSearch:
+    """A search that knows the trials that have ended, and begins with those that have not."""
+    ended, num_tried = [each for each in trials if each.counts], len(list(trials))
+    searcher = OptunaSearch(
+        OptunaSearch.convert_search_space(search_space(config)),
+        metric=metric,
+        mode=_mode(metric),
+        points_to_evaluate=[each.settings for each in trials if not each.counts],
+        # The same seed would draw again what the first trials have had.
+        seed=derive_seed(config.training.seed, "search", num_tried) % 2**32
+        if num_tried
+        else config.training.seed,
+    )
+    for each in ended:
+        assert each.value is not None
+        searcher.add_evaluated_point(each.settings, each.value)
+    return searcher
+
+
+class TrialRecord(tune.Callback):
+    """Writes down what each trial has reached after each fold, and says it in a line.
+
+    Attributes:
+        failed: Place among the trials of this run of each that failed, by its identifier.
+    """
+
+    def __init__(self, trials: Trials, folder: Path, metric: str, num_samples: int) -> None:
+        self.failed: dict[str, int] = {}
+        self._trials, self._folder, self._metric = trials, folder, metric
+        self._num_samples = num_samples
+        self._num_earlier = sum(each.counts for each in trials)
+
+    def on_trial_start(self, iteration, trials, trial, **info) -> None:
+        again = self._trials.start(trial.trial_id, dict(trial.config))
+        if again is not None and (self._folder / again).is_dir():
+            (self._folder / again).rename(self._folder / trial.trial_id)
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        value, fold = result[self._metric], result["fold"]
+        self._trials.update(trial.trial_id, value=value, folds=fold)
         settings = ", ".join(f"{name} {value}" for name, value in trial.config.items())
         log.info(
             "trial %d of %d, fold %d: mean %s %.4f with %s",
-            trials.index(trial) + 1,
-            self.num_samples,
-            result["fold"],
-            self.metric,
-            result[self.metric],
+            self._num_earlier + trials.index(trial) + 1,
+            self._num_samples,
+            fold,
+            self._metric,
+            value,
             settings,
         )
+
+    def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+        self._trials.update(trial.trial_id, ended=True)
+
+    def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        self.failed[trial.trial_id] = trials.index(trial)
+        self._trials.update(trial.trial_id, ended=True, error="failed")

@@ -192,7 +192,8 @@ def score_on_trials(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     trainable: Any = tune.with_parameters(TaskTrial, jobs=jobs, tasks=tuple(tasks))
     results = _TrialResults(jobs, tasks, done)
-    with tempfile.TemporaryDirectory(prefix=".trials.", dir=jobs[0].parts.parent) as folder:
+    # Ray Tune keeps pickles; nothing below the output path is one.
+    with tempfile.TemporaryDirectory(prefix="biolm_ray-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"CPU": 1, "GPU": gpu_per_worker}),
             param_space={"task": tune.grid_search(list(range(len(tasks))))},

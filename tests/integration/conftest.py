@@ -12,7 +12,6 @@ from pickled import pickles_below
 ROWS = b"id\tseq\n" + b"".join(b"g%d\tacgu\n" % row for row in range(3))
 
 
-OF_RAY_TUNE = "search"
 OF_THE_OLD_PROGRAM = ("pytorch_model.bin", "scaler.pkl", "training_args.bin")
 
 
@@ -24,7 +23,7 @@ def no_pickle_is_written(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     for folder in folders:
         if isinstance(folder, Path):
-            found = [path for path in pickles_below(folder) if OF_RAY_TUNE not in path.parts]
+            found = pickles_below(folder)
             assert [path for path in found if path.name not in OF_THE_OLD_PROGRAM] == []
 
 

@@ -1,0 +1,120 @@
+import json
+
+import pytest
+
+from biolm_ray.config.load import load_config
+from biolm_ray.errors import ConfigError
+from biolm_ray.experiment.search import _searcher
+from biolm_ray.experiment.tried import Trials, Tried, read_trials
+
+# Optuna would keep no lists in a data base, which is not asked of it.
+pytestmark = pytest.mark.filterwarnings("ignore:Choices for a categorical")
+
+CONFIG = load_config(
+    None,
+    "tune",
+    {
+        **{
+            "filepath": "x.tsv",
+            "seqpos": 2,
+            "labelpos": 3,
+            "outputpath": "o",
+            "task": "regression",
+        },
+        "tune.space": {
+            "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+            "training.batch_size": {"low": 2, "high": 9, "integer": True},
+            "splits.ratio": [[80, 10, 10], [60, 20, 20]],
+        },
+    },
+)
+SPACE = CONFIG.tune.space
+
+
+def settings(rate=1e-3, batch=4, ratio=0):
+    names = ("training.learning_rate", "training.batch_size", "splits.ratio")
+    return dict(zip(names, (rate, batch, SPACE["splits.ratio"][ratio]), strict=True))
+
+
+def tried(trial, *, value=0.5, folds=3, ended=True, error=None, **changes):
+    return Tried(
+        trial=trial,
+        settings=settings(**changes),
+        value=value,
+        folds=folds,
+        ended=ended,
+        error=error,
+    )
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    path = tmp_path / "trials.json"
+    trials = Trials(path, "pearson", [tried("a", ratio=1), tried("b", error="too large")])
+    assert trials.start("c", settings(rate=0.00123)) is None
+    trials.update("c", value=0.25, folds=1)
+    assert read_trials(path, "pearson", SPACE) == list(trials)
+    assert [each.counts for each in trials] == [True, False, False]
+
+
+def test_a_trial_that_was_broken_off_or_failed_is_taken_up_again_once(tmp_path):
+    begun = [tried("a"), tried("b", ended=False, batch=5), tried("c", error="x", batch=6)]
+    trials = Trials(tmp_path / "trials.json", "pearson", begun)
+    assert trials.start("d", settings()) is None
+    assert trials.start("e", settings(batch=5)) == "b"
+    assert trials.start("f", settings(batch=6)) == "c"
+    assert trials.start("g", settings(batch=6)) is None, "f is under way, not broken off"
+    assert [each.trial for each in trials] == ["a", "d", "e", "f", "g"]
+
+
+def test_a_finished_search_of_an_earlier_version_is_read(tmp_path):
+    path = tmp_path / "trials.json"
+    old = {"settings": {**settings(), "splits.ratio": [80, 10, 10]}, "pearson": 0.5, "folds": 3}
+    path.write_text(json.dumps([old | {"error": None}]))
+    (found,) = read_trials(path, "pearson", SPACE)
+    assert found.counts
+    assert found.settings == settings()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"settings": {"model.plugin": "evil.py"}}, "sets model.plugin"),
+        ({"settings": settings() | {"training.learning_rate": 3.0}}, "lies outside"),
+        ({"settings": settings() | {"splits.ratio": "evil"}}, "none of the values searched"),
+        ({"trial": "../../evil"}, "no name of a trial"),
+        ({"pearson": "high"}, "real number"),
+        ({"folds": None}, "NoneType"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_refused(tmp_path, change, message):
+    path = tmp_path / "trials.json"
+    Trials(path, "pearson", [tried("a")]).update("a", folds=2)
+    (entry,) = json.loads(path.read_text())
+    path.write_text(json.dumps([entry | change]))
+    with pytest.raises(ConfigError, match=f"{message}.*tune.resume: false"):
+        read_trials(path, "pearson", SPACE)
+
+
+def test_a_continued_search_begins_with_what_was_broken_off_and_knows_the_rest(tmp_path):
+    ended = [tried(str(i), batch=2 + i % 8, value=i / 20) for i in range(12)]
+    trials = Trials(tmp_path / "t.json", "pearson", [*ended, tried("x", ended=False, ratio=1)])
+    searcher = _searcher(CONFIG, "pearson", trials)
+    assert searcher.suggest("first") == settings(ratio=1)
+    fresh = [searcher.suggest(f"fresh {i}") for i in range(3)]
+    assert not [each for each in fresh if each in [known.settings for known in trials]]
+    study = searcher._ot_study
+    assert study.best_value == 11 / 20
+
+
+def test_a_continued_search_does_not_draw_its_first_points_again(tmp_path):
+    first = _searcher(CONFIG, "pearson", Trials(tmp_path / "t.json", "pearson"))
+    drawn = [first.suggest(str(i)) for i in range(3)]
+    for has_ended in (True, False):
+        earlier = [
+            Tried(trial=str(i), settings=each, value=0.1, folds=3, ended=has_ended)
+            for i, each in enumerate(drawn)
+        ]
+        again = _searcher(CONFIG, "pearson", Trials(tmp_path / "t.json", "pearson", earlier))
+        taken_up = [again.suggest(f"again {i}") for i in range(0 if has_ended else 3)]
+        assert taken_up == ([] if has_ended else drawn)
+        assert all(again.suggest(f"more {i}") not in drawn for i in range(3))
