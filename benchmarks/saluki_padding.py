@@ -22,7 +22,7 @@ from biolm_ray.data.splits import Fold
 from biolm_ray.experiment.cross_validation import fold_jobs
 from biolm_ray.experiment.setup import (
     choose_model,
-    fit_and_save_tokenizer,
+    fit_run_tokenizer,
     plan_run,
     tokenize_data,
 )
@@ -98,11 +98,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         config = configuration(given, folder)
-        tokenizer = fit_and_save_tokenizer(config)
+        tokenizer = fit_run_tokenizer(config)
         prepared = tokenize_data(
             config, tokenizer, prepared_in=str(folder / "prepared"), folder=folder
         )
-        folds = [plan_run(config, prepared)[index] for index in given.folds]
+        folds = [plan_run(config, prepared, tokenizer)[index] for index in given.folds]
         print(f"{'':24}" + "".join(f"{name:>10}" for name in SCORES))
         found = {
             padding: scores_of(config, folds, prepared.location, padding) for padding in PADDINGS

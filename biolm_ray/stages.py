@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from biolm_ray.config.load import write_config
+from biolm_ray import __version__
 from biolm_ray.config.paths import with_absolute_paths
 from biolm_ray.config.schema import Config
 from biolm_ray.data.targets import Targets
@@ -27,13 +27,24 @@ from biolm_ray.experiment.first_lines import (
 from biolm_ray.experiment.placement import place, place_inference
 from biolm_ray.experiment.pretraining import pretrain_model
 from biolm_ray.experiment.progress import DataProgress, Display, ScoringProgress
+from biolm_ray.experiment.results import (
+    RunResults,
+    RunTokenizer,
+    begin_run,
+    begin_search,
+    begin_training,
+    finish_training,
+    publish_prepared,
+    replace_tokenizer,
+    with_moved_weights,
+)
 from biolm_ray.experiment.runtime import Cluster, connected
 from biolm_ray.experiment.search import SearchResult, search
 from biolm_ray.experiment.setup import (
     choose_model,
     earlier_weights,
-    find_tokenizer,
-    fit_and_save_tokenizer,
+    fit_run_tokenizer,
+    known_tokenizer,
     more_epochs_of,
     plan_run,
     room_for_sequences,
@@ -46,14 +57,19 @@ from biolm_ray.files import told_when_full
 from biolm_ray.inference.distribute import score_tables
 from biolm_ray.inference.inputs import chosen_rows, model_folders, model_to_read_with
 from biolm_ray.inference.known_rows import find_known_rows, tell_known_rows
-from biolm_ray.inference.plans import INTERPRET, ScoringPlan, plan_scoring, superseded
+from biolm_ray.inference.plans import ScoringPlan, plan_scoring, superseded
 from biolm_ray.inference.predict import MeanPredictions
 from biolm_ray.inference.prediction import predict_on_ray
+from biolm_ray.inference.scores_file import table_files
 from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.logs import RESULT, logged
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.scanning import prepared_folder
-from biolm_ray.report.cross_validation import CrossValidationReport, report_folds
+from biolm_ray.report.cross_validation import (
+    CrossValidationReport,
+    report_folds,
+    tables_over_folds,
+)
 from biolm_ray.report.interpretation import (
     Interpretation,
     describe_interpretation,
@@ -61,9 +77,9 @@ from biolm_ray.report.interpretation import (
 )
 from biolm_ray.report.predictions import labelled_table, report_predictions
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
-from biolm_ray.results.aside import new_place, set_aside
+from biolm_ray.results.aside import LOGS, results_to_replace, tables_in
 from biolm_ray.results.manifest import relative
-from biolm_ray.tokenization.tokenizer import Tokenizer
+from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.fold import FoldJob
 from biolm_ray.training.pretraining import num_held_out
 
@@ -116,33 +132,34 @@ class InterpretResult:
 
 
 @contextmanager
-def running(config: Config) -> Iterator[tuple[Config, Cluster, Path]]:
-    """Set a run up: absolute paths, log file, its configuration beside the results, Ray.
+def running(config: Config) -> Iterator[tuple[Config, Cluster, RunResults]]:
+    """Set a run up: absolute paths, log file, its configuration beside the log, Ray.
 
     On a cluster of several nodes it is refused where they do not share the results' folder.
     """
     config = with_absolute_paths(config)
     folder = Path(config.output_path) / config.mode
-    with logged(folder / "logs", quiet=config.run.quiet), told_when_full(folder):
-        write_config(config, folder / "config.yaml")
+    with logged(folder / LOGS, quiet=config.run.quiet), told_when_full(folder):
+        results = begin_run(config, __version__)
         log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), folder)
         if config.data.max_rows is not None:
             log.info("no more than the first %d rows are read (dev)", config.data.max_rows)
         with connected(config.resources.address) as cluster:
             if config.mode != "tokenize":
                 check_shared(folder)
-            yield config, cluster, folder
+            yield config, cluster, results
 
 
 def tokenize(config: Config) -> TokenizeResult:
     """Learn a tokenizer from the sequences of a file."""
-    with running(config) as (config, _, folder):
-        tokenizer = fit_and_save_tokenizer(config, _data_progress(config))
+    with running(config) as (config, _, results):
+        tokenizer = fit_run_tokenizer(config, _data_progress(config))
         prepared = None
         if config.run.prepare_only:  # no model is known yet that puts special tokens around
-            prepared = _prepare(config, tokenizer, folder, config.preprocessing.block_size)
+            prepared = _prepare(config, tokenizer, results, config.preprocessing.block_size)
+        replace_tokenizer(results, tokenizer)
         return TokenizeResult(
-            tokenizer=Path(config.output_path) / "tokenizer.json",
+            tokenizer=results.output / TOKENIZER_FILE,
             vocabulary_size=len(tokenizer.vocabulary),
             prepared=None if prepared is None else prepared.location,
         )
@@ -150,12 +167,14 @@ def tokenize(config: Config) -> TokenizeResult:
 
 def pretrain(config: Config) -> PretrainResult:
     """Train a language model on sequences without labels."""
-    with running(config) as (config, cluster, folder):
-        config, weights, prepared = _set_up(config, folder)
+    with running(config) as (config, cluster, results):
+        config, weights, prepared, tokenizer = _set_up(config, results)
+        folder = results.folder
         if config.run.prepare_only:
+            publish_prepared(results, tokenizer)
             return PretrainResult(folder=folder, prepared=prepared.location)
         say_batches(config, len(prepared) - num_held_out(len(prepared)))
-        metrics = pretrain_model(
+        outcome = pretrain_model(
             config,
             cluster,
             Display(loop_settings_of(config).num_epochs, config.run.quiet),
@@ -163,7 +182,10 @@ def pretrain(config: Config) -> PretrainResult:
             tokenizer=folder,
             folder=folder,
             weights=weights,
+            begin=partial(begin_training, results, tokenizer),
         )
+        finish_training(results, [outcome])
+        metrics = outcome.metrics or {}
         log.log(RESULT, "held-out perplexity %.3f\nmodel: %s", metrics["eval_perplexity"], folder)
         track(config, {"pre-train": folder})
         return PretrainResult(folder=folder, prepared=prepared.location, metrics=metrics)
@@ -171,11 +193,13 @@ def pretrain(config: Config) -> PretrainResult:
 
 def finetune(config: Config) -> FinetuneResult:
     """Train and test a model on every fold."""
-    with running(config) as (config, cluster, folder):
-        config, weights, prepared = _set_up(config, folder)
+    with running(config) as (config, cluster, results):
+        config, weights, prepared, tokenizer = _set_up(config, results)
+        folder = results.folder
         if config.run.prepare_only:
+            publish_prepared(results, tokenizer)
             return FinetuneResult(folder=folder, prepared=prepared.location)
-        folds = plan_run(config, prepared, folder)
+        folds = plan_run(config, prepared, tokenizer.tokenizer)
         placement = place(cluster, config.resources, len(folds))
         log.info("%s\n%s", folds[0].description, placement.note)
         say_copies(config, prepared, folds)
@@ -192,14 +216,18 @@ def finetune(config: Config) -> FinetuneResult:
             placement,
             Display(loop_settings_of(config).num_epochs, config.run.quiet),
             config.training.resume,
+            partial(begin_training, results, tokenizer),
         )
         finished = {
             outcome.job.fold.index: outcome.metrics for outcome in outcomes if outcome.metrics
         }
+        finish_training(results, outcomes)
         aside = _predict_kept_aside(config, cluster, jobs, len(finished), prepared)
         report = report_folds(folder, folds, finished, aside) if finished else None
         if report is not None:
             log.log(RESULT, "%s\nresults: %s", report.text, folder)
+        used = [job.folder for job in jobs if job.fold.index in finished]
+        results.record_tables(tables_over_folds(folder), used)
         track(config, {job.name: job.folder for job in jobs if job.fold.index in finished})
         raise_failures(outcomes)
         return FinetuneResult(
@@ -212,26 +240,31 @@ def finetune(config: Config) -> FinetuneResult:
 
 def predict(config: Config) -> PredictResult:
     """Predict the rows of a file with a model, or with the models of all folds."""
-    with running(config) as (config, cluster, folder):
-        config, folders, prepared = _read_with_models(config, folder)
+    with running(config) as (config, cluster, results):
+        config, folders, prepared = _read_with_models(config, results)
         rows = chosen_rows(config, prepared)
         known = find_known_rows(folders, prepared, rows)
         log.info("predicting %d rows with %d models", len(rows), len(folders))
         tell_known_rows(known, "predicted")
+        results.announce(results_to_replace(results.output, results.mode))
         predicted = _predict_rows(config, cluster, folders, prepared, rows, known.may_predict)
-        path, table, metrics = report_predictions(folder, prepared, rows, *predicted)
+        results.replace_all()
+        path, table, metrics = report_predictions(results.folder, prepared, rows, *predicted)
+        results.publish()
+        results.record_tables(tables_in(results.folder), folders)
         log.log(RESULT, "%s\npredictions: %s", text_facts(metrics), path)
         return PredictResult(path=path, table=table, metrics=metrics)
 
 
 def interpret(config: Config) -> InterpretResult:
     """Score how much each token of the sequences matters to the prediction."""
-    with running(config) as (config, cluster, folder):
-        config, folders, prepared = _read_with_models(config, folder)
+    with running(config) as (config, cluster, results):
+        config, folders, prepared = _read_with_models(config, results)
         num_workers, gpu_per_worker = place_inference(
             cluster, config.resources, config.interpret.num_workers
         )
-        plans, output = plan_scoring(config, folders, prepared), Path(config.output_path)
+        plans = plan_scoring(config, folders, prepared)
+        results.announce(_replaced_tables(plans, results, [plan.out_csv for plan in plans]))
         num_sequences = sum(len(plan.rows) for plan in plans)
         edit = config.interpret.edit
         log.info("scoring %d sequences (%s) on %d workers", num_sequences, edit, num_workers)
@@ -244,7 +277,7 @@ def interpret(config: Config) -> InterpretResult:
             preprocessing=config.preprocessing,
             trusted=config.model.trusted,
             progress=ScoringProgress(log, num_workers=num_workers),
-            make_room=partial(_make_room, plans, output, new_place(output, config.mode)),
+            make_room=lambda tables: results.make_room(_replaced_tables(plans, results, tables)),
         )
         for summary in summaries:
             paths = ", ".join(map(str, summary.paths))
@@ -252,15 +285,21 @@ def interpret(config: Config) -> InterpretResult:
         readable: list[Interpretation] = []
         for paths in zip(*(summary.paths for summary in summaries), strict=True):
             readable += interpret_tables(paths, config)
+        results.publish()
+        for plan, summary in zip(plans, summaries, strict=True):
+            results.record_tables(table_files(summary.paths), plan.folders)
+        read = [path for found in readable for path in found.paths.values()]
+        results.record_tables(read, [folder for plan in plans for folder in plan.folders])
         log.log(RESULT, "%s", "\n".join(map(describe_interpretation, readable)))
         return InterpretResult(tables=tuple(summaries), readable=tuple(readable))
 
 
 def tune(config: Config) -> SearchResult:
     """Search the settings with the best mean score over the folds."""
-    with running(config) as (config, cluster, folder):
-        config, weights, prepared = _set_up(config, folder)
-        folds = plan_run(config, prepared, folder)
+    with running(config) as (config, cluster, results):
+        config, weights, prepared, tokenizer = _set_up(config, results)
+        folder = results.folder
+        folds = plan_run(config, prepared, tokenizer.tokenizer)
         log.info("%s", folds[0].description)
         say_copies(config, prepared, folds)
         trial = Trial(
@@ -272,7 +311,8 @@ def tune(config: Config) -> SearchResult:
             folder=folder / "trials",
             weights=weights,
         )
-        result = search(config, trial, folder)
+        result = search(config, trial, folder, partial(begin_search, results, tokenizer))
+        results.record_tables(tables_in(folder), [])
         log.log(
             RESULT,
             "best %s %.4f: %s\nrun it: %s",
@@ -328,43 +368,49 @@ def _predict_rows(
     )
 
 
-def _make_room(
-    plans: Sequence[ScoringPlan], output: Path, place: str, tables: Sequence[Path]
-) -> None:
-    """Move what new tables take the place of to a place below the output folder."""
-    earlier = [there for table in tables for there in superseded(table, plans, output)]
-    if earlier:
-        names = list(dict.fromkeys(relative(path, output) for path in earlier))
-        log.info("replaced, and kept in %s: %s", output / place, ", ".join(names))
-        set_aside(output, INTERPRET, names, to=place)
+def _replaced_tables(
+    plans: Sequence[ScoringPlan], results: RunResults, tables: Sequence[Path]
+) -> list[str]:
+    """List what new tables take the place of, relative to the output folder."""
+    earlier = [there for table in tables for there in superseded(table, plans, results.output)]
+    return list(dict.fromkeys(relative(path, results.output) for path in earlier))
 
 
-def _set_up(config: Config, folder: Path) -> tuple[Config, Path | None, PreparedData]:
-    """What every training begins with: its model, earlier weights, and tokenized data."""
+def _set_up(
+    config: Config, results: RunResults
+) -> tuple[Config, Path | None, PreparedData, RunTokenizer]:
+    """What every training begins with: its model, earlier weights, tokenized data, tokenizer."""
     check_tracking(config.run.mlflow)
+    config = with_moved_weights(config)
     weights = earlier_weights(config)
     config = more_epochs_of(config, weights)
     config = choose_model(config, weights)
     say_assumptions(config, weights)
-    tokenizer = find_tokenizer(config, weights, _data_progress(config))
-    room = room_for_sequences(config, tokenizer)
-    return config, weights, _prepare(config, tokenizer, folder, room)
+    known = known_tokenizer(config, weights)
+    tokenizer = known or fit_run_tokenizer(config, _data_progress(config))
+    prepared = _prepare(config, tokenizer, results, room_for_sequences(config, tokenizer))
+    return config, weights, prepared, RunTokenizer(tokenizer, is_new=known is None)
 
 
-def _read_with_models(config: Config, folder: Path) -> tuple[Config, list[Path], PreparedData]:
+def _read_with_models(
+    config: Config, results: RunResults
+) -> tuple[Config, list[Path], PreparedData]:
     """What predict and interpret begin with: trained models, and data as they read it."""
-    folders = model_folders(Path(config.model.pretrained or config.output_path))
+    folders = model_folders(
+        Path(config.model.pretrained or config.output_path),
+        allow_missing=config.model.allow_missing_folds,
+    )
     config, tokenizer, room = model_to_read_with(folders[0], config)
-    return config, folders, _prepare(config, tokenizer, folder, room)
+    return config, folders, _prepare(config, tokenizer, results, room)
 
 
-def _prepare(config: Config, tokenizer: Tokenizer, folder: Path, room: int) -> PreparedData:
+def _prepare(config: Config, tokenizer: Tokenizer, results: RunResults, room: int) -> PreparedData:
     """Tokenize the run's data and say what it holds, and what exceeds the room of a model."""
     prepared = tokenize_data(
         config,
         tokenizer,
         prepared_in=prepared_folder(config),
-        folder=folder,
+        folder=results.folder / LOGS,
         progress=_data_progress(config),
     )
     log.info("%s", describe_data(prepared, config.preprocessing.block_size, room))

@@ -56,6 +56,7 @@ MEANINGS: Mapping[str, str] = {
     "model.from_scratch": "start from fresh weights even after pre-training",
     "model.plugin": "Python file or module that brings a model of your own; it is run",
     "model.trust_remote_code": "run a checkpoint's own Python files, which can do all you can",
+    "model.allow_missing_folds": "predict, interpret: use an experiment before all folds are done",
     "model.options": "the model's own settings; in a file they may stand in 'model' directly",
     "training.batch_size": "rows per step and worker; unset: the model's own",
     "training.gradient_accumulation": "steps per update of the weights, over all workers",
@@ -110,6 +111,7 @@ MEANINGS: Mapping[str, str] = {
     "run.quiet": "print results and warnings only",
     "run.prepare_only": "tokenize the data and stop",
     "run.prepare_again": "tokenize the data even if that was done before",
+    "run.replaced_results": "what becomes of results that a run replaces; keep: in replaced/",
     "run.mlflow": "MLflow server that fine-tune and pre-train tell their results; unset: none",
 }
 

@@ -206,6 +206,7 @@ class ModelConfig(Section):
     from_scratch: bool = False
     plugin: str | None = None
     trust_remote_code: bool = False
+    allow_missing_folds: bool = False
     options: dict[str, Any] = {}
 
     @property
@@ -304,6 +305,7 @@ class RunConfig(Section):
     quiet: bool = False
     prepare_only: bool = False
     prepare_again: bool = False
+    replaced_results: Literal["keep", "remove"] = "keep"
     mlflow: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:.")
 
 

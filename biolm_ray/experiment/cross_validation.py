@@ -47,11 +47,19 @@ def fold_jobs(
     ]
 
 
+Begin = Callable[[Sequence[Plan]], Sequence[Plan]]
+"""Makes room for models that are to be trained, once it is decided which; may change their jobs."""
+
+
 def train_folds(
-    jobs: Sequence[FoldJob], placement: Placement, display: Display, resume: bool | int | str
+    jobs: Sequence[FoldJob],
+    placement: Placement,
+    display: Display,
+    resume: bool | int | str,
+    begin: Begin | None = None,
 ) -> list[Outcome]:
     """Train the folds and give the outcome of each, in order."""
-    return train_jobs(jobs, train_fold, placement, display, resume)
+    return train_jobs(jobs, train_fold, placement, display, resume, begin)
 
 
 def train_jobs(
@@ -60,13 +68,23 @@ def train_jobs(
     placement: Placement,
     display: Display,
     resume: bool | int | str,
+    begin: Begin | None = None,
 ) -> list[Outcome]:
     """Train models side by side, after deciding what of an earlier run is kept.
+
+    Args:
+        jobs: The models.
+        work: What trains one.
+        placement: Of the workers.
+        display: Shows how it goes.
+        resume: See `plan_jobs`.
+        begin: Called before anything is touched.
 
     Raises:
         ConfigError: There is nothing to resume, or it was begun with other settings.
     """
-    plans = plan_jobs(jobs, resume)
+    plans: Sequence[Plan] = plan_jobs(jobs, resume)
+    plans = plans if begin is None else begin(plans)
     missing = [plan for plan in plans if plan.metrics is None]
     if len(missing) < len(plans):
         log.info("%d of %d models are finished already", len(plans) - len(missing), len(plans))

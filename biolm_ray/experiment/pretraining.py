@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from biolm_ray.config.schema import Config
-from biolm_ray.experiment.cross_validation import train_jobs
-from biolm_ray.experiment.failures import raise_failures
+from biolm_ray.experiment.cross_validation import Begin, train_jobs
+from biolm_ray.experiment.failures import Outcome, raise_failures
 from biolm_ray.experiment.placement import place
 from biolm_ray.experiment.progress import Display
 from biolm_ray.experiment.runtime import Cluster
@@ -20,8 +20,9 @@ def pretrain_model(
     tokenizer: Path,
     folder: Path,
     weights: Path | None,
-) -> dict[str, float]:
-    """Train a language model into `folder` and give its metrics.
+    begin: Begin | None = None,
+) -> Outcome:
+    """Train a language model into `folder` and give what became of it.
 
     Raises:
         BiolmError: Training failed.
@@ -35,8 +36,6 @@ def pretrain_model(
         weights=weights,
     )
     placement = place(cluster, config.resources, num_models=1)
-    outcomes = train_jobs([job], pretrain, placement, display, config.training.resume)
+    outcomes = train_jobs([job], pretrain, placement, display, config.training.resume, begin)
     raise_failures(outcomes)
-    metrics = outcomes[0].metrics
-    assert metrics is not None
-    return metrics
+    return outcomes[0]

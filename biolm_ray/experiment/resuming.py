@@ -1,11 +1,9 @@
 """What a run keeps of an earlier one, decided for all models before any is touched."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,14 @@ from biolm_ray.data.store import Folder
 from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.storage import SETTINGS
 from biolm_ray.models.saved import OLD_WEIGHTS_FILE, WEIGHTS_FILE, is_model_folder
+from biolm_ray.results.manifest import file_digest
 from biolm_ray.training.outcome import done_already
 
 log = logging.getLogger("biolm_ray")
 
 FREE_TO_CHANGE = {"resume", "patience", "checkpoint_minutes"}
-MAY_RUN = {"pretrained", "trust_remote_code"}
+WITHOUT_EFFECT = {"pretrained", "trust_remote_code", "allow_missing_folds"}
+"""Of the model: its weights count by their content."""
 MORE_EPOCHS = "more_epochs"
 READABLE = {"prepared": "data set", "rows": "rows of the fold", "weights": "earlier weights"}
 
@@ -63,6 +63,11 @@ class Plan:
     settings: dict[str, Any]
     metrics: dict[str, float] | None = None
     anew: bool = True
+
+    @property
+    def replaces(self) -> bool:
+        """Whether nothing of an earlier run is kept; more epochs start from its best weights."""
+        return self.metrics is None and self.anew and not self.settings.get(MORE_EPOCHS)
 
 
 def plan_jobs(jobs: Sequence[Any], resume: bool | int | str) -> list[Plan]:
@@ -152,7 +157,7 @@ def job_settings(job: Any) -> dict[str, Any]:
         "prepared": Folder(job.prepared).name,
         "rows": job.rows_digest,
         "task": config.task,
-        "model": config.model.model_dump(mode="json", exclude=MAY_RUN),
+        "model": config.model.model_dump(mode="json", exclude=WITHOUT_EFFECT),
         "weights": None if job.weights is None else _digest(job.weights),
         "preprocessing": config.preprocessing.model_dump(mode="json"),
         "training": config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
@@ -163,17 +168,8 @@ def _digest(folder: Path) -> str | None:
     """Identify the weights in a model folder by their content, wherever it was moved to."""
     for path in (folder / WEIGHTS_FILE, folder / OLD_WEIGHTS_FILE):
         if path.exists():
-            return _file_digest(path, path.stat().st_mtime_ns)
+            return file_digest(path).sha256[:16]
     return None
-
-
-@lru_cache(maxsize=16)
-def _file_digest(path: Path, _written: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
 
 
 def differing_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

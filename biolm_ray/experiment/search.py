@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ SETTINGS = "search_settings.json"
 TRIAL_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
 
 
+Begin = Callable[..., None]
+"""Makes room for the results; called with `continues`, before anything of them is touched."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """What a search found.
@@ -52,12 +56,18 @@ class SearchResult:
     trials: list[dict[str, Any]]
 
 
-def search(config: Config, trial: Trial, folder: Path) -> SearchResult:
+def search(config: Config, trial: Trial, folder: Path, begin: Begin) -> SearchResult:
     """Try settings until the number of samples or the time is used up.
 
     A search that was broken off is continued from the file of its trials: those that have ended
     count, the others are taken up again, without the folds that they have finished. What Ray Tune
     keeps by itself are pickles; they lie in a private folder that goes with the run.
+
+    Args:
+        config: Of the run.
+        trial: What all trials share.
+        folder: Of the results.
+        begin: Makes room for the results.
 
     Raises:
         ConfigError: It was begun with other settings.
@@ -68,7 +78,7 @@ def search(config: Config, trial: Trial, folder: Path) -> SearchResult:
     metric = search_metric(config)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    earlier = _earlier_trials(config, trial, folder, metric)
+    earlier = _earlier_trials(config, trial, folder, metric, begin)
     trials = Trials(folder / TRIALS, metric, earlier)
     missing = config.tune.num_samples - sum(each.counts for each in earlier)
     if missing > 0:
@@ -112,8 +122,10 @@ def _domain(values: Sequence[Any] | Range) -> Any:
     return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
 
 
-def _earlier_trials(config: Config, trial: Trial, folder: Path, metric: str) -> list[Tried]:
-    """Read the trials of a search to go on with; without `tune.resume` it is forgotten.
+def _earlier_trials(
+    config: Config, trial: Trial, folder: Path, metric: str, begin: Begin
+) -> list[Tried]:
+    """Read the trials of a search to go on with; without `tune.resume` it makes room.
 
     Raises:
         ConfigError: It was begun with other settings, or its file of trials is damaged.
@@ -122,7 +134,9 @@ def _earlier_trials(config: Config, trial: Trial, folder: Path, metric: str) -> 
     now = {
         "prepared": Folder(trial.prepared).name,
         **config.model_dump(mode="json", include={"task", "preprocessing", "splits"}),
-        "model": config.model.model_dump(mode="json", exclude={"trust_remote_code"}),
+        "model": config.model.model_dump(
+            mode="json", exclude={"trust_remote_code", "allow_missing_folds"}
+        ),
         "training": config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
         "tune": config.tune.model_dump(mode="json", include={"space", "metric"}),
     }
@@ -142,7 +156,9 @@ def _earlier_trials(config: Config, trial: Trial, folder: Path, metric: str) -> 
     if earlier:
         ended = sum(each.counts for each in earlier)
         log.info("continuing the search in %s: %d trials have ended", folder, ended)
+        begin(continues=True)
         return earlier
+    begin(continues=False)
     (folder / TRIALS).unlink(missing_ok=True)
     shutil.rmtree(trial.folder, ignore_errors=True)
     write_json(path, now)

@@ -182,9 +182,12 @@ def _refuse_folds(given: Path, config: Config) -> None:
 def find_tokenizer(
     config: Config, weights: Path | None, progress: Progress | None = None
 ) -> Tokenizer:
-    """Load the tokenizer of earlier weights, a checkpoint or this experiment, or fit one.
+    """Load the tokenizer of earlier weights, a checkpoint or this experiment, or fit one."""
+    return known_tokenizer(config, weights) or fit_run_tokenizer(config, progress)
 
-    A fitted tokenizer is saved to the output path.
+
+def known_tokenizer(config: Config, weights: Path | None) -> Tokenizer | None:
+    """Load the tokenizer of earlier weights, a checkpoint or this experiment; None without any.
 
     Raises:
         ConfigError: The experiment's tokenizer has another encoding than the one asked for.
@@ -209,7 +212,7 @@ def find_tokenizer(
             )
         log.info("tokenizer: %s%s", folder / TOKENIZER_FILE, _unlike(tokenizer, config))
         return tokenizer.adapted(config.data, config.preprocessing)
-    return fit_and_save_tokenizer(config, progress)
+    return None
 
 
 def _unlike(tokenizer: Tokenizer, config: Config) -> str:
@@ -220,16 +223,14 @@ def _unlike(tokenizer: Tokenizer, config: Config) -> str:
     return f" ({tokenizer.encoding}; the encoding {asked} of this run is not used)"
 
 
-def fit_and_save_tokenizer(config: Config, progress: Progress | None = None) -> Tokenizer:
-    """Fit a tokenizer on the run's data and save it to the output path."""
+def fit_run_tokenizer(config: Config, progress: Progress | None = None) -> Tokenizer:
+    """Fit a tokenizer on the run's data."""
     tokenizer = fit_tokenizer(config, label_kind=label_kind(config), progress=progress)
-    tokenizer.save(Path(config.output_path))
     log.log(
         RESULT,
-        "tokenizer: %d tokens learnt from %s, saved to %s",
+        "tokenizer: %d tokens learnt from %s",
         len(tokenizer.vocabulary),
         ", ".join(config.data.paths),
-        Path(config.output_path) / TOKENIZER_FILE,
     )
     return tokenizer
 
@@ -244,10 +245,9 @@ def tokenize_data(
 ) -> PreparedData:
     """Tokenize the run's data below `prepared_in`, unless an earlier run has.
 
-    The tokenizer goes into `folder`, where those who train on the data find it, and so do the
-    rows that are set aside.
+    Rows that are set aside are written to `folder`.
     """
-    prepared = prepare(
+    return prepare(
         config,
         tokenizer,
         prepared_in,
@@ -255,8 +255,6 @@ def tokenize_data(
         rejected_path=folder / REJECTED_FILE,
         progress=progress,
     )
-    tokenizer.save(folder)
-    return prepared
 
 
 def label_kind(config: Config) -> LabelKind | None:
@@ -272,13 +270,13 @@ def room_for_sequences(config: Config, tokenizer: Tokenizer) -> int:
     return frame(spec, model_inputs(config, tokenizer, 0), config.preprocessing).room
 
 
-def plan_run(config: Config, prepared: PreparedData, tokenizer: Path) -> list[Fold]:
+def plan_run(config: Config, prepared: PreparedData, tokenizer: Tokenizer) -> list[Fold]:
     """Divide the rows that are kept into folds.
 
     Args:
         config: Of the run, its model chosen.
         prepared: The data set.
-        tokenizer: Folder of the tokenizer that it was made with.
+        tokenizer: That it was made with.
 
     Raises:
         ConfigError: Settings of the splits contradict each other.
@@ -286,7 +284,7 @@ def plan_run(config: Config, prepared: PreparedData, tokenizer: Path) -> list[Fo
     """
     kept = np.arange(prepared.num_rows)
     if config.preprocessing.drop_longer:
-        kept = prepared.rows_within(room_for_sequences(config, Tokenizer.load(tokenizer)))
+        kept = prepared.rows_within(room_for_sequences(config, tokenizer))
         log.info("%d rows of %d are kept (only512)", len(kept), prepared.num_rows)
     kept = np.setdiff1d(kept, rows_without_logarithm(config, prepared), assume_unique=True)
     check_labels(config, prepared, kept)

@@ -90,5 +90,6 @@ def _rows(config: Config, trial: Trial, folder: Path) -> dict[str, Any]:
     tokenizer = find_tokenizer(own, trial.weights)
     shared = prepared_folder(trial.config)
     prepared = tokenize_data(own, tokenizer, prepared_in=shared, folder=folder)
-    folds = plan_run(own, prepared, folder)
+    folds = plan_run(own, prepared, tokenizer)
+    tokenizer.save(folder)
     return {"folds": folds, "prepared": prepared.location, "tokenizer": folder}

@@ -1,6 +1,7 @@
 """What predict and interpret work on: trained models, and rows tokenized the way they learnt."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,31 +13,111 @@ from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import rows_in_splits
 from biolm_ray.data.targets import Targets
 from biolm_ray.errors import ConfigError
-from biolm_ray.models.saved import SavedModel, is_model_folder, load_model
+from biolm_ray.models.saved import WEIGHTS_FILE, SavedModel, is_model_folder, load_model
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.results.manifest import MANIFEST, FoldRecord, Manifest, first_misfit, results_of
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, Tokenizer
+from biolm_ray.training.outcome import MODEL_FILES, read_done
+
+log = logging.getLogger("biolm_ray")
+
+FINE_TUNE = "fine-tune"
 
 
-def model_folders(path: Path) -> list[Path]:
+def model_folders(path: Path, *, allow_missing: bool = False) -> list[Path]:
     """Find the model, or the models of all folds, in a model or experiment folder.
 
+    The manifest of the experiment says which they are. Where there is none, as in folders of the
+    reference system, all that lie there are taken, and a warning says so.
+
+    Args:
+        path: Of a model, of an experiment or of its fine-tune folder.
+        allow_missing: Give the finished models of an experiment that is not.
+
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or not all are finished.
+        DataError: The manifest is damaged.
     """
-    for folder in (path, path / "fine-tune"):
+    path = path.absolute()
+    output, manifest = results_of(path) or (path, Manifest())
+    record = manifest.modes.get(FINE_TUNE)
+    places = {output / fold.folder: fold for fold in record.folds} if record else {}
+    if path in places:
+        return _finished({path: places[path]}, output, allow_missing=False)
+    if record is not None and path in {output, output / FINE_TUNE}:
+        return _finished(places, output, allow_missing=allow_missing)
+    if manifest.moving is not None:
+        raise ConfigError(
+            f"{output}: a run was broken off while it moved earlier results to "
+            f"{manifest.moving.to}; run it again, or set pretrainedmodel to that folder"
+        )
+    return _all_there(path)
+
+
+def _finished(folds: Mapping[Path, FoldRecord], output: Path, *, allow_missing: bool) -> list[Path]:
+    """Keep the finished models of an experiment, and say or refuse that others are missing."""
+    problems = {folder: _unfinished(folder, fold) for folder, fold in folds.items()}
+    found = [folder for folder, problem in problems.items() if problem is None]
+    if len(found) == len(folds):
+        return found
+    missing = [fold.name or "the model" for folder, fold in folds.items() if problems[folder]]
+    what = "the model" if len(folds) == 1 else f"{len(missing)} of {len(folds)} folds"
+    named = "" if len(folds) == 1 else f" ({', '.join(missing)})"
+    problem = next(filter(None, problems.values()))
+    if allow_missing and found:
+        log.warning(
+            "%s: %s missing%s, as model.allow_missing_folds has it: %s",
+            output,
+            what,
+            named,
+            problem,
+        )
+        return found
+    remedy = "train on with fine-tune --resume"
+    if found:
+        remedy += ", or set model.allow_missing_folds: true to use the others"
+    raise ConfigError(f"{output}: {what} not finished{named}: {problem}; {remedy}")
+
+
+def _unfinished(folder: Path, fold: FoldRecord) -> str | None:
+    """Say why a model does not count as finished; None if it does."""
+    files = fold.files
+    if not files:
+        try:
+            done = read_done(folder)
+        except ValueError as error:
+            return str(error)
+        if done is None or WEIGHTS_FILE not in done.files:
+            return f"{folder} holds no finished model"
+        files = done.files
+    return first_misfit(folder, {name: files[name] for name in MODEL_FILES if name in files})
+
+
+def _all_there(path: Path) -> list[Path]:
+    for folder in (path, path / FINE_TUNE):
         if is_model_folder(folder):
+            _tell_unvouched(folder)
             return [folder]
-    for parent in (path / "fine-tune", path):
+    for parent in (path / FINE_TUNE, path):
         if parent.is_dir():
             found = {child.name: child for child in parent.iterdir() if is_model_folder(child)}
             found.pop("pre-train", None)
             if found:
+                _tell_unvouched(parent)
                 return [found[name] for name in sorted_naturally(list(found))]
     raise ConfigError(
         f"no fine-tuned model in {path}: set pretrainedmodel to the folder of a model or of an "
         "experiment (one with models in its fine-tune folder), or outputpath to that of an "
         "experiment, whose models are then used"
+    )
+
+
+def _tell_unvouched(folder: Path) -> None:
+    log.warning(
+        "%s: no %s says which models belong together and are finished; all that lie there are used",
+        folder,
+        MANIFEST,
     )
 
 

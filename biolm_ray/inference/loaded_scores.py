@@ -1,8 +1,9 @@
 """Tables of scores, read again."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from biolm_ray.inference.scores_file import (
     table_stem,
     typed_path,
 )
+from biolm_ray.results.manifest import MANIFEST, Digest, first_misfit, results_of
+
+log = logging.getLogger("biolm_ray")
 
 TEXTS = ("sequence", "token", "replacement")
 
@@ -77,21 +81,88 @@ def load_scores(path: str | Path) -> LooScores:
 
     Beside a CSV file the parquet file of the same name is read, which knows types and metadata. In
     a folder of folds the tables of all folds are put together; the metadata are then those of the
-    first, but for the largest difference of all.
+    first, but for the largest difference of all. Only tables that the manifest of the experiment
+    names are read; where there is none, those that are there, with a warning.
 
     Raises:
-        ConfigError: There is no table, or a folder has several that are not of folds.
-        DataError: The file holds no scores.
+        ConfigError: There is no table, or a folder has several that are not of folds, or the table
+            is of an earlier run.
+        DataError: The file holds no scores, or has changed since it was written.
     """
     path = Path(path)
+    vouched = _Vouched.of(path)
     if not path.is_dir():
-        return _load_file(path)
-    parts = [_load_file(found) for found in _tables_in(path)]
+        return _load_file(vouched.checked(path))
+    parts = [_load_file(vouched.checked(found)) for found in _tables_in(path, vouched)]
     metadata = dict(parts[0].metadata)
     if len(parts) > 1 and metadata:
         differences = [part.metadata["largest_difference"] for part in parts]
         metadata |= {"largest_difference": max(differences), "noise_floor": None}
     return LooScores(pd.concat([part.table for part in parts], ignore_index=True), metadata)
+
+
+@dataclass(frozen=True)
+class _Vouched:
+    """Which tables an experiment vouches for.
+
+    Attributes:
+        output: The output folder; None where no manifest is found.
+        tables: What they held, by their paths.
+        folds: The folders of its models.
+    """
+
+    output: Path | None = None
+    tables: Mapping[Path, Digest] = field(default_factory=dict)
+    folds: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, path: Path) -> "_Vouched":
+        found = results_of(path)
+        if found is None:
+            log.warning("%s: no %s says which run it is of", path, MANIFEST)
+            return cls()
+        output, manifest = found
+        records = manifest.modes.values()
+        tables = [table for record in records for table in record.tables]
+        folds = [fold for record in records for fold in record.folds]
+        return cls(
+            output,
+            {output / table.path: table.digest for table in tables},
+            tuple(output / fold.folder for fold in folds),
+        )
+
+    def names(self, path: Path) -> bool:
+        """Tell whether a table, or the parquet file that is read in its place, may be read."""
+        return self.output is None or _file_to_read(path).absolute() in self.tables
+
+    def checked(self, path: Path) -> Path:
+        """Give a path back if what lies there is as it was written."""
+        file = _file_to_read(path).absolute()
+        if self.output is None or not file.is_file():
+            return path
+        if file not in self.tables:
+            raise ConfigError(
+                f"{path}: of an earlier run, or of one that was broken off, since "
+                f"{self.output / MANIFEST} does not name it; run interpret again, or copy it "
+                "elsewhere to read it as it is"
+            )
+        misfit = first_misfit(file.parent, {file.name: self.tables[file]})
+        if misfit:
+            raise DataError(f"{misfit}; run interpret again, or put the file back")
+        return path
+
+    def tell_missing(self, folder: Path, places: Collection[Path]) -> None:
+        """Say which folds of an experiment have no table where others have one."""
+        there = {place.absolute() for place in places}
+        own = [fold for fold in self.folds if fold.parent == folder.absolute()]
+        missing = [fold.name for fold in own if fold not in there]
+        if missing and len(missing) < len(own):
+            log.warning("%s: no table of fold %s", folder, ", ".join(missing))
+
+
+def _file_to_read(path: Path) -> Path:
+    typed = typed_path(path)
+    return typed if typed.is_file() else path
 
 
 def _load_file(path: Path) -> LooScores:
@@ -117,18 +188,25 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     return table
 
 
-def _tables_in(folder: Path) -> list[Path]:
+def _tables_in(folder: Path, vouched: _Vouched) -> list[Path]:
     """Find the table in a folder, or those of the same name in the folders of its folds."""
+    others: list[Path] = []
     for folders in ([folder], sorted(filter(Path.is_dir, folder.iterdir()), key=_fold_number)):
         found: dict[str, dict[Path, Path]] = {}
         for place in folders:
             for path in sorted(place.glob("loo_scores_*")):
-                if path.name.endswith(ENDINGS):
+                if path.name.endswith(ENDINGS) and vouched.names(path):
                     found.setdefault(table_stem(path), {})[place] = path
+                elif path.name.endswith(ENDINGS):
+                    others.append(path)
         if len(found) > 1:
             raise ConfigError(f"{folder} holds several tables: {', '.join(found)}; name one")
         if found:
-            return list(next(iter(found.values())).values())
+            tables = next(iter(found.values()))
+            vouched.tell_missing(folder, tables)
+            return list(tables.values())
+    if others:
+        vouched.checked(others[0])
     raise ConfigError(f"{folder}: no table of scores there (loo_scores_<edit>.parquet or .csv)")
 
 

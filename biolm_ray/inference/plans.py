@@ -53,12 +53,7 @@ def plan_scoring(
         ConfigError: A fold is asked for that does not exist.
         DataError: There is no row for any of the models.
     """
-    wanted = config.interpret.folds
-    if wanted is not None and max(wanted) >= len(folders):
-        raise ConfigError(
-            f"interpret.folds asks for fold {max(wanted)}, but there are {len(folders)} models"
-        )
-    chosen = list(range(len(folders)) if wanted is None else dict.fromkeys(wanted))
+    chosen = _chosen_folds(config.interpret.folds, folders)
     known = find_known_rows(folders, prepared, np.arange(prepared.num_rows))
     allowed = chosen_rows(config, prepared)
     if known.is_own:
@@ -76,6 +71,22 @@ def plan_scoring(
 def _in_splits(config: Config) -> str:
     names = config.data.splits_to_use
     return f" in the splits {', '.join(names)} (inferenceonsplits)" if names else ""
+
+
+def _chosen_folds(wanted: Sequence[int] | None, folders: Sequence[Path]) -> list[int]:
+    """Give the places of the folds asked for; of an unfinished experiment some may be missing."""
+    if wanted is None:
+        return list(range(len(folders)))
+    names = [folder.name for folder in folders]
+    numbered = len(folders) > 1 and all(map(str.isdecimal, names))
+    places = {int(name) if numbered else place: place for place, name in enumerate(names)}
+    missing = [fold for fold in wanted if fold not in places]
+    if missing:
+        raise ConfigError(
+            f"interpret.folds asks for fold {missing[0]}, but there are {len(folders)} models, "
+            f"numbered {', '.join(map(str, places))}"
+        )
+    return [places[fold] for fold in dict.fromkeys(wanted)]
 
 
 def table_name(settings: InterpretConfig) -> str:

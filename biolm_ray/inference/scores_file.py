@@ -80,6 +80,11 @@ def typed_path(path: Path) -> Path:
     return path.with_name(f"{table_stem(path)}.parquet")
 
 
+def table_files(paths: Iterable[Path]) -> list[Path]:
+    """List tables and the parquet files beside them."""
+    return [file for path in paths for file in (path, typed_path(path))]
+
+
 def first_rows(
     sequences: Sequence[Any] | pd.Series, places: Int[np.ndarray, " rows"]
 ) -> Int[np.ndarray, " sequences"]:

@@ -89,8 +89,13 @@ class SavedModel:
 
 def is_model_folder(folder: Path) -> bool:
     """Tell whether a folder holds a model, ours or of the reference or Hugging Face."""
-    has_weights = any((folder / name).is_file() for name in (WEIGHTS_FILE, OLD_WEIGHTS_FILE))
-    return has_weights and (folder / CARD_FILE).is_file()
+    return weights_file(folder) is not None and (folder / CARD_FILE).is_file()
+
+
+def weights_file(folder: Path) -> Path | None:
+    """Find the weights in a model folder; None if there are none."""
+    paths = [folder / name for name in (WEIGHTS_FILE, OLD_WEIGHTS_FILE)]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def check_sizes(folder: Path, card: ModelCard, spec: ModelSpec, options: Any) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from biolm_ray.data.splits import Fold
 from biolm_ray.report.tables import (
+    SUMMARY,
     out_of_fold_table,
     summary_table,
     write_out_of_fold,
@@ -69,6 +70,12 @@ def report_folds(
     scores = {fold.index: _scores(metrics[fold.index]) for fold in finished}
     summary = summary_table(scores, pooled, aside)
     return CrossValidationReport(summary, table, write_summary(folder, summary), kept_aside)
+
+
+def tables_over_folds(folder: Path) -> list[Path]:
+    """List the tables over all folds that are there."""
+    names = (OUT_OF_FOLD, KEPT_ASIDE, *(f"{SUMMARY}.{ending}" for ending in ("csv", "json", "txt")))
+    return [folder / name for name in names if (folder / name).exists()]
 
 
 def _scores(metrics: Mapping[str, float]) -> dict[str, float]:

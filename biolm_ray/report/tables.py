@@ -12,6 +12,7 @@ from biolm_ray.files import write_json, write_text
 from biolm_ray.report.text import text_table
 from biolm_ray.training.fold_tables import PREDICTIONS, write_table
 
+SUMMARY = "cross_validation"
 MEAN, DEVIATION, POOLED, ASIDE = "mean", "standard deviation", "pooled", "kept aside"
 
 
@@ -80,7 +81,7 @@ def write_out_of_fold(path: Path, table: pd.DataFrame) -> None:
     write_table(path, table)
 
 
-def write_summary(folder: Path, table: pd.DataFrame, *, stem: str = "cross_validation") -> str:
+def write_summary(folder: Path, table: pd.DataFrame, *, stem: str = SUMMARY) -> str:
     """Write a summary as CSV, JSON and plain text; give the text.
 
     The JSON has the keys folds, mean, standard_deviation and, where there are such rows, pooled

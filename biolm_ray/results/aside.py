@@ -12,9 +12,9 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from biolm_ray.errors import ResourceError
+from biolm_ray.files import atomic_path
 from biolm_ray.results.manifest import (
     REPLACED,
-    FoldRecord,
     Manifest,
     ModeRecord,
     Moving,
@@ -30,7 +30,7 @@ LOGS = "logs"
 """Stays where it is: the run that replaces results writes to it."""
 NO_RESULTS = {
     *("config.yaml", "rejected.tsv", "tokenizer.json", "tokenization.json"),
-    *("training_settings.json", "steps.csv"),
+    *("training_settings.json", "search_settings.json", "steps.csv"),
 }
 """Files that describe results, or a training that is under way, and are worth nothing alone."""
 NO_RESULTS_IN = {LOGS, "checkpoint", "ray", "tboard"}
@@ -45,24 +45,46 @@ def holds_results(path: Path) -> bool:
     return any(child.name not in NO_RESULTS_IN and holds_results(child) for child in path.iterdir())
 
 
-def results_to_replace(output: Path, mode: str) -> list[str]:
-    """List what must go when all results of a mode are replaced, relative to the output folder.
+def tables_in(folder: Path) -> list[Path]:
+    """List the files of a folder that are worth keeping; those of its folders are not looked at."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and holds_results(path))
 
-    It is the folder of the mode, and whatever other modes have made of its models.
+
+def results_to_replace(
+    output: Path,
+    mode: str,
+    folders: Sequence[str] | None = None,
+    trained_on: Sequence[str] = (),
+) -> list[str]:
+    """List what must go when results of a mode are replaced, relative to the output folder.
+
+    These are the folders, and whatever was made of their models.
+
+    Args:
+        output: The output folder.
+        mode: Of the results.
+        folders: With all that lies in them; unset: that of the mode.
+        trained_on: Of models that stay until others with the same name are trained from them.
     """
-    found = [mode] if holds_results(output / mode) else []
-    manifest = read_manifest(output)
-    if manifest is None or mode not in manifest.modes:
-        return found
-    weights = {file.sha256 for fold in manifest.modes[mode].folds for file in fold.files.values()}
+    folders = [mode] if folders is None else folders
+    going = [folder for folder in folders if holds_results(output / folder)]
+    manifest = read_manifest(output) or Manifest()
+    folds = manifest.modes[mode].folds if mode in manifest.modes else ()
+    weights = {
+        file.sha256
+        for fold in folds
+        if is_below(fold.folder, [*folders, *trained_on])
+        for file in fold.files.values()
+    }
     for other, record in manifest.modes.items():
-        made = [table for table in record.tables if weights & set(table.models)]
-        outside = [table for table in made if not is_below(table.path, [mode])]
-        if outside and len(outside) == len(record.tables):
-            found.append(other)
+        made = [table.path for table in record.tables if weights & set(table.models)]
+        made = [path for path in made if not is_below(path, going)]
+        all_its_own = all(is_below(path, [other]) for path in made)
+        if made and other != mode and all_its_own and len(made) == len(record.tables):
+            going.append(other)
         else:
-            found += [path for table in outside for path in with_companions(output, table.path)]
-    return list(dict.fromkeys(path for path in found if (output / path).exists()))
+            going += [path for table in made for path in with_companions(output, table)]
+    return list(dict.fromkeys(path for path in going if (output / path).exists()))
 
 
 def with_companions(output: Path, path: str) -> list[str]:
@@ -168,14 +190,30 @@ def finish_moving(output: Path) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move a file or folder at one stroke, unless that is done; its logs come back."""
+    """Move a file or folder at one stroke, unless that is done; its logs come back.
+
+    Of a link to a folder elsewhere the link is moved; logs are copied back from there.
+    """
     if target.exists() or not source.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    is_link = source.is_symlink()
+    if is_link:
+        _make_absolute(source)
     os.replace(source, target)
-    if (target / LOGS).is_dir():
-        source.mkdir(exist_ok=True)
+    if not (target / LOGS).is_dir():
+        return
+    source.mkdir(exist_ok=True)
+    if is_link:
+        shutil.copytree(target / LOGS, source / LOGS, dirs_exist_ok=True)
+    else:
         os.replace(target / LOGS, source / LOGS)
+
+
+def _make_absolute(link: Path) -> None:
+    """Let a link lead to the same place wherever it lies."""
+    with atomic_path(link) as temporary:
+        temporary.symlink_to(link.resolve())
 
 
 def _describe_moved(folder: Path, moving: Moving) -> None:
@@ -204,15 +242,14 @@ def describe_results(output: Path, paths: Sequence[str]) -> str:
     records = [record for record in parts if record is not None]
     if not records:
         return f"{', '.join(paths)} (nothing says of which run)"
-    models = _counted(sum(bool(fold.files) for fold in _folds(records)), "model")
     tables = [table for record in records for table in record.tables]
     runs = [record.run for record in records] + [table.run for table in tables]
-    what = f"{models} and {_counted(len(tables), 'table')}"
-    return f"{', '.join(paths)} ({what} of {_days(runs)})"
-
-
-def _folds(records: Iterable[ModeRecord]) -> list[FoldRecord]:
-    return [fold for record in records for fold in record.folds]
+    counts = {
+        "model": sum(bool(fold.files) for record in records for fold in record.folds),
+        "file": len(tables),
+    }
+    what = " and ".join(_counted(number, of) for of, number in counts.items() if number)
+    return f"{', '.join(paths)} ({what or 'nothing finished'}, of {_days(runs)})"
 
 
 def _counted(number: int, what: str) -> str:

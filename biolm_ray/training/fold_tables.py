@@ -22,6 +22,7 @@ Labels = Float[np.ndarray, "rows targets"] | Sequence[str] | None
 PREDICTIONS = "test_predictions.csv"
 RANKS = "rank_deltas"
 CLASS_REPORT = "classification_report.csv"
+ALL_RESULTS = "all_results.json"
 PARTS = ("train", "eval", "test")
 AVERAGES = ("accuracy", "macro avg", "weighted avg")
 """Rows of the report on classes that belong to no class."""
@@ -186,7 +187,7 @@ def write_results(folder: Path, metrics: dict[str, float]) -> None:
         own = {key: value for key, value in named.items() if _part(key) == part}
         if own:
             write_json(folder / f"{part}_results.json", dict(sorted((shared | own).items())))
-    write_json(folder / "all_results.json", named)
+    write_json(folder / ALL_RESULTS, named)
 
 
 def _part(key: str) -> str | None:

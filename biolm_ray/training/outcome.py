@@ -1,9 +1,10 @@
 """What a training leaves in its folder: the model, its record, its rows and the mark of its end."""
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,17 +15,37 @@ from torch import nn
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.files import atomic_path, write_json
-from biolm_ray.models.saved import ModelCard, save_model
+from biolm_ray.models.saved import (
+    CARD_FILE,
+    OLD_WEIGHTS_FILE,
+    WEIGHTS_FILE,
+    ModelCard,
+    save_model,
+    weights_file,
+)
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_hashes import row_hashes
-from biolm_ray.tokenization.tokenizer import Tokenizer
+from biolm_ray.results.manifest import Digest, file_digest, first_misfit
+from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.checkpoint import CHECKPOINTS, Progress
-from biolm_ray.training.fold_tables import write_results
+from biolm_ray.training.fold_tables import (
+    ALL_RESULTS,
+    CLASS_REPORT,
+    PREDICTIONS,
+    RANKS,
+    write_results,
+)
 from biolm_ray.training.journal import write_state
 
 DONE = "done.json"
 ROWS = "rows.npz"
 FOLD_PARTS = ("train", "validation", "test", "kept_aside")
+MODEL_FILES = (WEIGHTS_FILE, OLD_WEIGHTS_FILE, CARD_FILE, TOKENIZER_FILE, SETTINGS_FILE)
+"""What predictions depend on."""
+TABLES = ("*_results.json", "trainer_state.json", PREDICTIONS, f"{RANKS}*.csv", CLASS_REPORT, ROWS)
+"""Patterns of the other files that a finished training has."""
+
+log = logging.getLogger("biolm_ray")
 
 
 class TrainingFolders(Protocol):
@@ -54,16 +75,96 @@ def save_training(
     write_results(job.folder, metrics)
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a training says of itself when it is finished.
+
+    Attributes:
+        metrics: What it has reached.
+        files: What its files held, by their names; empty in what earlier versions have written.
+    """
+
+    metrics: dict[str, float]
+    files: dict[str, Digest] = field(default_factory=dict)
+
+
 def mark_done(job: TrainingFolders, metrics: dict[str, float]) -> None:
-    """Say that everything is written; the checkpoints are no longer needed."""
-    write_json(job.folder / DONE, metrics)
+    """Say that everything is written, and what; the checkpoints are no longer needed."""
+    files = {name: digest.model_dump() for name, digest in _files_now(job.folder).items()}
+    write_json(job.folder / DONE, {"metrics": metrics, "files": files})
     shutil.rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
 
 
+def _files_now(folder: Path) -> dict[str, Digest]:
+    names = [name for name in MODEL_FILES if (folder / name).exists()]
+    names += sorted(path.name for pattern in TABLES for path in folder.glob(pattern))
+    return {name: file_digest(folder / name) for name in names}
+
+
+def files_of(folder: Path) -> dict[str, Digest]:
+    """Give the files of a finished training, with the mark itself, for the manifest.
+
+    Those that an earlier version has finished count as they are now.
+    """
+    done = read_done(folder)
+    assert done is not None, "only finished trainings are asked for"
+    return (done.files or _files_now(folder)) | {DONE: file_digest(folder / DONE)}
+
+
 def done_already(job: TrainingFolders) -> dict[str, float] | None:
-    """Give the metrics of a training that is finished; None for any other."""
-    path = job.folder / DONE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    """Give the metrics of a training that is finished, with all its files; None for any other.
+
+    Where its mark says that it is finished and a file does not fit, there is a warning.
+    """
+    try:
+        done = read_done(job.folder)
+    except ValueError as error:
+        problem, done = str(error), None
+    else:
+        if done is None:
+            return None
+        problem = first_misfit(job.folder, done.files) or _missing(job.folder, done)
+    if problem is None:
+        assert done is not None
+        return done.metrics
+    log.warning("%s does not count as finished: %s", job.folder, problem)
+    return None
+
+
+def read_done(folder: Path) -> Done | None:
+    """Read the mark of a finished training; None where there is none.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    path = folder / DONE
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if set(content) != {"metrics", "files"}:
+            return Done({str(name): float(value) for name, value in content.items()})
+        files = {name: Digest.model_validate(value) for name, value in content["files"].items()}
+        return Done(dict(content["metrics"]), files)
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError(f"{path} is damaged") from None
+
+
+def _missing(folder: Path, done: Done) -> str | None:
+    """Name a file that a finished training must have and this one has not, or has not vouched for.
+
+    Earlier versions have written no digests: there the files have to be in place.
+    """
+    if done.files:
+        names = [name for name in (WEIGHTS_FILE, CARD_FILE, ALL_RESULTS) if name not in done.files]
+        return f"{folder / DONE} does not name {names[0]}" if names else None
+    names = [CARD_FILE, ALL_RESULTS]
+    if done.metrics.get("test_samples"):
+        names.append(PREDICTIONS)
+    if weights_file(folder) is None:
+        names.insert(0, WEIGHTS_FILE)
+    missing = [name for name in names if not (folder / name).is_file()]
+    return f"{folder / missing[0]} is missing" if missing else None
 
 
 def save_rows(folder: Path, prepared: PreparedData, fold: Fold) -> None:

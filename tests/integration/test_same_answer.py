@@ -16,6 +16,7 @@ from biolm_ray.experiment.cross_validation import fold_jobs
 from biolm_ray.experiment.setup import choose_model, plan_run
 from biolm_ray.models.saved import load_weights
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.fold import FoldJob, train_fold
 from biolm_ray.training.workers import Workers
 
@@ -53,9 +54,9 @@ def job_of(folder: Path, model: str, output: Path) -> FoldJob:
     config = choose_model(config, None)
     jobs = fold_jobs(
         config,
-        plan_run(config, prepared, output / "fine-tune"),
+        plan_run(config, prepared, Tokenizer.load(output)),
         prepared=prepared.location,
-        tokenizer=output / "fine-tune",
+        tokenizer=output,
         folder=output,
         weights=None,
     )

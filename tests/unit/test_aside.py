@@ -110,7 +110,7 @@ def test_results_are_told_with_their_number_and_time(tmp_path):
     make_experiment(tmp_path)
     time = RUN.started[:16].replace("T", " ")
     assert describe_results(tmp_path, PATHS) == (
-        f"{', '.join(PATHS)} (3 models and 3 tables of {time} UTC)"
+        f"{', '.join(PATHS)} (3 models and 3 files, of {time} UTC)"
     )
 
 
@@ -149,6 +149,19 @@ def test_results_are_removed_whole_where_that_is_asked_for(tmp_path):
         "x/w",
     }
     assert (tmp_path / "fine-tune" / "logs" / "run.log").exists()
+
+
+def test_a_folder_that_is_a_link_moves_as_a_link_to_the_same_place(tmp_path):
+    output = make_experiment(tmp_path / "out")
+    disk = tmp_path / "disk"
+    (output / "fine-tune").rename(disk)
+    (output / "fine-tune").symlink_to(Path("..") / "disk", target_is_directory=True)
+    to = set_aside(output, "fine-tune", ["fine-tune"])
+    assert (output / to / "fine-tune").resolve() == disk
+    assert (disk / "0" / "model.safetensors").read_text() == "weights 0"
+    assert not (output / "fine-tune").is_symlink()
+    assert [path.name for path in (output / "fine-tune").iterdir()] == ["logs"]
+    assert (output / "fine-tune" / "logs" / "run.log").read_text() == "a line\n"
 
 
 class BrokenOffError(Exception):

@@ -72,8 +72,8 @@ def test_rows_that_lose_tokens_to_special_ones_are_counted_as_cut(
 
 @pytest.mark.parametrize(("model", "kept"), [("saluki", 5), ("xlnet", 3)])
 def test_only_rows_that_are_seen_whole_are_kept_where_longer_ones_are_left_out(
-    prepared, tokenizer, tmp_path, model, kept
+    prepared, tokenizer, model, kept
 ):
-    (fold,) = plan_run(config_of(model, drop_longer=True), prepared, tmp_path)
+    (fold,) = plan_run(config_of(model, drop_longer=True), prepared, tokenizer)
     rows = np.concatenate([fold.train, fold.validation, fold.test])
     assert sorted(rows.tolist()) == list(range(kept))

@@ -18,6 +18,14 @@ from biolm_ray.inference.scores_file import (
     scores_schema,
     write_part,
 )
+from biolm_ray.results.manifest import (
+    FoldRecord,
+    ModeRecord,
+    new_run,
+    record_tables,
+    update_manifest,
+    with_mode,
+)
 
 NUMBERS = Targets(task="regression", scaler=Scaler(kind="none"))
 CLASSES = Targets(task="classification", classes=("cytoplasm", "nucleus"))
@@ -151,6 +159,47 @@ def test_the_tables_of_all_folds_are_put_together_in_the_order_of_the_folds(tmp_
     scores = biolm_ray.load_scores(tmp_path)
     assert scores.table["sequence"].tolist() == ["from 0", "from 2", "from 10"]
     assert scores.metadata["largest_difference"] == 3e-7
+
+
+def experiment_with_scores(output: Path) -> None:
+    """Scores of three folds, of which the last is of an earlier run."""
+    run = new_run("0.1.0")
+    for fold in "012":
+        path = write_scores(output / "fine-tune" / fold, scores_of(f"from {fold}", "a", 0.0))
+        if fold != "2":
+            record_tables(output, "interpret", run, [path])
+
+
+def test_tables_that_the_manifest_does_not_name_are_not_read(tmp_path: Path) -> None:
+    experiment_with_scores(tmp_path)
+    scores = biolm_ray.load_scores(tmp_path / "fine-tune")
+    assert scores.table["sequence"].tolist() == ["from 0", "from 1"]
+    stale = tmp_path / "fine-tune" / "2"
+    for path in (stale, stale / "loo_scores_insert.csv", stale / "loo_scores_insert.parquet"):
+        with pytest.raises(ConfigError, match="of an earlier run, or of one that was broken off"):
+            biolm_ray.load_scores(path)
+
+
+def test_a_table_that_has_changed_is_refused(tmp_path: Path) -> None:
+    experiment_with_scores(tmp_path)
+    write_scores(tmp_path / "fine-tune" / "1", scores_of("another", "a", 0.0))
+    with pytest.raises(DataError, match=r"1/loo_scores_insert\.parquet has .*; run"):
+        biolm_ray.load_scores(tmp_path / "fine-tune")
+
+
+def test_missing_tables_of_folds_are_told(tmp_path: Path, caplog) -> None:
+    experiment_with_scores(tmp_path)
+    folds = tuple(FoldRecord(name=name, folder=f"fine-tune/{name}") for name in "012")
+    record = ModeRecord(run=new_run("0.1.0"), folds=folds)
+    update_manifest(tmp_path, lambda manifest: with_mode(manifest, "fine-tune", record))
+    biolm_ray.load_scores(tmp_path / "fine-tune")
+    assert f"{tmp_path / 'fine-tune'}: no table of fold 2" in caplog.text
+
+
+def test_tables_without_a_manifest_are_read_with_a_warning(tmp_path: Path, caplog) -> None:
+    write_scores(tmp_path, scores_of("x", "ac", 1.0))
+    biolm_ray.load_scores(tmp_path)
+    assert f"{tmp_path}: no manifest.json says which run it is of" in caplog.text
 
 
 def test_what_is_no_table_of_scores_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from biolm_ray.experiment.resuming import MORE_EPOCHS, differing_settings, plan_
 from biolm_ray.experiment.storage import SETTINGS
 from biolm_ray.files import write_json
 from biolm_ray.models.saved import CARD_FILE, WEIGHTS_FILE
-from biolm_ray.training.outcome import DONE
+from biolm_ray.training.fold_tables import ALL_RESULTS
+from biolm_ray.training.outcome import DONE, mark_done
 
 LEAST = {"filepath": "rows.tsv", "seqpos": 2, "labelpos": 3, "task": "regression"}
 
@@ -28,6 +29,10 @@ class Job:
     def name(self) -> str:
         return f"fold {self.folder.name}"
 
+    @property
+    def board(self) -> Path:
+        return self.folder / "tboard"
+
 
 def make_jobs(folder: Path, number: int = 2, **changes) -> list[Job]:
     job = {name: changes.pop(name) for name in ("prepared", "weights") if name in changes}
@@ -42,8 +47,9 @@ def begin(plan) -> None:
 
 
 def finish(job: Job) -> None:
-    for name in (WEIGHTS_FILE, CARD_FILE, DONE):
+    for name in (WEIGHTS_FILE, CARD_FILE, ALL_RESULTS):
         write_json(job.folder / name, {})
+    mark_done(job, {})
 
 
 def run(jobs: list[Job], resume, finishing: int) -> list:
@@ -68,6 +74,18 @@ def test_finished_models_are_kept_and_the_others_continued(tmp_path, resume):
     assert [plan.metrics for plan in plans] == [{}, None, None]
     assert [plan.anew for plan in plans[1:]] == [False, False]
     assert [plan.job.weights for plan in plans[1:]] == [None, None]
+
+
+@pytest.mark.parametrize("resume", [True, "auto", 5])
+def test_a_mark_without_weights_is_no_finished_model(tmp_path, resume):
+    jobs = make_jobs(tmp_path)
+    run(jobs, False, finishing=2)
+    (jobs[0].folder / WEIGHTS_FILE).unlink()
+    if resume == 5:
+        with pytest.raises(ConfigError, match="0 holds no trained model"):
+            plan_jobs(jobs, resume)
+        return
+    assert [plan.metrics for plan in plan_jobs(jobs, resume)] == [None, {}]
 
 
 @pytest.mark.parametrize("resume", [True, "auto"])

@@ -1,0 +1,332 @@
+"""How a run makes room for its results, and writes down what they are."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from biolm_ray.config.load import write_config
+from biolm_ray.config.schema import Config
+from biolm_ray.errors import ConfigError
+from biolm_ray.experiment.failures import Outcome
+from biolm_ray.experiment.resuming import Plan
+from biolm_ray.logs import RESULT
+from biolm_ray.models.saved import weights_file
+from biolm_ray.preparation.rejects import REJECTED_FILE
+from biolm_ray.results.aside import (
+    LOGS,
+    describe_results,
+    finish_moving,
+    holds_results,
+    is_below,
+    new_place,
+    results_to_replace,
+    set_aside,
+)
+from biolm_ray.results.manifest import (
+    REPLACED,
+    FoldRecord,
+    Manifest,
+    ModeRecord,
+    Run,
+    new_run,
+    read_manifest,
+    record_tables,
+    relative,
+    update_manifest,
+    with_mode,
+)
+from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
+from biolm_ray.training.outcome import files_of
+
+log = logging.getLogger("biolm_ray")
+
+CONFIG_FILE = "config.yaml"
+TRAINED = ("pre-train", "fine-tune", "tune")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResults:
+    """What a run leaves: first beside its log, and in its folder once it replaces what is there.
+
+    Attributes:
+        output: The output folder.
+        mode: Of the run; its folder below the output folder has the same name.
+        run: As the manifest names it.
+        remove: Whether what is replaced is removed rather than kept.
+    """
+
+    output: Path
+    mode: str
+    run: Run
+    remove: bool = False
+    _places: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.output / self.mode
+
+    def replace(self, paths: Sequence[str]) -> str | None:
+        """Say what is replaced and move it aside; gives where to, None where there is nothing.
+
+        A run has one place for all that it replaces.
+        """
+        if not paths:
+            return None
+        if not self._places:
+            self._places.append(new_place(self.output, self.mode))
+        to = self._places[0]
+        what = describe_results(self.output, paths)
+        if self.remove:
+            log.warning("replaced, and removed (run.replaced_results: remove): %s", what)
+        else:
+            log.info("replaced, and kept in %s: %s", self.output / to, what)
+        return set_aside(self.output, self.mode, paths, remove=self.remove, to=to)
+
+    def replace_all(self) -> str | None:
+        """Do so with all results of the mode and what was made of them."""
+        return self.replace(results_to_replace(self.output, self.mode))
+
+    def announce(self, paths: Sequence[str]) -> None:
+        """Say before the work begins what it will replace."""
+        if paths:
+            what = describe_results(self.output, paths)
+            where = "removed" if self.remove else f"moved to {self.output / REPLACED}"
+            log.info("this run replaces what is then %s: %s", where, what)
+
+    def make_room(self, paths: Sequence[str]) -> None:
+        """Do so, for those who do not ask where to."""
+        self.replace(paths)
+
+    def publish(self) -> None:
+        """Put the configuration of the run and the rows it has set aside beside the results."""
+        for name in (CONFIG_FILE, REJECTED_FILE):
+            source, target = self.folder / LOGS / name, self.folder / name
+            if source.exists():
+                shutil.copyfile(source, target)
+            else:
+                target.unlink(missing_ok=True)
+
+    def record_tables(self, paths: Iterable[Path], models: Iterable[Path]) -> None:
+        """Write down which tables were made by which model folders."""
+        weights = [path for path in map(weights_file, models) if path is not None]
+        record_tables(self.output, self.mode, self.run, paths, weights)
+
+
+def begin_run(config: Config, version: str) -> RunResults:
+    """Write the run's resolved configuration beside its log, and end what others have begun.
+
+    What a run writes there describes its results, and becomes part of them with `publish`.
+    """
+    output = Path(config.output_path)
+    logs = output / config.mode / LOGS
+    write_config(config, logs / CONFIG_FILE)
+    (logs / REJECTED_FILE).unlink(missing_ok=True)
+    finish_moving(output)
+    return RunResults(
+        output=output,
+        mode=config.mode,
+        run=new_run(version, (logs / CONFIG_FILE).read_text(encoding="utf-8")),
+        remove=config.run.replaced_results == "remove",
+    )
+
+
+@dataclass(frozen=True)
+class RunTokenizer:
+    """The tokenizer of a run, and whether it was fitted by it."""
+
+    tokenizer: Tokenizer
+    is_new: bool
+
+    def save(self, results: RunResults) -> None:
+        """Write it where those who train find it, and a new one to the output folder too."""
+        self.tokenizer.save(results.folder)
+        if self.is_new:
+            self.tokenizer.save(results.output)
+
+
+def publish_prepared(results: RunResults, tokenizer: RunTokenizer) -> None:
+    """Leave what describes prepared data, unless that would describe results of another run."""
+    if not holds_results(results.folder):
+        results.publish()
+    if tokenizer.is_new and read_manifest(results.output) is None:
+        tokenizer.tokenizer.save(results.output)
+
+
+def begin_training(
+    results: RunResults, tokenizer: RunTokenizer, plans: Sequence[Plan]
+) -> list[Plan]:
+    """Make room for models that are to be trained, and write down which they are.
+
+    What belongs to a run that is resumed stays. Where models start from what is moved, they find
+    it where it goes.
+
+    Args:
+        results: Of the run.
+        tokenizer: That the models are trained with.
+        plans: What is to be done about each.
+
+    Raises:
+        ConfigError: They start from what is to be removed.
+    """
+    output = results.output
+    earlier = recorded(results)
+    anew = [plan for plan in plans if plan.replaces]
+    resumed = len(anew) < len(plans)
+    if resumed:
+        paths = _what_does_not_stay(results, plans, earlier)
+    else:
+        paths = results_to_replace(output, results.mode)
+    _check_kept(results, plans, paths)
+    replaced = results.replace(paths)
+    plans = [_with_moved_weights(plan, output, paths, replaced) for plan in plans]
+    folds = tuple(
+        FoldRecord(
+            name="" if plan.job.folder == results.folder else plan.job.folder.name,
+            folder=relative(plan.job.folder, output),
+            files={} if plan.metrics is None else files_of(plan.job.folder),
+        )
+        for plan in plans
+    )
+    staying = recorded(results)
+    record = ModeRecord(
+        run=results.run,
+        folds=folds,
+        tables=staying.tables if staying and resumed else (),
+        replaced=replaced or (earlier.replaced if earlier else None),
+    )
+    update_manifest(output, lambda manifest: with_mode(manifest, results.mode, record))
+    tokenizer.save(results)
+    if anew or not (results.folder / CONFIG_FILE).exists():
+        results.publish()
+    return plans
+
+
+def recorded(results: RunResults) -> ModeRecord | None:
+    """Read what the manifest says of the mode of a run."""
+    return (read_manifest(results.output) or Manifest()).modes.get(results.mode)
+
+
+def _what_does_not_stay(
+    results: RunResults, plans: Sequence[Plan], earlier: ModeRecord | None
+) -> list[str]:
+    """List what of a run that is resumed is replaced: models of other folds or settings.
+
+    With those that more epochs are trained from goes what was made of them.
+    """
+    folders = {relative(plan.job.folder, results.output): plan for plan in plans}
+    old = [fold.folder for fold in earlier.folds] if earlier else []
+    going = [folder for folder in old if folder not in folders]
+    going += [folder for folder, plan in folders.items() if plan.replaces]
+    begun = [folder for folder, plan in folders.items() if plan.anew and folder not in going]
+    return results_to_replace(results.output, results.mode, going, begun)
+
+
+def _check_kept(results: RunResults, plans: Sequence[Plan], paths: Sequence[str]) -> None:
+    starts = {plan.job.weights for plan in plans if plan.replaces and plan.job.weights}
+    for start in starts:
+        if results.remove and _inside(start, results.output, paths):
+            raise ConfigError(
+                f"training starts from {start}, which run.replaced_results: remove would remove; "
+                "set it to keep, or choose another outputpath"
+            )
+
+
+def _inside(folder: Path, output: Path, paths: Sequence[str]) -> bool:
+    return folder.is_relative_to(output) and is_below(relative(folder, output), paths)
+
+
+def _with_moved_weights(
+    plan: Plan, output: Path, paths: Sequence[str], replaced: str | None
+) -> Plan:
+    weights = plan.job.weights
+    if replaced is None or weights is None or not _inside(weights, output, paths):
+        return plan
+    moved = output / replaced / relative(weights, output)
+    return replace(plan, job=replace(plan.job, weights=moved))
+
+
+def with_moved_weights(config: Config) -> Config:
+    """Find earlier weights where the run that is resumed has moved them."""
+    if config.training.resume is False or config.model.pretrained is None:
+        return config
+    output, given = Path(config.output_path), Path(config.model.pretrained)
+    record = (read_manifest(output) or Manifest()).modes.get(config.mode)
+    if record is None or record.replaced is None or not _inside(given, output, [config.mode]):
+        return config
+    moved = output / record.replaced / relative(given, output)
+    if not moved.exists():
+        return config
+    model = config.model.model_copy(update={"pretrained": str(moved)})
+    return config.model_copy(update={"model": model})
+
+
+def finish_training(results: RunResults, outcomes: Sequence[Outcome]) -> None:
+    """Write down which models are finished, with the digests of their files.
+
+    Tables over them are to be written again.
+    """
+    finished = {
+        relative(outcome.job.folder, results.output): files_of(outcome.job.folder)
+        for outcome in outcomes
+        if outcome.metrics is not None
+    }
+
+    def with_files(manifest: Manifest) -> Manifest:
+        record = manifest.modes[results.mode]
+        folds = [
+            fold.model_copy(update={"files": finished.get(fold.folder, {})})
+            for fold in record.folds
+        ]
+        changes = {"folds": tuple(folds), "tables": ()}
+        return with_mode(manifest, results.mode, record.model_copy(update=changes))
+
+    update_manifest(results.output, with_files)
+
+
+def begin_search(results: RunResults, tokenizer: RunTokenizer, *, continues: bool) -> None:
+    """Make room for a search, unless one is continued, and write down that it is there."""
+    record = recorded(results)
+    if not continues or record is None:
+        record = ModeRecord(run=results.run, replaced=None if continues else results.replace_all())
+        update_manifest(results.output, lambda manifest: with_mode(manifest, results.mode, record))
+    tokenizer.save(results)
+    if not continues or not (results.folder / CONFIG_FILE).exists():
+        results.publish()
+
+
+def replace_tokenizer(results: RunResults, tokenizer: Tokenizer) -> None:
+    """Write a tokenizer to the output folder, and move another one that was there aside."""
+    output, names = results.output, (TOKENIZER_FILE, SETTINGS_FILE)
+    earlier = [name for name in names if (output / name).is_file()]
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder))
+        same = all(
+            (output / name).is_file()
+            and (output / name).read_bytes() == (Path(folder) / name).read_bytes()
+            for name in names
+        )
+    if same:
+        log.log(RESULT, "tokenizer: the same as before, %s", output / TOKENIZER_FILE)
+    else:
+        results.replace(earlier)
+        trained = [mode for mode in TRAINED if holds_results(output / mode)] if earlier else []
+        if trained:
+            log.warning(
+                "%s is another tokenizer than before. The models in %s keep the one they were "
+                "trained with, in their own folders, and predict as they did; they cannot be "
+                "resumed with this one",
+                output / TOKENIZER_FILE,
+                " and ".join(trained),
+            )
+        tokenizer.save(output)
+        log.log(
+            RESULT,
+            "tokenizer: %d tokens, saved to %s",
+            len(tokenizer.vocabulary),
+            output / TOKENIZER_FILE,
+        )
+    results.publish()
+    results.record_tables([output / name for name in names], [])

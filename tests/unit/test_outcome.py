@@ -1,0 +1,116 @@
+"""A training is finished when its mark and every file that the mark names are there and fit."""
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from biolm_ray.models.saved import CARD_FILE, WEIGHTS_FILE
+from biolm_ray.training.fold_tables import ALL_RESULTS, PREDICTIONS
+from biolm_ray.training.outcome import DONE, done_already, mark_done
+
+METRICS = {"test_pearson": 0.5, "test_samples": 2.0}
+FILES = (WEIGHTS_FILE, CARD_FILE, ALL_RESULTS, PREDICTIONS, "rank_deltas.csv", "rows.npz")
+
+
+@dataclass(frozen=True)
+class Job:
+    folder: Path
+
+    @property
+    def board(self) -> Path:
+        return self.folder / "tboard"
+
+
+@pytest.fixture
+def job(tmp_path, caplog) -> Job:
+    caplog.set_level(logging.WARNING, "biolm_ray")
+    folder = tmp_path / "0"
+    (folder / "checkpoint").mkdir(parents=True)
+    for name in FILES:
+        (folder / name).write_text(f"content of {name}")
+    mark_done(Job(folder), METRICS)
+    return Job(folder)
+
+
+def test_a_finished_training_has_the_digests_of_its_files_and_no_checkpoint(job, caplog):
+    assert done_already(job) == METRICS
+    files = json.loads((job.folder / DONE).read_text())["files"]
+    assert set(files) == set(FILES)
+    assert files[WEIGHTS_FILE]["size"] == len(f"content of {WEIGHTS_FILE}")
+    assert not (job.folder / "checkpoint").exists()
+    assert not caplog.records
+
+
+def test_what_was_never_finished_is_no_reason_for_a_warning(job, caplog):
+    (job.folder / DONE).unlink()
+    assert done_already(job) is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_mark_without_its_files_does_not_count(job, caplog, name):
+    (job.folder / name).unlink()
+    assert done_already(job) is None
+    assert f"0 does not count as finished: {job.folder / name} is missing" in caplog.text
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_mark_with_other_files_does_not_count(job, caplog, name):
+    (job.folder / name).write_text(f"CONTENT of {name}")
+    assert done_already(job) is None
+    assert f"{job.folder / name} has another content than when it was written" in caplog.text
+
+
+def test_a_mark_of_another_training_does_not_count(job, tmp_path):
+    other = Job(tmp_path / "1")
+    shutil.copytree(job.folder, other.folder)
+    assert done_already(other) == METRICS
+    (other.folder / WEIGHTS_FILE).write_text("weights of fold 1")
+    assert done_already(other) is None
+
+
+FORGED = {
+    "alone": {"test_pearson": 1.0},
+    "with no files": {"metrics": {"test_pearson": 1.0}, "files": {}},
+    "with other files": {
+        "metrics": {"test_pearson": 1.0},
+        "files": {WEIGHTS_FILE: {"size": 1, "sha256": "0" * 64}},
+    },
+    "with what is no digest": {"metrics": {}, "files": {WEIGHTS_FILE: {"size": 1}}},
+    "a list": [1.0],
+    "words": {"test_pearson": "perfect"},
+}
+
+
+@pytest.mark.parametrize("content", FORGED.values(), ids=FORGED)
+def test_a_forged_mark_without_weights_does_not_count(tmp_path, content):
+    folder = tmp_path / "0"
+    folder.mkdir()
+    (folder / DONE).write_text(json.dumps(content))
+    assert done_already(Job(folder)) is None
+
+
+def test_a_mark_that_leaves_the_weights_out_does_not_count(job, caplog):
+    content = json.loads((job.folder / DONE).read_text())
+    content["files"].pop(WEIGHTS_FILE)
+    (job.folder / DONE).write_text(json.dumps(content))
+    assert done_already(job) is None
+    assert f"{DONE} does not name {WEIGHTS_FILE}" in caplog.text
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, CARD_FILE, ALL_RESULTS, PREDICTIONS])
+def test_a_mark_of_an_earlier_version_counts_where_its_files_are(job, name):
+    (job.folder / DONE).write_text(json.dumps(METRICS))
+    assert done_already(job) == METRICS
+    (job.folder / name).unlink()
+    assert done_already(job) is None
+
+
+def test_a_damaged_mark_does_not_count(job, caplog):
+    (job.folder / DONE).write_text('{"metrics": {')
+    assert done_already(job) is None
+    assert f"{job.folder / DONE} is damaged" in caplog.text
