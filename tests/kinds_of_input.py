@@ -134,9 +134,15 @@ KINDS: dict[str, Kind] = {
     "missing classes": Kind(
         "rows.tsv", table(IDS, RNA, replaced(CLASSES, 4, "N/A")), BY_NUMBER, CLASSIFIED
     ),
-    "one class": Kind("rows.tsv", table(IDS, RNA, ["nucleus"] * NUM_ROWS), BY_NUMBER, CLASSIFIED),
-    "numbers as classes": Kind("rows.tsv", table(IDS, RNA, HOURS), BY_NUMBER, CLASSIFIED),
-    "constant labels": Kind("rows.tsv", table(IDS, RNA, ["2.5"] * NUM_ROWS, header=HEADER)),
+    "one class": Kind(
+        "rows.tsv", table(IDS, RNA, ["nucleus"] * NUM_ROWS), BY_NUMBER, CLASSIFIED, trains=True
+    ),
+    "numbers as classes": Kind(
+        "rows.tsv", table(IDS, RNA, HOURS), BY_NUMBER, CLASSIFIED, trains=True
+    ),
+    "constant labels": Kind(
+        "rows.tsv", table(IDS, RNA, ["2.5"] * NUM_ROWS, header=HEADER), trains=True
+    ),
     "a label beyond float32": Kind(
         "rows.tsv", table(IDS, RNA, replaced(HOURS, 4, "1e40"), header=HEADER)
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from biolm_ray.config.paths import COMPRESSIONS, FASTA_ENDINGS
+from biolm_ray.config.paths import COMPRESSIONS, FASTA_ENDINGS, FASTQ_ENDINGS
 from biolm_ray.config.schema import Config, Mode, SplitsConfig
 
 TRAINING_MODES: tuple[Mode, ...] = ("fine-tune", "tune")
@@ -43,14 +43,15 @@ def missing_settings(mode: Mode, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _may_be_fasta(values: Mapping[str, Any]) -> bool:
-    """Tell whether the data may be FASTA, which needs no column of sequences."""
+    """Tell whether the data may be of a kind that has no column of sequences."""
     if "data.format" in values:
         return values["data.format"].value == "fasta"
     path = values["data.path"].value if "data.path" in values else ""
     names = [path] if isinstance(path, str) else path
     endings = ["", *(compression.ending for compression in COMPRESSIONS)]
     stems = [name.lower().removesuffix(end) for name in names for end in endings]
-    return any(stem.endswith(FASTA_ENDINGS) for stem in stems)
+    # FASTQ is not read either, but to say so takes a look into the file.
+    return any(stem.endswith((*FASTA_ENDINGS, *FASTQ_ENDINGS)) for stem in stems)
 
 
 def contradictions(config: Config) -> Iterator[Problem]:

@@ -23,6 +23,7 @@ COMPRESSIONS = (
     Compression("zstd", ".zst", b"\x28\xb5\x2f\xfd"),
 )
 FASTA_ENDINGS = (".fasta", ".fa", ".fas", ".fsa", ".fna", ".faa", ".ffn", ".frn")
+FASTQ_ENDINGS = (".fastq", ".fq")
 
 
 def uri_scheme(path: str) -> str | None:

@@ -75,9 +75,9 @@ def outcomes(folder: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> I
 
 
 def readable(line: str, folder: Path, model: Path) -> str:
-    """A line without what differs from run to run: folders, measured numbers and times."""
+    """A line without what differs from run to run: folders, numbers measured, times, digests."""
     line = line.replace(f"{folder}/", "").replace(str(model), "MODEL")
-    return re.sub(r"\d+\.\d+(e[-+]?\d+)?|\d+ (s|min)\b", "#", line)
+    return re.sub(r"\d+\.\d+(e[-+]?\d+)?|\d+ (s|min)\b|[0-9a-f]{32}", "#", line)
 
 
 def test_every_kind_of_input_ends_as_it_should(

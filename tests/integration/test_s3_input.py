@@ -17,7 +17,7 @@ def test_a_folder_of_plain_and_compressed_files_is_read(bucket):
 
 
 def test_patterns_and_single_files_are_found(bucket):
-    (file,) = plan_of(f"{bucket}/rows/*.gz", sequence_column=2).files
+    (file,) = plan_of(f"{bucket}/rows/*.gz", has_header=True, sequence_column=2).files
     assert (file.path, file.compression) == (f"{bucket}/rows/part-1.tsv.gz", "gzip")
     assert len(read_all(f"{bucket}/rows/part-0.tsv", has_header=True, sequence_column=2)) == 3
 
