@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from biolm_ray.config.schema import DataConfig
-from biolm_ray.data.columns import LabelKind, Layout, Row, kind_of, make_layout, read_fields
+from biolm_ray.data.columns import LabelKind, Layout, kind_of, make_layout
+from biolm_ray.data.fields import Row, read_fields
 from biolm_ray.data.filesystems import access_errors
 from biolm_ray.data.rows import make_block
 from biolm_ray.data.sources import SourceFile

@@ -1,16 +1,16 @@
-"""What stands in the columns of a file: its layout, and one row read by it."""
+"""What stands in the columns of a file: its layout."""
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from biolm_ray.config.schema import MISSING_VALUES, Column, DataConfig
 from biolm_ray.data.naming import AWKWARD, alike_in_files, name_for_files, told_apart
-from biolm_ray.data.targets import fits_float32, parse_weight, weight_rule
+from biolm_ray.data.targets import fits_float32
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.logs import escaped, has_control_characters
+from biolm_ray.logs import escaped
 
 LabelKind = Literal["number", "class"]
 Format = Literal["table", "fasta", "parquet", "datasets"]
@@ -25,7 +25,6 @@ ROW_NAMES = "row names"
 """What the first column is called where a header has one name too few, as R writes tables."""
 BYTE_ORDER_MARK = "\ufeff"
 POINT_RULE = "with data.decimal: ',' only a comma stands before the decimals"
-_NO_GAPS = str.maketrans("", "", GAPS)
 _OF_WINDOW = re.compile(r"window\d+_")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -38,35 +37,6 @@ def label_roles(num_labels: int) -> tuple[str, ...]:
 def kind_of(role: str) -> str:
     """What the column of a role holds: "label" for the second label column too."""
     return role.partition("_")[0]
-
-
-class RowProblem(NamedTuple):
-    """Why a row cannot be used.
-
-    Attributes:
-        rule: The rule that is broken; rows that break the same one are counted together.
-        message: What was found and what would be right, to be read after "file, line N: ".
-    """
-
-    rule: str
-    message: str
-
-
-class Row(NamedTuple):
-    """The fields of one line; where `problem` is set, the others may be incomplete.
-
-    Attributes:
-        label: Of the first label column.
-        more_labels: Of the other ones.
-    """
-
-    id: str = ""
-    sequence: str = ""
-    label: float | str | None = None
-    weight: float | None = None
-    split: str | None = None
-    problem: RowProblem | None = None
-    more_labels: tuple[float | str | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +277,7 @@ def _find_column(
 ) -> int:
     if column.index is not None:
         if column.index >= num_columns:
-            raise DataError(f"{where}: {_too_few(num_columns, column.index, role)}{hint}")
+            raise DataError(f"{where}: {too_few(num_columns, column.index, role)}{hint}")
         return column.index
     assert column.name is not None
     if header is None:
@@ -332,7 +302,7 @@ def count_columns(number: int) -> str:
     return "1 column" if number == 1 else f"{number} columns"
 
 
-def _too_few(num_columns: int, position: int, role: str) -> str:
+def too_few(num_columns: int, position: int, role: str) -> str:
     return f"has {count_columns(num_columns)}, column {position + 1} asked for as {role}"
 
 
@@ -342,112 +312,3 @@ def read_number(text: str) -> float | None:
         return None
     value = float(text)
     return value if fits_float32(value) else None
-
-
-def read_line(line: str, layout: Layout) -> Row:
-    """Read one line; what is wrong with it is told in `problem`, never raised."""
-    fields = split_fields(line, layout.separator)
-    if fields is None:
-        return _problem("quotes", UNCLOSED_QUOTE)
-    if is_header(fields, layout):
-        return _problem("header", "is the header once more: remove it where tables were joined")
-    for role, position in layout.used.items():
-        if position >= len(fields):
-            return _problem("columns", _too_few(len(fields), position, kind_of(role)))
-    if layout.num_columns is not None and "".join(fields[layout.num_columns :]).strip():
-        return _problem("columns", _too_many(len(fields), layout))
-    return read_fields({role: fields[at] for role, at in layout.used.items()}, layout)
-
-
-def is_header(fields: Sequence[str], layout: Layout) -> bool:
-    """Whether the fields of a line are the names of the columns, as in the header."""
-    texts = [field.strip() for field in fields]
-    texts[0] = texts[0].removeprefix(BYTE_ORDER_MARK)
-    return tuple(texts) == layout.header
-
-
-def _too_many(num_columns: int, layout: Layout) -> str:
-    assert layout.num_columns is not None
-    first = "the header has" if layout.header else "the first lines have"
-    wanted = count_columns(layout.num_columns)
-    if len(layout.header) < len(layout.names):
-        wanted += ", row names included"
-    return (
-        f"has {count_columns(num_columns)}, but {first} {wanted}: if a field holds the "
-        "separator, put it in double quotes"
-    )
-
-
-def read_fields(fields: Mapping[str, str], layout: Layout) -> Row:
-    """Read the text of each role's field; what is wrong is told in `problem`, never raised."""
-    texts = {role: text.strip() for role, text in fields.items()}
-    if layout.remove_gaps:
-        texts["sequence"] = texts["sequence"].translate(_NO_GAPS)
-    if layout.decimal != ".":
-        for role in [role for role in texts if role in layout.number_roles]:
-            if "." in texts[role]:
-                found = f"{kind_of(role)} {shown(texts[role])} in {layout.place(role)}"
-                return _problem(kind_of(role), f"{found} has a point; {POINT_RULE}")
-            texts[role] = texts[role].replace(layout.decimal, ".")
-    for role in sorted(texts, key=lambda role: KINDS.index(kind_of(role))):
-        message = _what_is_wrong(role, texts, layout)
-        if message:
-            return _problem(kind_of(role), message)
-    labels: list[float | str | None] = [texts[role] for role in label_roles(len(layout.labels))]
-    if layout.label_kind == "number":
-        labels = [read_number(text) for text in labels if isinstance(text, str)]
-    weight = parse_weight(texts["weight"]) if "weight" in texts else None
-    return Row(
-        id=texts["id"],
-        sequence=texts["sequence"],
-        label=labels[0] if labels else None,
-        weight=weight,
-        split=texts.get("split"),
-        more_labels=tuple(labels[1:]),
-    )
-
-
-def _what_is_wrong(role: str, texts: Mapping[str, str], layout: Layout) -> str | None:
-    text, kind = texts[role], kind_of(role)
-    if kind == "label" and _is_gap(texts, role, layout):
-        return (
-            f"the label in {layout.place(role)} is missing where the row has others; gaps in "
-            "several targets cannot be learnt: leave such rows out (data.on_bad_rows: quarantine), "
-            "or train one target at a time (labelpos)"
-        )
-    where = f"{shown(text)} in {layout.place(role)}"
-    if role == "weight" and parse_weight(text) is None:
-        return f"weight {where} is no {weight_rule()}"
-    if not text:
-        return f"the {kind} in {layout.place(role)} is empty"
-    if kind == "label" and layout.label_kind == "number" and read_number(text) is None:
-        comma = read_number(text.replace(",", ".")) is not None and layout.decimal == "."
-        hint = ": is it a decimal comma? set data.decimal: ','" if comma else ""
-        return f"label {where} is not a finite number{hint}"
-    if kind not in ("id", "sequence") and _is_missing(role, text, layout):
-        return f"{kind} {where} stands for a missing value (data.missing_values)"
-    if kind != "sequence" and has_control_characters(text):
-        return f"{kind} {where} holds a control character: remove it"
-    return None
-
-
-def _is_missing(role: str, text: str, layout: Layout) -> bool:
-    if not text or text in layout.missing_values:
-        return True
-    is_number = role == "weight" or (layout.label_kind == "number" and kind_of(role) == "label")
-    return is_number and read_number(text) in layout.missing_numbers
-
-
-def _is_gap(texts: Mapping[str, str], role: str, layout: Layout) -> bool:
-    """Whether a label is missing in a row that has another one."""
-    roles = label_roles(len(layout.labels))
-    if len(roles) < 2 or not _is_missing(role, texts[role], layout):
-        return False
-    return any(
-        read_number(texts[other]) is not None and not _is_missing(other, texts[other], layout)
-        for other in roles
-    )
-
-
-def _problem(rule: str, message: str) -> Row:
-    return Row(problem=RowProblem(rule, message))

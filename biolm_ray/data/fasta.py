@@ -5,16 +5,8 @@ import re
 import numpy as np
 import pyarrow as pa
 
-from biolm_ray.data.columns import (
-    Layout,
-    Row,
-    RowProblem,
-    kind_of,
-    near_name,
-    not_utf8,
-    read_fields,
-    shown,
-)
+from biolm_ray.data.columns import Layout, kind_of, near_name, not_utf8, shown
+from biolm_ray.data.fields import Row, RowProblem, read_fields
 from biolm_ray.data.lines import BLANKS, Spans, Text, line_bounds
 from biolm_ray.data.rows import make_block
 

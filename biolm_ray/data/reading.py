@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from biolm_ray.data.arrow_files import read_typed
-from biolm_ray.data.columns import RowProblem
 from biolm_ray.data.fasta import find_records, read_records
+from biolm_ray.data.fields import RowProblem
 from biolm_ray.data.filesystems import access_errors
 from biolm_ray.data.inputs import Input, block_schema, plan_input
 from biolm_ray.data.lines import find_lines, line_blocks

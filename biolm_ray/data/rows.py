@@ -8,16 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
-from biolm_ray.data.columns import (
-    GAPS,
-    LabelKind,
-    Layout,
-    Row,
-    RowProblem,
-    kind_of,
-    label_roles,
-    read_number,
-)
+from biolm_ray.data.columns import GAPS, LabelKind, Layout, kind_of, label_roles, read_number
+from biolm_ray.data.fields import Row, RowProblem
 from biolm_ray.data.targets import LARGEST_FLOAT32, parse_weight
 
 PROBLEM_FIELDS = (

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int, UInt8
 
-from biolm_ray.data.columns import Layout, Row, RowProblem, not_utf8, read_line
+from biolm_ray.data.columns import Layout, not_utf8
+from biolm_ray.data.fields import Row, RowProblem, read_line
 from biolm_ray.data.lines import Spans, Text
 from biolm_ray.data.rows import make_block
 
@@ -18,7 +19,7 @@ _IS_SPACE = np.array([chr(code).isspace() and code < 128 for code in range(256)]
 def read_lines(
     text: Text, spans: Spans, layout: Layout, first_row: int, first_line: int
 ) -> pa.Table:
-    """Read lines into a block of rows, as `columns.read_line` reads each of them.
+    """Read lines into a block of rows, as `fields.read_line` reads each of them.
 
     Lines with anything unusual are left to it: too few columns, quotes within a field, bytes that
     are not UTF-8, many blanks around a field, a separator of several characters; also too many

@@ -13,7 +13,7 @@ from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.failures import Outcome
 from biolm_ray.experiment.resuming import Plan
 from biolm_ray.logs import RESULT
-from biolm_ray.models.saved import weights_file
+from biolm_ray.models.stored_weights import weights_file
 from biolm_ray.preparation.rejects import REJECTED_FILE
 from biolm_ray.results.aside import (
     LOGS,

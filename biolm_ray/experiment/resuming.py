@@ -11,7 +11,8 @@ from biolm_ray.config.schema import Config
 from biolm_ray.data.store import Folder
 from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.storage import SETTINGS
-from biolm_ray.models.saved import OLD_WEIGHTS_FILE, WEIGHTS_FILE, is_model_folder
+from biolm_ray.models.saved import is_model_folder
+from biolm_ray.models.stored_weights import OLD_WEIGHTS_FILE, WEIGHTS_FILE
 from biolm_ray.results.manifest import file_digest
 from biolm_ray.training.outcome import done_already
 

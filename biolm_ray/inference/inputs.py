@@ -13,7 +13,8 @@ from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import rows_in_splits
 from biolm_ray.data.targets import Targets
 from biolm_ray.errors import ConfigError
-from biolm_ray.models.saved import WEIGHTS_FILE, SavedModel, is_model_folder, load_model
+from biolm_ray.models.saved import SavedModel, is_model_folder, load_model
+from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.results.manifest import MANIFEST, FoldRecord, Manifest, first_misfit, results_of
 from biolm_ray.tokenization.fitting import make_settings

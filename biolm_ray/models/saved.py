@@ -2,8 +2,6 @@
 
 import logging
 import math
-import pickle
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +10,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -30,13 +27,18 @@ from biolm_ray.models.legacy import (
 )
 from biolm_ray.models.registry import UsedPlugin, find_spec, read_options, used_plugin
 from biolm_ray.models.spec import ModelInputs, ModelSpec
+from biolm_ray.models.stored_weights import (
+    WEIGHTS_FILE,
+    load_weights,
+    stored_shapes,
+    stored_weights,
+    weights_file,
+)
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 log = logging.getLogger("biolm_ray")
 
-WEIGHTS_FILE = "model.safetensors"
-OLD_WEIGHTS_FILE = "pytorch_model.bin"
 CARD_FILE = "config.json"
 
 
@@ -92,12 +94,6 @@ def is_model_folder(folder: Path) -> bool:
     return weights_file(folder) is not None and (folder / CARD_FILE).is_file()
 
 
-def weights_file(folder: Path) -> Path | None:
-    """Find the weights in a model folder; None if there are none."""
-    paths = [folder / name for name in (WEIGHTS_FILE, OLD_WEIGHTS_FILE)]
-    return next((path for path in paths if path.is_file()), None)
-
-
 def check_sizes(folder: Path, card: ModelCard, spec: ModelSpec, options: Any) -> None:
     """Make sure that a card describes the weights beside it, before memory is taken for them.
 
@@ -109,7 +105,7 @@ def check_sizes(folder: Path, card: ModelCard, spec: ModelSpec, options: Any) ->
     build = spec.build
     if card.task is None and spec.pretraining is not None:
         build = spec.pretraining.build
-    stored = translated_names(_stored_shapes(folder))
+    stored = translated_names(stored_shapes(folder))
     num_values = sum(math.prod(shape) for shape in stored.values())
     for name in ("vocabulary_size", "num_specifiers", "num_outputs"):
         if not 0 <= (size := getattr(card.inputs, name)) <= num_values:
@@ -176,23 +172,6 @@ def save_model(
     used = used_plugin(card.model, plugin)
     whole = card.model_copy(update={"options": options, "plugin": used})
     write_json(folder / CARD_FILE, whole.model_dump(mode="json"))
-
-
-def load_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the tensors of a model folder, by the names of our modules.
-
-    Raises:
-        DataError: The file is missing, damaged, holds more than tensors, or numbers that are not
-            finite.
-    """
-    weights = _stored_weights(folder)
-    for name, tensor in weights.items():
-        if not tensor.isfinite().all():
-            raise DataError(
-                f"{folder}: the weights '{name}' hold numbers that are not finite (NaN or "
-                "infinite), so that every prediction would be none; train the model again"
-            )
-    return translated_names(weights)
 
 
 def read_card(folder: Path, block_size: int | None = None) -> ModelCard | None:
@@ -323,59 +302,6 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
         raise DataError(f"{folder}: the weights do not fit {CARD_FILE}: {problem}")
 
 
-def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Read the names and shapes of the stored weights; of our own file nothing else is read."""
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        return {name: tuple(value.shape) for name, value in _stored_weights(folder).items()}
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise DataError(f"{path}: damaged ({error})") from None
-
-
-def _stored_weights(folder: Path) -> dict[str, Tensor]:
-    path, old_path = folder / WEIGHTS_FILE, folder / OLD_WEIGHTS_FILE
-    if path.is_file():
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise DataError(f"{path}: damaged ({error})") from None
-    if not old_path.is_file():
-        raise DataError(f"{folder}: {WEIGHTS_FILE} is missing; the model folder is incomplete")
-    _check_old_file(old_path)
-    try:
-        stored = torch.load(old_path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise DataError(f"{old_path}: damaged, or holds more than weights ({reason})") from None
-    if not isinstance(stored, dict) or not all(isinstance(v, Tensor) for v in stored.values()):
-        raise DataError(f"{old_path}: holds no table of tensors")
-    _check_extent(stored, old_path)
-    return stored
-
-
-def _check_old_file(path: Path) -> None:
-    """Refuse an archive that unpacks to more than it is; torch itself never compresses."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > path.stat().st_size:
-            raise DataError(f"{path}: damaged, or no file of torch: it unpacks to {unpacked} bytes")
-
-
-def _check_extent(stored: dict[str, Tensor], path: Path) -> None:
-    """Refuse tensors that stand for far more numbers than the file holds."""
-    num_bytes = path.stat().st_size
-    for name, value in stored.items():
-        if value.layout != torch.strided or value.numel() * value.element_size() > num_bytes:
-            raise DataError(
-                f"{path}: '{name}' is said to be of the shape {list(value.shape)}, more than the "
-                f"file of {num_bytes} bytes holds"
-            )
-
-
 def _load_tokenizer(
     folder: Path, settings: TokenizerSettings | None, num_specifiers: int
 ) -> Tokenizer:
@@ -386,7 +312,7 @@ def _load_tokenizer(
 
 
 def _old_card(folder: Path, block_size: int | None) -> ModelCard | None:
-    weights = _stored_weights(folder)
+    weights = stored_weights(folder)
     if not is_reference_model(folder, weights):
         return None
     tokenizer = _load_tokenizer(folder, None, 0)

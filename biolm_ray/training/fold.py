@@ -13,8 +13,9 @@ from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.models.batches import frame
 from biolm_ray.models.registry import find_model
-from biolm_ray.models.saved import ModelCard, load_weights
+from biolm_ray.models.saved import ModelCard
 from biolm_ray.models.spec import ModelInputs, ModelSpec
+from biolm_ray.models.stored_weights import load_weights
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.adaptation import adapt, check_adaptation

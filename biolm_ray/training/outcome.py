@@ -15,14 +15,8 @@ from torch import nn
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.files import atomic_path, write_json
-from biolm_ray.models.saved import (
-    CARD_FILE,
-    OLD_WEIGHTS_FILE,
-    WEIGHTS_FILE,
-    ModelCard,
-    save_model,
-    weights_file,
-)
+from biolm_ray.models.saved import CARD_FILE, ModelCard, save_model
+from biolm_ray.models.stored_weights import OLD_WEIGHTS_FILE, WEIGHTS_FILE, weights_file
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_hashes import row_hashes
 from biolm_ray.results.manifest import Digest, file_digest, first_misfit

@@ -9,7 +9,7 @@ import torch
 
 import biolm_ray
 from biolm_ray import load_config
-from biolm_ray.models.saved import load_weights
+from biolm_ray.models.stored_weights import load_weights
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

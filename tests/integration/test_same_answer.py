@@ -14,7 +14,7 @@ from biolm_ray import load_config
 from biolm_ray.demo.data import write_demo_data
 from biolm_ray.experiment.cross_validation import fold_jobs
 from biolm_ray.experiment.setup import choose_model, plan_run
-from biolm_ray.models.saved import load_weights
+from biolm_ray.models.stored_weights import load_weights
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.fold import FoldJob, train_fold

@@ -9,7 +9,8 @@ from divided import read_divided
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from biolm_ray.data.columns import Layout, Row, RowProblem, read_line
+from biolm_ray.data.columns import Layout
+from biolm_ray.data.fields import Row, RowProblem, read_line
 from biolm_ray.data.inputs import Input
 from biolm_ray.data.reading import block_schema
 from biolm_ray.data.sources import find_files

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from biolm_ray.config.schema import MISSING_VALUES, DataConfig
-from biolm_ray.data.columns import Layout, make_layout, read_line, read_number, shown, split_fields
+from biolm_ray.data.columns import Layout, make_layout, read_number, shown, split_fields
+from biolm_ray.data.fields import read_line
 from biolm_ray.errors import ConfigError, DataError
 
 LAYOUT = Layout(separator="\t", id=0, sequence=1, label=2, label_kind="number")

@@ -10,7 +10,8 @@ import torch
 from biolm_ray.errors import DataError
 from biolm_ray.models.batches import collate, crop
 from biolm_ray.models.registry import find_spec, read_options
-from biolm_ray.models.saved import is_model_folder, load_model, load_weights, read_card, save_model
+from biolm_ray.models.saved import is_model_folder, load_model, read_card, save_model
+from biolm_ray.models.stored_weights import load_weights
 from biolm_ray.tokenization.settings import TokenizerSettings
 
 SETTINGS = TokenizerSettings(encoding="atomic", token_separator=",")

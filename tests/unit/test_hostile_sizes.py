@@ -15,8 +15,9 @@ from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.experiment.setup import choose_model
 from biolm_ray.models import legacy
 from biolm_ray.models.registry import find_spec, read_options
-from biolm_ray.models.saved import ModelCard, load_model, load_weights, save_model
+from biolm_ray.models.saved import ModelCard, load_model, save_model
 from biolm_ray.models.spec import ModelInputs
+from biolm_ray.models.stored_weights import load_weights
 from biolm_ray.tokenization import document, tokenizer
 from biolm_ray.tokenization.settings import SPECIAL_TOKENS, TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from biolm_ray.models.saved import CARD_FILE, WEIGHTS_FILE
+from biolm_ray.models.saved import CARD_FILE
+from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.training.fold_tables import ALL_RESULTS, PREDICTIONS
 from biolm_ray.training.outcome import DONE, done_already, mark_done
 

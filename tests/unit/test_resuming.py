@@ -10,7 +10,8 @@ from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.resuming import MORE_EPOCHS, differing_settings, plan_jobs
 from biolm_ray.experiment.storage import SETTINGS
 from biolm_ray.files import write_json
-from biolm_ray.models.saved import CARD_FILE, WEIGHTS_FILE
+from biolm_ray.models.saved import CARD_FILE
+from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.training.fold_tables import ALL_RESULTS
 from biolm_ray.training.outcome import DONE, mark_done
 

@@ -14,15 +14,9 @@ from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.models.legacy import read_scaler
 from biolm_ray.models.registry import find_spec, read_options
-from biolm_ray.models.saved import (
-    ModelCard,
-    is_model_folder,
-    load_model,
-    load_weights,
-    read_card,
-    save_model,
-)
+from biolm_ray.models.saved import ModelCard, is_model_folder, load_model, read_card, save_model
 from biolm_ray.models.spec import ModelInputs
+from biolm_ray.models.stored_weights import load_weights
 from biolm_ray.tokenization import document
 from biolm_ray.tokenization.settings import SPECIAL_TOKENS, TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer

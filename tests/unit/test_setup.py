@@ -16,7 +16,8 @@ from biolm_ray.experiment.setup import (
     plan_run,
 )
 from biolm_ray.files import write_json
-from biolm_ray.models.saved import CARD_FILE, WEIGHTS_FILE
+from biolm_ray.models.saved import CARD_FILE
+from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.tokenization.fitting import fit
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.training.batching import epoch_steps
