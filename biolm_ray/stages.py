@@ -72,6 +72,7 @@ from biolm_ray.report.cross_validation import (
 )
 from biolm_ray.report.interpretation import (
     Interpretation,
+    check_readings,
     describe_interpretation,
     interpret_tables,
 )
@@ -264,6 +265,7 @@ def interpret(config: Config) -> InterpretResult:
             cluster, config.resources, config.interpret.num_workers
         )
         plans = plan_scoring(config, folders, prepared)
+        check_readings(config, [name for plan in plans for name in prepared.ids_of(plan.rows)])
         results.announce(_replaced_tables(plans, results, [plan.out_csv for plan in plans]))
         num_sequences = sum(len(plan.rows) for plan in plans)
         edit = config.interpret.edit

@@ -87,6 +87,22 @@ def read_scores(path: Path, reading: Reading) -> ReadScores:
     return scores
 
 
+def check_readings(config: Config, names: Sequence[str]) -> None:
+    """Read what is asked for beside the scores, so that it is found wrong before hours of scoring.
+
+    Args:
+        config: Of the run.
+        names: Of the sequences to be scored.
+
+    Raises:
+        DataError: The columns of regions or the file of coordinates cannot be used.
+    """
+    if columns := config.interpret.columns_of_regions:
+        read_spans(read_side_columns(config.data, columns, np.unique(names)))
+    if config.interpret.coordinates:
+        read_bed(config.interpret.coordinates)
+
+
 def interpret_tables(paths: Sequence[Path], config: Config) -> list[Interpretation]:
     """Write what the run's settings ask for about its tables of one target.
 

@@ -12,7 +12,7 @@ from biolm_ray import load_config
 from biolm_ray.cli import main
 from biolm_ray.config.load import load_config as load
 from biolm_ray.demo.data import write_demo_data
-from biolm_ray.errors import ConfigError, DataError, TrainingError
+from biolm_ray.errors import BiolmError, ConfigError, DataError, TrainingError
 from biolm_ray.inference import prediction
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -272,6 +272,28 @@ def test_interpreting_makes_the_scores_readable(experiment: Path, data):
     assert junctions == sequences.str.count("ej").sum()
     assert len(list((found.folder / "plots").iterdir())) == 1
     assert str(found.folder) in (experiment / "interpret" / "logs" / "run.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("interpret.coordinates", "no.bed", "no.bed"),
+        ("interpret.region_columns", "no_such_column", "no_such_column"),
+    ],
+)
+def test_what_is_read_beside_the_scores_is_checked_before_scoring(
+    experiment: Path, data: Path, tmp_path: Path, setting: str, value: str, message: str
+) -> None:
+    settings = settings_for(
+        data,
+        tmp_path / "out",
+        pretrainedmodel=str(experiment),
+        handletokens="mask",
+        **{setting: value},
+    )
+    with pytest.raises(BiolmError, match=message):
+        biolm_ray.interpret(load_config(None, "interpret", settings))
+    assert not list((tmp_path / "out").rglob("loo_scores*"))
 
 
 def test_a_new_file_is_interpreted_by_the_models_of_all_folds(experiment: Path, data, tmp_path):
