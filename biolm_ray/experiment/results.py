@@ -17,6 +17,7 @@ from biolm_ray.models.stored_weights import weights_file
 from biolm_ray.preparation.rejects import REJECTED_FILE
 from biolm_ray.results.aside import (
     LOGS,
+    check_movable,
     describe_results,
     finish_moving,
     holds_results,
@@ -90,8 +91,13 @@ class RunResults:
         return self.replace(results_to_replace(self.output, self.mode))
 
     def announce(self, paths: Sequence[str]) -> None:
-        """Say before the work begins what it will replace."""
+        """Say before the work begins what it will replace.
+
+        Raises:
+            DataError: It is not to be moved.
+        """
         if paths:
+            check_movable(self.output, paths)
             what = describe_results(self.output, paths)
             where = "removed" if self.remove else f"moved to {self.output / REPLACED}"
             log.info("this run replaces what is then %s: %s", where, what)
@@ -124,12 +130,13 @@ def begin_run(config: Config, version: str) -> RunResults:
     logs = output / config.mode / LOGS
     write_config(config, logs / CONFIG_FILE)
     (logs / REJECTED_FILE).unlink(missing_ok=True)
-    finish_moving(output)
+    remove = config.run.replaced_results == "remove"
+    finish_moving(output, remove=remove)
     return RunResults(
         output=output,
         mode=config.mode,
         run=new_run(version, (logs / CONFIG_FILE).read_text(encoding="utf-8")),
-        remove=config.run.replaced_results == "remove",
+        remove=remove,
     )
 
 
@@ -214,14 +221,15 @@ def _what_does_not_stay(
 ) -> list[str]:
     """List what of a run that is resumed is replaced: models of other folds or settings.
 
-    With those that more epochs are trained from goes what was made of them.
+    With those that are trained on goes what was made of them. A model that is kept stays, with
+    all that was made of it.
     """
     folders = {relative(plan.job.folder, results.output): plan for plan in plans}
     old = [fold.folder for fold in earlier.folds] if earlier else []
     going = [folder for folder in old if folder not in folders]
     going += [folder for folder, plan in folders.items() if plan.replaces]
-    begun = [folder for folder, plan in folders.items() if plan.anew and folder not in going]
-    return results_to_replace(results.output, results.mode, going, begun)
+    trained = [folder for folder, plan in folders.items() if plan.metrics is None]
+    return results_to_replace(results.output, results.mode, going, trained)
 
 
 def _check_kept(results: RunResults, plans: Sequence[Plan], paths: Sequence[str]) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-from biolm_ray.errors import ResourceError
+from biolm_ray.errors import DataError, ResourceError
 from biolm_ray.files import atomic_path
 from biolm_ray.results.manifest import (
+    MANIFEST,
     REPLACED,
     Manifest,
     ModeRecord,
@@ -33,6 +34,10 @@ NO_RESULTS = {
     *("training_settings.json", "search_settings.json", "steps.csv"),
 }
 """Files that describe results, or a training that is under way, and are worth nothing alone."""
+MODE_FOLDERS = ("tokenize", "pre-train", "fine-tune", "predict", "interpret", "tune")
+TOKENIZERS = ("tokenizer.json", "tokenization.json")
+SCORES = "loo_scores"
+"""How the names of tables of scores begin; earlier versions put them into the output folder too."""
 NO_RESULTS_IN = {LOGS, "checkpoint", "ray", "tboard"}
 
 
@@ -120,9 +125,11 @@ def set_aside(
         The folder they are moved to, relative to the output folder.
 
     Raises:
+        DataError: They are not to be moved.
         ResourceError: They cannot be moved.
     """
     to = to or new_place(output, mode)
+    check_movable(output, paths)
 
     def begin(manifest: Manifest) -> Manifest:
         going = {name: divided(found, paths, inside=True) for name, found in manifest.modes.items()}
@@ -138,9 +145,44 @@ def set_aside(
         modes = {name: found for name, found in staying.items() if found is not None}
         return manifest.model_copy(update={"modes": modes, "moving": moving})
 
-    update_manifest(output, begin)
-    finish_moving(output)
+    moving = update_manifest(output, begin).moving
+    assert moving is not None, "just written"
+    _finish(output, moving)
     return to
+
+
+def check_movable(output: Path, paths: Sequence[str], to: str | None = None) -> None:
+    """Make sure that paths are of results, and that moving them leads to no other folder.
+
+    A manifest that came with a folder may name any.
+
+    Args:
+        output: The output folder.
+        paths: What is to be moved, relative to it.
+        to: The folder, where another run has begun with it: then they may not even lie in the
+            folder of a mode that is a link, to another disk for example.
+
+    Raises:
+        DataError: One is not, or does.
+    """
+    for path in paths:
+        first, *below = PurePosixPath(path).parts
+        is_file = not below and (first in TOKENIZERS or first.startswith(SCORES))
+        if first not in MODE_FOLDERS and not is_file:
+            raise _not_movable(output, path, "it is no result")
+        places = [path] if to is None else [path, f"{to}/{path}"]
+        for parent in (parent for place in places for parent in PurePosixPath(place).parents):
+            is_mode = to is None and str(parent) == first
+            if str(parent) != "." and not is_mode and (output / parent).is_symlink():
+                raise _not_movable(output, path, f"{output / parent} is a link")
+
+
+def _not_movable(output: Path, path: str, problem: str) -> DataError:
+    return DataError(
+        f"{output / path} is not moved to {output / REPLACED}, as {output / MANIFEST} or this run "
+        f"has it: {problem}. Move it away yourself (and take 'moving' out of that file, if it is "
+        "there), or choose another outputpath"
+    )
 
 
 def new_place(output: Path, mode: str, now: datetime | None = None) -> str:
@@ -163,16 +205,33 @@ def divided(record: ModeRecord, paths: Sequence[str], *, inside: bool) -> ModeRe
     return record.model_copy(update={"folds": folds, "tables": tables})
 
 
-def finish_moving(output: Path) -> None:
-    """Move aside what the manifest says is to be moved; an earlier run may have begun with it.
+def finish_moving(output: Path, *, remove: bool = False) -> None:
+    """Go on with moving aside what the manifest says an earlier run has begun with.
+
+    Args:
+        output: The output folder.
+        remove: Whether this run removes what is replaced; else it is kept, whatever that run did.
 
     Raises:
+        DataError: It is not to be moved.
         ResourceError: It cannot be moved.
     """
     manifest = read_manifest(output)
     if manifest is None or manifest.moving is None:
         return
     moving = manifest.moving
+    check_movable(output, moving.paths, moving.to)
+    moving = moving.model_copy(update={"remove": moving.remove and remove})
+    log.info(
+        "an earlier run was broken off while it moved results to %s; going on with it%s: %s",
+        output / moving.to,
+        ", and removing them (run.replaced_results: remove)" if moving.remove else "",
+        ", ".join(moving.paths),
+    )
+    _finish(output, moving)
+
+
+def _finish(output: Path, moving: Moving) -> None:
     try:
         for path in moving.paths:
             _move(output / path, output / moving.to / path)

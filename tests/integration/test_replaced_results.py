@@ -166,6 +166,35 @@ def test_an_unfinished_experiment_is_refused_unless_asked_for(data, tmp_path):
     run("predict", data, tmp_path)
 
 
+@pytest.mark.parametrize("resume", [True, "auto"])
+def test_a_finished_experiment_that_is_resumed_keeps_all_that_was_made_of_it(
+    data, tmp_path, resume
+):
+    settings = {"crossvalidation": 2, "run.replaced_results": "remove"}
+    run("fine-tune", data, tmp_path, **settings)
+    run("predict", data, tmp_path)
+    run("interpret", data, tmp_path)
+    before, manifest = contents(tmp_path), read_manifest(tmp_path)
+    run("fine-tune", data, tmp_path, **settings, resume=resume)
+    after, now = contents(tmp_path), read_manifest(tmp_path)
+    assert "fine-tune/0/loo_scores_remove.csv" in before
+    assert {name for name in before if after.get(name) != before[name]} == {MANIFEST}
+    assert after.keys() == before.keys()
+    assert not (tmp_path / "replaced").exists()
+    assert manifest is not None
+    assert now is not None
+    for mode in ("predict", "interpret"):
+        assert now.modes[mode] == manifest.modes[mode]
+    assert now.modes["fine-tune"].folds == manifest.modes["fine-tune"].folds
+    weights = tmp_path / "fine-tune" / "1" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    run("fine-tune", data, tmp_path, **{**settings, "run.replaced_results": "keep"}, resume=resume)
+    (aside,) = (tmp_path / "replaced").iterdir()
+    assert (aside / "predict" / "test_predictions.csv").exists()
+    assert (aside / "fine-tune" / "1" / "loo_scores_remove.csv").exists()
+    assert (tmp_path / "fine-tune" / "0" / "loo_scores_remove.csv").exists()
+
+
 def test_a_model_trained_on_from_its_own_folder_finds_its_weights_aside(data, tmp_path):
     settings = {"splitratio": "60,20,20", "pretrainedmodel": None}
     run("fine-tune", data, tmp_path, **settings)

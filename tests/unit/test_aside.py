@@ -1,14 +1,18 @@
 """Moving results aside: whole, with their record, and whatever happens in between."""
 
+import json
+import logging
 import os
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from biolm_ray.errors import ResourceError
+from biolm_ray.config.schema import MODES
+from biolm_ray.errors import DataError, ResourceError
 from biolm_ray.results import aside
 from biolm_ray.results.aside import (
+    MODE_FOLDERS,
     describe_results,
     finish_moving,
     holds_results,
@@ -17,6 +21,7 @@ from biolm_ray.results.aside import (
     set_aside,
 )
 from biolm_ray.results.manifest import (
+    MANIFEST,
     FoldRecord,
     Manifest,
     ModeRecord,
@@ -199,7 +204,7 @@ def test_a_move_that_is_broken_off_anywhere_is_ended_by_the_next_run(
             if found.moving is None and "fine-tune" in found.modes:
                 assert contents(output) == before
     write(output / "fine-tune" / "logs" / "run.log", "the next run opens its log first")
-    finish_moving(output)
+    finish_moving(output, remove=remove)
     if "fine-tune" in (read_manifest(output) or Manifest()).modes:
         assert contents(output) == before
         set_aside(output, "fine-tune", PATHS, remove=remove, to=to)
@@ -239,3 +244,73 @@ def test_what_cannot_be_moved_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(aside, "_move", refuse)
     with pytest.raises(ResourceError, match=r"cannot be moved to replaced/.* \(read-only\)"):
         set_aside(tmp_path, "fine-tune", ["fine-tune"])
+
+
+def begin_moving(output: Path, *paths: str, remove: bool = True) -> None:
+    """Leave a manifest that has begun with a move."""
+    moving = {"to": "replaced/x", "paths": paths, "remove": remove}
+    content = Manifest().model_dump(mode="json") | {"moving": moving}
+    write(output / MANIFEST, json.dumps(content))
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_folders_that_move_are_those_of_all_modes():
+    assert set(MODE_FOLDERS) == set(MODES)
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("mydata", "mydata is not moved .* it is no result"),
+        ("rows.tsv", "it is no result"),
+        ("link/precious", "it is no result"),
+        ("fine-tune/precious", "fine-tune is a link"),
+        ("predict/link/precious", "predict/link is a link"),
+        ("tune/here", "replaced/x/tune is a link"),
+    ],
+)
+def test_a_manifest_that_came_with_a_folder_moves_nothing_else(tmp_path, path, problem):
+    output, other = tmp_path / "output", tmp_path / "other"
+    for place in (other / "precious", output / "mydata" / "a", output / "predict" / "a.csv"):
+        write(place, "mine")
+    write(output / "rows.tsv", "mine")
+    write(output / "tune" / "here", "a result")
+    (output / "replaced" / "x").mkdir(parents=True)
+    for link in ("link", "fine-tune", "predict/link", "replaced/x/tune"):
+        (output / link).symlink_to(other)
+    begin_moving(output, "predict/a.csv", path)
+    before = everything(tmp_path)
+    with pytest.raises(DataError, match=problem):
+        finish_moving(output, remove=True)
+    assert everything(tmp_path) == before
+    if "link" not in problem or path.startswith("predict"):
+        with pytest.raises(DataError, match=problem):
+            set_aside(output, "predict", [path])
+        assert everything(tmp_path) == before
+
+
+def test_what_another_run_was_to_remove_is_kept_unless_this_one_removes_too(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "biolm_ray")
+    for name, remove in {"kept": False, "removed": True}.items():
+        write(tmp_path / name / "predict" / "a.csv", "a table")
+        begin_moving(tmp_path / name, "predict")
+        finish_moving(tmp_path / name, remove=remove)
+    assert (tmp_path / "kept/replaced/x/predict/a.csv").read_text() == "a table"
+    assert not (tmp_path / "removed" / "replaced" / "x").exists()
+    kept, removed = (record.getMessage() for record in caplog.records)
+    assert kept == (
+        f"an earlier run was broken off while it moved results to {tmp_path}/kept/replaced/x; "
+        "going on with it: predict"
+    )
+    assert "and removing them (run.replaced_results: remove): predict" in removed
+
+
+def test_tables_in_a_mode_folder_on_another_disk_are_replaced(tmp_path):
+    write(tmp_path / "disk" / "0" / "loo_scores_mask.csv", "scores")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "fine-tune").symlink_to(tmp_path / "disk")
+    to = set_aside(tmp_path / "out", "interpret", ["fine-tune/0/loo_scores_mask.csv"])
+    assert (tmp_path / "out" / to / "fine-tune/0/loo_scores_mask.csv").read_text() == "scores"
