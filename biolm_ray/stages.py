@@ -86,6 +86,8 @@ from biolm_ray.training.pretraining import num_held_out
 
 log = logging.getLogger("biolm_ray")
 
+TOKENIZED = "tokenized data: %s"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeResult:
@@ -144,7 +146,7 @@ def running(config: Config) -> Iterator[tuple[Config, Cluster, RunResults]]:
         results = begin_run(config, __version__)
         log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), folder)
         if config.data.max_rows is not None:
-            log.info("no more than the first %d rows are read (dev)", config.data.max_rows)
+            log.warning("no more than the first %d rows are read (dev)", config.data.max_rows)
         with connected(config.resources.address) as cluster:
             if config.mode != "tokenize":
                 check_shared(folder)
@@ -158,6 +160,7 @@ def tokenize(config: Config) -> TokenizeResult:
         prepared = None
         if config.run.prepare_only:  # no model is known yet that puts special tokens around
             prepared = _prepare(config, tokenizer, results, config.preprocessing.block_size)
+            log.log(RESULT, TOKENIZED, prepared.location)
         replace_tokenizer(results, tokenizer)
         return TokenizeResult(
             tokenizer=results.output / TOKENIZER_FILE,
@@ -173,6 +176,7 @@ def pretrain(config: Config) -> PretrainResult:
         folder = results.folder
         if config.run.prepare_only:
             publish_prepared(results, tokenizer)
+            log.log(RESULT, TOKENIZED, prepared.location)
             return PretrainResult(folder=folder, prepared=prepared.location)
         say_batches(config, len(prepared) - num_held_out(len(prepared)))
         outcome = pretrain_model(
@@ -197,10 +201,11 @@ def finetune(config: Config) -> FinetuneResult:
     with running(config) as (config, cluster, results):
         config, weights, prepared, tokenizer = _set_up(config, results)
         folder = results.folder
+        folds = plan_run(config, prepared, tokenizer.tokenizer)
         if config.run.prepare_only:
             publish_prepared(results, tokenizer)
+            log.log(RESULT, TOKENIZED, prepared.location)
             return FinetuneResult(folder=folder, prepared=prepared.location)
-        folds = plan_run(config, prepared, tokenizer.tokenizer)
         placement = place(cluster, config.resources, len(folds))
         log.info("%s\n%s", folds[0].description, placement.note)
         say_copies(config, prepared, folds)
@@ -253,7 +258,8 @@ def predict(config: Config) -> PredictResult:
         path, table, metrics = report_predictions(results.folder, prepared, rows, *predicted)
         results.publish()
         results.record_tables(tables_in(results.folder), folders)
-        log.log(RESULT, "%s\npredictions: %s", text_facts(metrics), path)
+        facts = f"{text_facts(metrics)}\n" if metrics else ""
+        log.log(RESULT, "%spredictions: %s", facts, path)
         return PredictResult(path=path, table=table, metrics=metrics)
 
 
@@ -417,8 +423,6 @@ def _prepare(config: Config, tokenizer: Tokenizer, results: RunResults, room: in
     )
     log.info("%s", describe_data(prepared, config.preprocessing.block_size, room))
     say_center(config.preprocessing, prepared)
-    if config.run.prepare_only:
-        log.log(RESULT, "tokenized data: %s", prepared.location)
     return prepared
 
 

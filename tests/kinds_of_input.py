@@ -51,6 +51,7 @@ DNA = sequences(NUM_ROWS, "ACGT")
 PROTEIN = sequences(NUM_ROWS, "ACDEFGHIKLMNPQRSTVWY")
 HOURS = [f"{random.Random(row).uniform(1, 9):.2f}" for row in range(NUM_ROWS)]
 CLASSES = [("nucleus", "cytoplasm")[row % 2] for row in range(NUM_ROWS)]
+ORGANISMS = ("Bacillus subtilis (strain 168)", "Bacillus anthracis")
 ROLES = ["train", "train", "train", "validation", "test"] * 6
 FASTA = {"format": "fasta"}
 CLASSIFIED = {"task": "classification", "labelpos": "3"}
@@ -95,19 +96,16 @@ KINDS: dict[str, Kind] = {
         "rows.tsv",
         with_hours(part=[f"{role}s" if role == "test" else role for role in ROLES]),
         labels={**LABELLED, "splitpos": "part"},
-        trains=True,
     ),
     "more clusters than folds": Kind(
         "rows.tsv",
         with_hours(cluster=[f"c{row % 10}" for row in range(NUM_ROWS)]),
         labels={**LABELLED, "splitpos": "cluster", "crossvalidation": "5"},
-        trains=True,
     ),
     "every row its own split": Kind(
         "rows.tsv",
         PLAIN,
         labels={**LABELLED, "splitpos": "id", "crossvalidation": "True"},
-        trains=True,
     ),
     "the same sequence twice": Kind(
         "rows.tsv",
@@ -134,15 +132,9 @@ KINDS: dict[str, Kind] = {
     "missing classes": Kind(
         "rows.tsv", table(IDS, RNA, replaced(CLASSES, 4, "N/A")), BY_NUMBER, CLASSIFIED
     ),
-    "one class": Kind(
-        "rows.tsv", table(IDS, RNA, ["nucleus"] * NUM_ROWS), BY_NUMBER, CLASSIFIED, trains=True
-    ),
-    "numbers as classes": Kind(
-        "rows.tsv", table(IDS, RNA, HOURS), BY_NUMBER, CLASSIFIED, trains=True
-    ),
-    "constant labels": Kind(
-        "rows.tsv", table(IDS, RNA, ["2.5"] * NUM_ROWS, header=HEADER), trains=True
-    ),
+    "one class": Kind("rows.tsv", table(IDS, RNA, ["nucleus"] * NUM_ROWS), BY_NUMBER, CLASSIFIED),
+    "numbers as classes": Kind("rows.tsv", table(IDS, RNA, HOURS), BY_NUMBER, CLASSIFIED),
+    "constant labels": Kind("rows.tsv", table(IDS, RNA, ["2.5"] * NUM_ROWS, header=HEADER)),
     "a label beyond float32": Kind(
         "rows.tsv", table(IDS, RNA, replaced(HOURS, 4, "1e40"), header=HEADER)
     ),
@@ -211,7 +203,9 @@ KINDS: dict[str, Kind] = {
     ),
     "fasta of UniProt": Kind(
         "rows.fa",
-        fasta([f"{name} Kinase OS=Bacillus subtilis (strain 168) OX=1" for name in IDS], PROTEIN),
+        fasta(
+            [f"{name} Kinase OS={ORGANISMS[row % 2]} OX=1" for row, name in enumerate(IDS)], PROTEIN
+        ),
         FASTA,
         {"task": "classification", "labelpos": "OS"},
     ),

@@ -220,8 +220,8 @@ def _check_values(config: SplitsConfig, values: list[str], num_rows: int) -> Non
     if is_alone:
         found += f" in {num_rows:,} rows, most of them alone with theirs (is it the right column?)"
     by_hand = (
-        "devsplits and testsplits with a list of values for each fold, such as "
-        f"testsplits: [[{values[0]}, {values[1]}], [{values[2]}]]"
+        "devsplits and testsplits with a list of values for each fold (each value in one of the "
+        f"lists of testsplits, so that every row is tested once), such as {_example(values)}"
     )
     if config.num_folds and config.num_folds != many:
         raise DataError(
@@ -238,6 +238,15 @@ def _check_values(config: SplitsConfig, values: list[str], num_rows: int) -> Non
             f"crossvalidation: {many}; otherwise give the column of the splits (splitpos), or "
             f"{by_hand}"
         )
+
+
+def _example(values: Sequence[str]) -> str:
+    """Divide the first split values into three folds, as devsplits and testsplits."""
+    groups = [list(values[start:6:3]) for start in range(3)]
+    tests = ", ".join(f"[{', '.join(group)}]" for group in groups)
+    validations = ", ".join(f"[{', '.join(group)}]" for group in (*groups[1:], groups[0]))
+    more = " and so on" if len(values) > 6 else ""
+    return f"testsplits: [{tests}] with devsplits: [{validations}]{more}"
 
 
 def _named_sets(config: SplitsConfig, table: _Table) -> list[Fold]:
@@ -259,6 +268,10 @@ def _named_sets(config: SplitsConfig, table: _Table) -> list[Fold]:
             f"training on the rest: {_quoted(rest)}",
         )
         folds.append(fold if validation else _hold_out_validation(fold, table))
+    num_tested = len(np.unique(np.concatenate([fold.test for fold in folds])))
+    if 0 < num_tested < table.num_rows and len(folds) > 1:
+        note = f"; {table.num_rows - num_tested:,} of {table.num_rows:,} rows are tested in no fold"
+        folds = [replace(fold, description=fold.description + note) for fold in folds]
     return folds
 
 

@@ -298,6 +298,12 @@ def plan_run(config: Config, prepared: PreparedData, tokenizer: Tokenizer) -> li
         config.training.seed,
         classes,
     )
+    if config.splits.draws_by_ratio and splits is not None:
+        log.warning(
+            "rows are drawn by splitratio, whatever stands in the column of the splits (splitpos): "
+            "rows of the same value may both train and test; leave splitratio out to divide them "
+            "by the column"
+        )
     smallest = min(folds, key=lambda fold: len(fold.train))
     say_batches(config, len(smallest.train))
     return [fold.of_rows(kept) for fold in folds]

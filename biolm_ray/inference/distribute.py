@@ -76,6 +76,7 @@ def score_tables(
         _table_work(plan, prepared, settings, preprocessing, trusted, use_gpu=gpu_per_worker > 0)
         for plan in plans
     ]
+    _check_specifiers(settings, prepared.num_specifiers)
     for table in tables:
         table.job.parts.mkdir(parents=True, exist_ok=True)
     num_tokens = sum(unit.num_tokens for table in tables for unit in table.units)
@@ -167,7 +168,6 @@ def _check_job(job: ScoringJob, prepared: PreparedData) -> tuple[SavedModel, Cos
         check_fits(model, prepared)
     first = models[0]
     make_planner(job.settings, first.tokenizer)
-    _check_specifiers(job.settings, first.card.inputs.num_specifiers)
     chosen_class(job.settings.class_name, first.card.targets)
     return first, costs[0]
 

@@ -37,6 +37,24 @@ def letter_kinds(tokenizer: Tokenizer) -> UInt8[np.ndarray, " vocabulary"] | Non
     return kinds if may_mix else None
 
 
+def mixed_letters(tokenizer: Tokenizer) -> list[str]:
+    """Say where a vocabulary has different letters that may mean the same, and what to do."""
+    kinds = letter_kinds(tokenizer)
+    found = 0 if kinds is None else int(np.bitwise_or.reduce(kinds, initial=0))
+    notes = []
+    if _has(found, THYMINE | URACIL):
+        notes.append(
+            "the vocabulary has T and U as different letters; if they mean the same, set "
+            "data.nucleotides: rna (or dna)"
+        )
+    if _has(found, CAPITAL | SMALL):
+        notes.append(
+            "the vocabulary has small and capital letters as different ones (small letters often "
+            "mark masked repeats); if they mean the same, set data.letter_case: upper"
+        )
+    return notes
+
+
 def learnt_letters(tokenizer: Tokenizer) -> set[str]:
     """The letters that a vocabulary was learnt from; bpe knows all others as single bytes."""
     fewest = 2 if tokenizer.encoding == "bpe" else 1

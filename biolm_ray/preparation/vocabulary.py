@@ -1,5 +1,6 @@
 """Learning a tokenizer from the input, piece by piece."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -7,6 +8,7 @@ from functools import partial
 from biolm_ray.config.schema import Config, DataConfig
 from biolm_ray.data.columns import LabelKind
 from biolm_ray.data.store import Folder
+from biolm_ray.preparation.alphabets import mixed_letters
 from biolm_ray.preparation.checks import tell_gaps
 from biolm_ray.preparation.piece_work import FittingJob, Report, count_piece
 from biolm_ray.preparation.rejects import BadRows
@@ -26,6 +28,8 @@ from biolm_ray.tokenization.fitting import (
     merge,
 )
 from biolm_ray.tokenization.tokenizer import Tokenizer
+
+log = logging.getLogger("biolm_ray")
 
 
 def fit_tokenizer(
@@ -54,19 +58,23 @@ def fit_tokenizer(
         sample_size=config.tokenization.sample_size,
         seed=config.training.seed,
     )
-    # The other modes go on to prepare the data, and are told of gaps then.
+    # The other modes go on to prepare the data, and are told of gaps and mixed letters then.
     is_last = config.mode == "tokenize" and not config.run.prepare_only
     blocks = _counted(job, scanned, config.data, progress, tell=is_last)
     if settings.encoding == "bpe":
         texts = (text for block in blocks for text in block.texts)
-        return fit_bpe(texts, config.tokenization, settings).learnt_from(scanned.digest, 0.0)
-    counts = TokenCounts()
-    for block in blocks:
-        assert block.counts is not None
-        counts = merge([counts, block.counts])
-    tokenizer = build_word_tokenizer(counts, config.tokenization, settings)
-    num_known = sum(counts.tokens[token] for token in tokenizer.vocabulary)
-    return tokenizer.learnt_from(scanned.digest, 1 - num_known / counts.tokens.total())
+        tokenizer, unknown_share = fit_bpe(texts, config.tokenization, settings), 0.0
+    else:
+        counts = TokenCounts()
+        for block in blocks:
+            assert block.counts is not None
+            counts = merge([counts, block.counts])
+        tokenizer = build_word_tokenizer(counts, config.tokenization, settings)
+        num_known = sum(counts.tokens[token] for token in tokenizer.vocabulary)
+        unknown_share = 1 - num_known / counts.tokens.total()
+    for note in mixed_letters(tokenizer) if is_last else ():
+        log.warning("%s: %s", scanned.plan.name, note)
+    return tokenizer.learnt_from(scanned.digest, unknown_share)
 
 
 def _counted(

@@ -255,7 +255,9 @@ def test_another_number_of_folds_than_split_values_would_split_groups(num_folds)
     message = str(caught.value)
     assert f"4 values ('c0', 'c1', 'c2', 'c3'), but {num_folds} folds are asked for" in message
     assert "drawn at random would split these groups" in message
-    assert "testsplits: [[c0, c1], [c2]]" in message
+    assert message.endswith(
+        "such as testsplits: [[c0, c3], [c1], [c2]] with devsplits: [[c1], [c2], [c0, c3]]"
+    )
     assert "leave" not in message
 
 
@@ -316,3 +318,12 @@ def test_rows_are_chosen_by_split_names():
 def test_a_fold_of_some_rows_is_told_in_rows_of_the_whole():
     fold = Fold(0, "", np.array([0, 2]), np.array([1]), np.array([], dtype=np.int64))
     assert rows(fold.of_rows(np.array([5, 7, 9]))) == ([5, 9], [7], [])
+
+
+def test_rows_that_named_test_sets_leave_out_are_counted():
+    values = ["a", "b", "c", "d"]
+    some = plan(values, test_splits=(("a",), ("b",)), validation_splits=(("c",), ("c",)))
+    assert some[0].description.endswith("; 2 of 4 rows are tested in no fold")
+    every = (("a", "d"), ("b",), ("c",))
+    for fold in plan(values, test_splits=every, validation_splits=(*every[1:], every[0])):
+        assert "tested in no fold" not in fold.description

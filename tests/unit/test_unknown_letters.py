@@ -13,7 +13,12 @@ from divided import plan_of, read_pieces
 from biolm_ray.config.schema import Config, TokenizationConfig
 from biolm_ray.data.reading import divide
 from biolm_ray.errors import DataError
-from biolm_ray.preparation.alphabets import kinds_of_rows, letter_kinds, mixtures
+from biolm_ray.preparation.alphabets import (
+    kinds_of_rows,
+    letter_kinds,
+    mixed_letters,
+    mixtures,
+)
 from biolm_ray.preparation.checks import check_unknown_share, mostly_unknown
 from biolm_ray.preparation.piece_work import EncodingJob, encode_block
 from biolm_ray.preparation.prepare import _max_unknown
@@ -205,3 +210,12 @@ def test_rows_may_be_unknown_in_the_data_of_a_vocabulary_that_leaves_much_out(
     config = Config.model_validate({"mode": "predict", "output_path": "o", "data": data})
     scanned: Any = SimpleNamespace(digest=digest)
     assert _max_unknown(config, scanned, tokenizer) == limit
+
+
+def test_a_vocabulary_with_letters_that_may_mean_the_same_is_told():
+    assert mixed_letters(learnt("ACGU")) == []
+    assert mixed_letters(learnt("ACGU", "ACGT", nucleotides="rna")) == []
+    (told,) = mixed_letters(learnt("ACGU", "ACGT"))
+    assert told.startswith("the vocabulary has T and U as different letters")
+    (told,) = mixed_letters(learnt("ACGUacgu"))
+    assert told.endswith("set data.letter_case: upper")
