@@ -4,12 +4,15 @@ import re
 
 MASK = "***"
 
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
-# After a colon that does not begin a port; AWS keys may hold slashes.
-_PASSWORD = re.compile(rf"({_SCHEME}[^\s/@:'\"]*):(?!\d+(?:[/\s'\"]|$))[^\s'\"]+@")
-_TOKEN = re.compile(r"(https?://)[^\s/@:'\"]+@")
-_WORDS = "token|secret|passw|pwd|credential|signature|sig|apikey|api_key|access_?key|auth"
-_OPTION = re.compile(rf"([?&;][^=&#\s'\"]*(?:{_WORDS})[^=&#\s'\"]*=)[^&#\s'\"]+", re.IGNORECASE)
+_USER = r"[A-Za-z][A-Za-z0-9+.-]*://(?!\[)[^\s/@:'\"]*"
+# Up to the last @ before a blank, since AWS keys may hold slashes. Where there is none, a password
+# may hold blanks, unless a port stands there.
+_PASSWORD = re.compile(rf"({_USER}):(?:(?:(?!://)\S)+@|(?![\s'\"]|\d+(?:\W|$))(?:(?!://)[^\n@])+@)")
+_TOKEN = re.compile(r"((?:https?|s?ftps?|webdavs?)://)[^\s/@:]+@", re.IGNORECASE)
+_WORDS = "token|secret|passw|passp|pwd|credential|signature|sig|apikey|access_?key|auth"
+_ENDS = r"key|(?<![a-z])(?:pass|pw|sas)|(?<![\w-])code"
+_NAME = rf"[^=&#\s'\"]*(?:(?:{_WORDS})[^=&#\s'\"]*|{_ENDS})"
+_OPTION = re.compile(rf"([?&;#]{_NAME}=)(?:[^&#\s'\"]|['\"](?=\w))+", re.IGNORECASE)
 
 
 def masked(text: str) -> str:

@@ -250,7 +250,8 @@ def predict(config: Config) -> PredictResult:
         config, folders, prepared = _read_with_models(config, results)
         rows = chosen_rows(config, prepared)
         known = find_known_rows(folders, prepared, rows)
-        log.info("predicting %d rows with %d models", len(rows), len(folders))
+        models = "model" if len(folders) == 1 else "models"
+        log.info("predicting %d rows with %d %s", len(rows), len(folders), models)
         tell_known_rows(known, "predicted")
         results.announce(results_to_replace(results.output, results.mode))
         predicted = _predict_rows(config, cluster, folders, prepared, rows, known.may_predict)

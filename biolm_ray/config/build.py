@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,21 @@ from biolm_ray.masking import is_masked
 _SEARCHABLE = ("preprocessing", "tokenization", "splits", "model", "training")
 
 
-def build_config(settings: Mapping[str, Setting], mode: Mode, label: str) -> Config:
+def build_config(
+    settings: Mapping[str, Setting], mode: Mode, label: str, unread: Iterable[str] = ()
+) -> Config:
     """Make the configuration that the settings describe, and check it.
 
     Args:
         settings: By dotted name; none of them is UNSET.
         mode: The command the configuration is for.
         label: Where the settings come from on the whole, for messages.
+        unread: The data sources of the file that are for other modes.
 
     Raises:
         ConfigError: Something is missing, contradictory or of the wrong type.
     """
-    missing = next(missing_settings(mode, settings), None)
+    missing = next(missing_settings(mode, settings, unread), None)
     if missing is not None:
         raise ConfigError(f"{label}: {missing}")
     _check_whole(settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from biolm_ray.config.paths import COMPRESSIONS, FASTA_ENDINGS, FASTQ_ENDINGS
@@ -23,22 +23,35 @@ Problem = tuple[tuple[str, ...], str]
 """The settings that are at odds, and what to do about it."""
 
 
-def missing_settings(mode: Mode, values: Mapping[str, Any]) -> Iterator[str]:
-    """Say of each setting that the mode cannot do without, and that is not set, how to set it."""
+def missing_settings(
+    mode: Mode, values: Mapping[str, Any], unread: Iterable[str] = ()
+) -> Iterator[str]:
+    """Say of each setting that the mode cannot do without, and that is not set, how to set it.
+
+    Args:
+        mode: The command.
+        values: The settings, by dotted name.
+        unread: The data sources of the file that are for other modes.
+    """
     source = _SOURCES[mode]
+    names = " and ".join(f"'{name}'" for name in unread)
+    aside = f"; {mode} reads nothing from {names}" if names else ""
     if "data.path" not in values:
-        yield (f"{mode} needs a data file: set filepath in {source}, path in 'data', or --filepath")
+        yield (
+            f"{mode} needs a data file: set filepath in {source}, path in 'data', "
+            f"or --filepath{aside}"
+        )
     if "data.sequence_column" not in values and not _may_be_fasta(values):
         yield (
             f"{mode} needs the column of the sequences: set seqpos in {source}, "
-            "sequence_column in 'data', or --seqpos"
+            f"sequence_column in 'data', or --seqpos{aside}"
         )
     if mode in TRAINING_MODES and "task" not in values:
         yield f"{mode} needs a task: --task regression or --task classification"
     if mode in TRAINING_MODES and "data.label_column" not in values:
         yield (
             f"{mode} needs the column of the labels: set labelpos in {source}, "
-            "label_column in 'data', or --labelpos"
+            f"label_column in 'data', or --labelpos{aside}"
         )
 
 

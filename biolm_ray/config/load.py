@@ -73,7 +73,18 @@ def load_written(path: str | Path | None, mode: str, overrides: Iterable[Written
     other = settings.pop("mode", None)
     if other is not None and other.value not in MODES:
         raise ConfigError(bad_value(other, other.value, f"one of {', '.join(MODES)}"))
-    return build_config(settings, command, "configuration" if file is None else str(file))
+    label = "configuration" if file is None else str(file)
+    return build_config(settings, command, label, _unread_sources(in_file, command))
+
+
+def _unread_sources(written: list[Written], mode: Mode) -> list[str]:
+    """The data sources of a file that are for other modes."""
+    sections = dict.fromkeys(name for item in written for name in item.sections)
+    return [
+        name
+        for name in sections
+        if SECTIONS[name].part == "data" and mode not in (SECTIONS[name].modes or MODES)
+    ]
 
 
 def _refuse_code(settings: Iterable[Setting], file: Path) -> None:

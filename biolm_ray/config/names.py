@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -135,6 +135,8 @@ def _name_block(
                 raise ConfigError(
                     f"{where}, {key}: found {show(value)}; expected a section with keys of its own"
                 )
+        elif part is None and key.partition(".")[0] in PARTS:
+            yield replace(name_override(key, value, where), sections=sections)
         else:
             raise ConfigError(f"{where}: {_unknown(part, key, value)}")
 
@@ -150,8 +152,8 @@ def _find(part: str | None, key: str) -> tuple[tuple[str, ...], OldKey | None, s
     return ((key,), None, None) if key in TOP else None
 
 
-def _unknown(part: str | None, key: str, value: Any) -> str:
-    if isinstance(value, Block):
+def _unknown(part: str | None, key: str, value: Any, *, is_dotted: bool = False) -> str:
+    if isinstance(value, Block) and not is_dotted:
         hint = nearest(key, [*dict.fromkeys([*PARTS, *SECTIONS]), *_dictionaries()])
         return f"'{key}' is neither a section nor a setting; {hint}"
     here = [*KEYS, *TOP, *PARTS, *SECTIONS] if part is None else [*PARTS[part], *KEYS]
@@ -159,7 +161,11 @@ def _unknown(part: str | None, key: str, value: Any) -> str:
     close = closest(key, [*here, *elsewhere])
     hint = nearest(key, here)
     if close in elsewhere:
-        hint = f"did you mean '{elsewhere[close]}.{close}', in section '{elsewhere[close]}'?"
+        section = elsewhere[close]
+        where = "" if part is None else f", in section '{section}'"
+        hint = f"did you mean '{section}.{close}'{where}?"
+    elif is_dotted and close in PARTS.get(part or "", ()):
+        hint = f"did you mean '{part}.{close}'?"
     return f"'{key}' is not a setting (found value {show(value)}); {hint}"
 
 
@@ -192,7 +198,8 @@ def name_override(name: str, value: Any, where: str, key: str | None = None) -> 
             key, value = prefix[:-1], {key.removeprefix(prefix): value}
     found = _find(part or None, key)
     if found is None:
-        raise ConfigError(f"{where}, {written_as}: {_unknown(part or None, key, value)}")
+        problem = _unknown(part or None, key, value, is_dotted=bool(dot))
+        raise ConfigError(f"{where}, {written_as}: {problem}")
     names, old, inner = found
     value = value if inner is None else {inner: value}
     return Written(names=names, key=written_as, value=value, where=where, old=old)

@@ -219,6 +219,7 @@ def _read_columns(value: Any) -> Any:
 
 
 def _read_choice(value: Any, choices: tuple[Any, ...]) -> Any:
+    value = _without_quotes(value) if isinstance(value, str) else value
     for choice in choices:
         if str(value).strip() == str(choice):
             return choice
@@ -227,13 +228,16 @@ def _read_choice(value: Any, choices: tuple[Any, ...]) -> Any:
 
 
 def _read_separator(value: Any) -> Any:
-    if isinstance(value, str) and value.isspace():
-        return str(value)
-    return UNSET if is_unset(value) else _unescape(value)
+    if not isinstance(value, str):
+        return UNSET if is_unset(value) else value
+    text = _without_quotes(value)
+    return UNSET if is_unset(text) and not text.isspace() else text.replace("\\t", "\t")
 
 
-def _unescape(value: Any) -> Any:
-    return str(value).replace("\\t", "\t") if isinstance(value, str) else value
+def _without_quotes(text: str) -> str:
+    """A text without the quotes that a shell or another pair of quotes has kept around it."""
+    quoted = re.fullmatch(r"\s*(['\"])(.+)\1\s*", text, re.DOTALL)
+    return quoted[2] if quoted else str(text)
 
 
 def _read_ratio(value: Any) -> Any:

@@ -283,7 +283,7 @@ def _find_column(
     if header is None:
         raise ConfigError(
             f"data.{role}_column is the name '{column.name}', but data.has_header is false: "
-            "set has_header: true (stripheader), or give the column's number"
+            "set data.has_header: true (stripheader), or give the column's number"
         )
     if header.count(column.name) == 1:
         return header.index(column.name)

@@ -125,6 +125,11 @@ def _what_is_wrong(role: str, texts: Mapping[str, str], layout: Layout) -> str |
             "or train one target at a time (labelpos)"
         )
     where = f"{shown(text)} in {layout.place(role)}"
+    if text and kind not in ("id", "sequence") and _is_missing(role, text, layout):
+        return (
+            f"{kind} {where} stands for a missing value (data.missing_values); leave such rows out "
+            "with data.on_bad_rows: quarantine"
+        )
     if role == "weight" and parse_weight(text) is None:
         return f"weight {where} is no {weight_rule()}"
     if not text:
@@ -133,8 +138,6 @@ def _what_is_wrong(role: str, texts: Mapping[str, str], layout: Layout) -> str |
         comma = read_number(text.replace(",", ".")) is not None and layout.decimal == "."
         hint = ": is it a decimal comma? set data.decimal: ','" if comma else ""
         return f"label {where} is not a finite number{hint}"
-    if kind not in ("id", "sequence") and _is_missing(role, text, layout):
-        return f"{kind} {where} stands for a missing value (data.missing_values)"
     if kind != "sequence" and has_control_characters(text):
         return f"{kind} {where} holds a control character: remove it"
     return None

@@ -76,7 +76,7 @@ def table_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | N
         if sign:
             raise DataError(
                 f"{file.name}, line {rows[0].number}: looks like a header ({sign}): "
-                "set has_header: true (stripheader)"
+                "set data.has_header: true (stripheader)"
             )
     return layout
 

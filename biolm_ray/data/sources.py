@@ -12,7 +12,7 @@ from typing import BinaryIO, cast, get_args
 import pyarrow as pa
 from pyarrow import fs
 
-from biolm_ray.config.paths import COMPRESSIONS
+from biolm_ray.config.paths import COMPRESSIONS, is_uri
 from biolm_ray.data.columns import Format
 from biolm_ray.data.filesystems import access_errors, fsspec_filesystem, locate
 from biolm_ray.data.folders import FoundFile, expand
@@ -55,7 +55,9 @@ class SourceFile:
     @property
     def name(self) -> str:
         """The file's name, as messages show it."""
-        return self.path.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
+        path = self.path.partition("?")[0]
+        path = path.partition("#")[0] if is_uri(path) else path  # what follows may be a secret
+        return path.rstrip("/").rsplit("/", 1)[-1]
 
     def open(self) -> pa.NativeFile:
         """Open the bytes as stored, for reading here and there."""

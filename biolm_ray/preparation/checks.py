@@ -20,6 +20,9 @@ NUM_SHOWN_TOKENS = 5
 MAX_UNKNOWN_IN_ROW = 0.5
 """Share of a row's tokens from which on it is a bad row, unless the share of all may be larger."""
 RIGHT_TOKENS = "are the tokenizer and data.token_separator the right ones?"
+REMOVE_GAPS = (
+    "if these are gaps, stops or numbers of positions in the sequences, set data.remove_gaps: true"
+)
 
 
 def hash_ids(ids: pa.ChunkedArray | pa.Array) -> UInt64[np.ndarray, " rows"]:
@@ -88,7 +91,8 @@ def check_unknown_share(
     if share > max_share and not is_own:
         raise DataError(
             f"{found}, more than the {100 * max_share:.3g} % allowed{examples}; "
-            f"{hint or RIGHT_TOKENS} (data.max_unknown_share sets the threshold)"
+            f"{hint or _remedy(dict(summary['unknown_examples']), summary.get('gaps', {}))} "
+            "(data.max_unknown_share sets the threshold)"
         )
     if share > max_share:
         hint = (
@@ -99,11 +103,31 @@ def check_unknown_share(
         log.warning("%s%s; %s", found, examples, hint)
 
 
-def mostly_unknown(num_unknown: int, num_tokens: int, hint: str) -> str:
-    """Say of a row that too many of its tokens are unknown."""
+def _remedy(unknown: Mapping[str, int], gaps: Mapping[str, int]) -> str:
+    """What to do about unknown tokens, most of which may hold gaps of the sequences."""
+    with_gaps = sum(count for text, count in unknown.items() if any(sign in text for sign in gaps))
+    return REMOVE_GAPS if 2 * with_gaps > sum(unknown.values()) else RIGHT_TOKENS
+
+
+def mostly_unknown(
+    num_unknown: int,
+    num_tokens: int,
+    hint: str,
+    unknown: Mapping[str, int] | None = None,
+    gaps: Mapping[str, int] | None = None,
+) -> str:
+    """Say of a row that too many of its tokens are unknown.
+
+    Args:
+        num_unknown: How many.
+        num_tokens: Of how many.
+        hint: Under which settings they would be known.
+        unknown: Their texts, with counts.
+        gaps: The gaps of the sequence, with counts.
+    """
     return (
         f"{num_unknown} of its {num_tokens} tokens ({100 * num_unknown / num_tokens:.3g} %) are "
-        f"not in the vocabulary; {hint or RIGHT_TOKENS}"
+        f"not in the vocabulary; {hint or _remedy(unknown or {}, gaps or {})}"
     )
 
 

@@ -72,7 +72,10 @@ def finish(
     ).sort_by("row")
     summary = _summary(states, job.tokenizer)
     if not summary["rows"]:
-        raise DataError(f"{job.plan.name}: none of its rows can be used: {bad_rows.described}")
+        first = f"; the first is {bad_rows.first}" if bad_rows.first else ""
+        raise DataError(
+            f"{job.plan.name}: none of its rows can be used: {bad_rows.described}{first}"
+        )
     tell_gaps(job.plan.name, summary["gaps"])
     check_unknown_share(job.plan.name, summary, max_unknown_share, is_own=job.is_own)
     dropped = repeated["row"].to_numpy()

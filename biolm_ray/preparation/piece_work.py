@@ -221,11 +221,14 @@ def _mostly_unknown(rows: pa.Table, encoded: EncodedBlock, job: EncodingJob) -> 
     lost = np.flatnonzero(encoded.num_unknown > job.max_unknown * lengths).tolist()
     problems = {}
     for row in lost:
-        hint = ""
+        hint, unknown, gaps = "", Counter(), Counter()
         if len(problems) < TRACED_ROWS:
-            alone = job.tokenizer.encode_block(_texts(rows.slice(row, 1)))
-            hint = mapping_hint(alone.unknown_texts, job.tokenizer)
-        problems[row] = mostly_unknown(int(encoded.num_unknown[row]), int(lengths[row]), hint)
+            text = _texts(rows.slice(row, 1))
+            unknown = job.tokenizer.encode_block(text).unknown_texts
+            gaps = count_gaps(text, job.tokenizer.settings)
+            hint = mapping_hint(unknown, job.tokenizer)
+        counts = int(encoded.num_unknown[row]), int(lengths[row])
+        problems[row] = mostly_unknown(*counts, hint, unknown, gaps)
     return problems
 
 

@@ -45,6 +45,9 @@ class BadRows:
         plan: Of the input.
         settings: Whether to stop, and the largest share that may be rejected.
         num_rows: Rows of the whole input.
+
+    Attributes:
+        first: The place of the first one and what is wrong with it.
     """
 
     def __init__(self, plan: Input, settings: DataConfig, num_rows: int) -> None:
@@ -52,7 +55,7 @@ class BadRows:
         self._settings = settings
         self._num_rows = num_rows
         self._num_seen = 0
-        self._first: str | None = None
+        self.first: str | None = None
         self.counts: Counter[str] = Counter()
 
     def add(self, rejects: pa.Table, num_rows: int) -> None:
@@ -71,14 +74,14 @@ class BadRows:
         first = f"{self._plan.where(file, line)}: {problem}"
         if self._settings.on_bad_rows == "stop" or rules[0] == READ_RULE:
             raise DataError(first + self._more(rules.count(rules[0]) - 1))
-        self._first = self._first or first
+        self.first = self.first or first
         allowed = self._settings.max_rejected_share
         num_bad = self.counts.total() - self.counts[SKIPPED_RULE]
         if num_bad > allowed * self._num_rows:
             raise DataError(
                 f"{num_bad:,} of {self._num_seen:,} rows cannot be used, and no more "
                 f"than {100 * allowed:.3g} % of all {self._num_rows:,} may be rejected "
-                f"(data.max_rejected_share): {self.described}; the first is {self._first}"
+                f"(data.max_rejected_share): {self.described}; the first is {self.first}"
             )
 
     @property

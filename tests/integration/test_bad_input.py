@@ -85,12 +85,12 @@ CASES = {
     "label that is no number": (
         GOOD.encode() + b"g4\ta,c\tn/a\n",
         {},
-        ["rows.tsv, line 4: label 'n/a' in column 3 is not a finite number"],
+        ["rows.tsv, line 4: label 'n/a' in column 3 stands for a missing value"],
     ),
     "label that is NaN": (
         b"g0\ta,c\tnan\n" + GOOD.encode(),
         {},
-        ["rows.tsv, line 1: label 'nan' in column 3 is not a finite number"],
+        ["rows.tsv, line 1: label 'nan' in column 3 stands for a missing value"],
     ),
     "infinite label": (
         GOOD.encode() + b"g4\ta,c\t-inf\n",
@@ -135,7 +135,7 @@ CASES = {
     "header that was not announced": (
         b"id\tseq\ty\n" + GOOD.encode(),
         {},
-        ["rows.tsv, line 1: looks like a header", "set has_header: true (stripheader)"],
+        ["rows.tsv, line 1: looks like a header", "set data.has_header: true (stripheader)"],
     ),
     "header above classes": (
         b"id\tseq\ty\ng1\ta,c\tnuc\ng2\tc,a\tcyt\n",

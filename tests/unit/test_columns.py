@@ -30,6 +30,12 @@ def test_separators_within_quotes_do_not_count(line, separator, fields):
     assert split_fields(line, separator) == fields
 
 
+MISSING = (
+    "stands for a missing value (data.missing_values); leave such rows out with "
+    "data.on_bad_rows: quarantine"
+)
+
+
 @pytest.mark.parametrize("text", ["1", "-1.5", "+.5", "3.", "1e-5", "2E+3"])
 def test_decimal_numbers_are_read(text):
     assert read_number(text) == float(text)
@@ -53,7 +59,8 @@ def test_fields_are_stripped():
         ("g1\tacgu", "columns", "has 2 columns, column 3 asked for as label"),
         ("g1\t \t1", "sequence", "the sequence in column 2 is empty"),
         ("\tacgu\t1", "id", "the id in column 1 is empty"),
-        ("g1\tacgu\tn/a", "label", "label 'n/a' in column 3 is not a finite number"),
+        ("g1\tacgu\tx", "label", "label 'x' in column 3 is not a finite number"),
+        ("g1\tacgu\tn/a", "label", f"label 'n/a' in column 3 {MISSING}"),
         ("g1\tacgu\t", "label", "the label in column 3 is empty"),
         ('"g1\tacgu\t1', "quotes", "a double quote opens a field and is not closed on the line"),
     ],
@@ -152,7 +159,7 @@ def test_a_column_beyond_the_last_is_refused():
 
 
 def test_a_name_needs_a_header():
-    with pytest.raises(ConfigError, match="set has_header: true"):
+    with pytest.raises(ConfigError, match=r"set data\.has_header: true"):
         layout_of(label_column="y")
 
 
@@ -244,7 +251,7 @@ def test_words_for_missing_values_are_no_classes_and_no_splits(word):
         problem = read_line("\t".join(["NA", "ac", *fields]), layout).problem
         assert problem == (
             role,
-            f"{role} '{word}' in column {column} stands for a missing value (data.missing_values)",
+            f"{role} '{word}' in column {column} {MISSING}",
         )
 
 

@@ -41,7 +41,26 @@ def message_of(folder: Path, text: str, mode: str = "fine-tune", **overrides: An
         (
             "batch_size: 8\n",
             "e.yaml, line 1: 'batch_size' is not a setting (found value '8'); "
-            "did you mean 'training.batch_size', in section 'training'?",
+            "did you mean 'training.batch_size'?",
+        ),
+        (
+            "training:\n  has_header: true\n",
+            "e.yaml, line 2: 'has_header' is not a setting (found value 'true'); "
+            "did you mean 'data.has_header', in section 'data'?",
+        ),
+        (
+            "silent: True\ndata.leter_case: upper\n",
+            "e.yaml, line 2, data.leter_case: 'leter_case' is not a setting (found value 'upper'); "
+            "did you mean 'data.letter_case'?",
+        ),
+        (
+            "silent: True\ntraining.batch_size: eight\n",
+            "e.yaml, line 2, training.batch_size: found 'eight'; expected a whole number above 0",
+        ),
+        (
+            "training.batch_size: 8\ntraining:\n  batch_size: 9\n",
+            "e.yaml, line 3, batch_size: contradicts training.batch_size (e.yaml, line 1); "
+            "keep one",
         ),
         (
             "\ntokenisation:\n  encoding: bpe\n",
@@ -81,7 +100,7 @@ def message_of(folder: Path, text: str, mode: str = "fine-tune", **overrides: An
         (
             "Num_Epoch: 3\n",
             "e.yaml, line 1: 'Num_Epoch' is not a setting (found value '3'); "
-            "did you mean 'training.num_epochs', in section 'training'?",
+            "did you mean 'training.num_epochs'?",
         ),
         (
             "accelerator: tpu\n",
@@ -192,7 +211,12 @@ def test_a_wrong_key_or_value_is_named_with_its_place_and_what_would_be_right(
         (
             {"training.patiense": 8},
             "overrides, training.patiense: 'patiense' is not a setting (found value 8); "
-            "did you mean 'patience'?",
+            "did you mean 'training.patience'?",
+        ),
+        (
+            {"has_header": True},
+            "overrides, has_header: 'has_header' is not a setting (found value True); "
+            "did you mean 'data.has_header'?",
         ),
         (
             {"trainig.patience": 8},
@@ -270,6 +294,18 @@ def test_what_a_mode_cannot_do_without_is_asked_for(missing: str, mode: str, hin
     del settings[missing]
     with pytest.raises(ConfigError, match=f"^configuration: {hint}"):
         load_config(None, mode, settings)
+
+
+@pytest.mark.parametrize("mode", ["predict", "tokenize"])
+def test_a_data_source_for_other_modes_is_named_where_settings_are_missing(
+    tmp_path: Path, mode: str
+) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text("fine-tuning data source:\n  filepath: a.tsv\n  seqpos: 2\n")
+    with pytest.raises(ConfigError, match=f"; {mode} reads nothing from 'fine-tuning data source'"):
+        load_config(file, mode, {})
+    with pytest.raises(ConfigError, match=r"or --labelpos$"):
+        load_config(file, "fine-tune", {"task": "regression"})
 
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [

@@ -301,3 +301,27 @@ def test_a_path_that_tells_no_result_folder_needs_outputpath(path: str) -> None:
         load_config(None, "tokenize", {"filepath": path, "seqpos": 1})
     config = load_config(None, "tokenize", {"filepath": path, "seqpos": 1, "outputpath": "out"})
     assert config.data.path == path
+
+
+def test_settings_by_their_whole_names_may_stand_at_the_top_of_a_file(tmp_path: Path) -> None:
+    text = (
+        "data.column_separator: ';'\nmodel.options: {a: 1}\nmodel.channels: 32\n"
+        "settings:\n  tune.space.training.batch_size: [4, 8]\n"
+    )
+    config = load_text(tmp_path, text, **LEAST)
+    assert config.data.column_separator == ";"
+    assert config.model.options == {"a": 1, "channels": 32}
+    assert dict(config.tune.space) == {"training.batch_size": (4, 8)}
+
+
+@pytest.mark.parametrize("mark", [";", "\\t", " ", "'", ","])
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_quotes_that_a_shell_leaves_around_a_separator_are_taken_off(mark: str, quote: str) -> None:
+    given = {"columnsep": f"{quote}{mark}{quote}"}
+    separator = load_config(None, "fine-tune", {**LEAST, **given}).data.column_separator
+    assert separator == ("\t" if mark == "\\t" else mark)
+
+
+def test_quotes_are_taken_off_the_decimal_sign() -> None:
+    config = load_config(None, "fine-tune", {**LEAST, "data.decimal": "','"})
+    assert config.data.decimal == ","

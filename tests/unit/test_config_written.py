@@ -174,7 +174,7 @@ def test_with_settings_can_set_back_to_the_default() -> None:
     ("settings", "message"),
     [
         ({"training.batch_size": -1}, "settings, training.batch_size: found -1; expected"),
-        ({"training.batch_sise": 1}, "did you mean 'batch_size'"),
+        ({"training.batch_sise": 1}, "did you mean 'training.batch_size'"),
         ({"crossvalidation": 1}, "settings, crossvalidation: 1 fold"),
         ({"training.stop_metric": "f1"}, "settings, training.stop_metric"),
     ],

@@ -5,6 +5,7 @@ import yaml
 
 from biolm_ray.cli import main
 from biolm_ray.config.load import load_config, write_config
+from biolm_ray.data.sources import SourceFile
 from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.tracking import flat_settings
 from biolm_ray.logs import logged
@@ -21,12 +22,28 @@ SECRETS = {
     "https://a.blob/x?sv=1&sig=hunter2%3D&se=2": "https://a.blob/x?sv=1&sig=***&se=2",
     "https://h/x?X-Amz-Signature=hunter2": "https://h/x?X-Amz-Signature=***",
     "http://u:p@ss:hunter2@host/": "http://u:***@host/",
+    "http://me:12/hunter2@127.0.0.1:9": "http://me:***@127.0.0.1:9",
+    "s3://AKIA:4/abchunter2@bucket": "s3://AKIA:***@bucket",
+    "https://h/x.tsv?key=hunter2&v=1": "https://h/x.tsv?key=***&v=1",
+    "https://h/x?pass=hunter2": "https://h/x?pass=***",
+    "https://h/x?code=hunter2": "https://h/x?code=***",
+    "https://h/x#token=hunter2": "https://h/x#token=***",
+    "https://h/x?password=it's_hunter2": "https://h/x?password=***",
+    "postgresql://u:it's_hunter2@host": "postgresql://u:***@host",
+    "postgresql://u:my hunter2@host/db": "postgresql://u:***@host/db",
+    "postgresql://u:it's my hunter2@host": "postgresql://u:***@host",
+    "HTTP://hunter2@h": "HTTP://***@h",
+    "https://it's_hunter2@h": "https://***@h",
+    "sftp://hunter2@h/x": "sftp://***@h/x",
 }
 PLAIN = (
     "abfss://container@account.dfs.core.windows.net/rows.tsv",
     "hdfs://user@host:8020/rows",
     "s3://bucket/rows@2x.tsv?region=eu-central-1",
-    "http://host:5000/a@b",
+    "http://host:5000 is not reached by me@home",
+    "http://host:5000/x.tsv, line 3: id 'a@b'",
+    "s3://bucket/x.tsv, line 3: id 'a: b@c'",
+    "https://h/x?barcode=acgu&keyword=a",
     "http://host:5000",
     "user:word@home",
     "a # b = c?token=x",
@@ -95,6 +112,13 @@ def test_a_written_configuration_lacks_secrets_and_asks_for_them_when_it_is_run(
         load_config(tmp_path / "config.yaml", "fine-tune")
     whole = {name: SETTINGS[name] for name in ("filepath", "data.prepared_path", "run.mlflow")}
     assert load_config(tmp_path / "config.yaml", "fine-tune", whole) == config
+
+
+def test_a_file_is_named_without_what_follows_its_path():
+    for rest in ("?key=hunter2", "#token=hunter2"):
+        path = f"https://host/folder/x.tsv{rest}"
+        assert SourceFile(path, "table", None, 1, "").name == "x.tsv"
+    assert SourceFile("folder/x#1.tsv", "table", None, 1, "").name == "x#1.tsv"
 
 
 def test_a_tracking_server_is_not_told_secrets():

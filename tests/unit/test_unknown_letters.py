@@ -160,6 +160,29 @@ def test_a_row_of_unknown_tokens_says_how_many():
     )
 
 
+def test_gaps_that_are_unknown_are_to_be_removed():
+    found = summary(20, examples=(("-", 15), ("3", 4), ("N", 1)))
+    with pytest.raises(
+        DataError, match=r"if these are gaps, .* set data\.remove_gaps: true \(data"
+    ):
+        check_unknown_share("a.fa", found | {"gaps": {"-": 15, "3": 4}}, 0.05, is_own=False)
+    with pytest.raises(DataError, match=r"the right ones"):
+        check_unknown_share("a.fa", found, 0.05, is_own=False)
+    mixed = summary(20, examples=(("N", 15), ("-", 5)))
+    with pytest.raises(DataError, match=r"the right ones"):
+        check_unknown_share("a.fa", mixed | {"gaps": {"-": 5}}, 0.05, is_own=False)
+
+
+@pytest.mark.parametrize("encoding", ["atomic", "3mer"])
+def test_a_row_of_gaps_is_told_how_to_remove_them(tmp_path, encoding):
+    tokenizer = learnt("ACGUACGU", encoding=encoding)
+    _, _, rejects = encode(tmp_path, tokenizer, ["A---C*G", "ANNNNNC"])
+    asked = [
+        problem.as_py().endswith("set data.remove_gaps: true") for problem in rejects["problem"]
+    ]
+    assert asked == [True, False]
+
+
 def encode(folder: Path, tokenizer: Tokenizer, sequences: list[str], **job: Any):
     path = folder / "rows.tsv"
     path.write_text("".join(f"g{row}\t{text}\n" for row, text in enumerate(sequences)))
