@@ -29,7 +29,8 @@ from biolm_ray.preparation.rejects import REJECTED_FILE
 from biolm_ray.preparation.scanning import Progress
 from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.tokenization.fitting import make_settings
-from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
+from biolm_ray.tokenization.settings import TokenizerSettings
+from biolm_ray.tokenization.tokenizer import MAPPINGS, TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.adaptation import check_adaptation
 from biolm_ray.training.fold import model_inputs
 
@@ -190,7 +191,8 @@ def known_tokenizer(config: Config, weights: Path | None) -> Tokenizer | None:
     """Load the tokenizer of earlier weights, a checkpoint or this experiment; None without any.
 
     Raises:
-        ConfigError: The experiment's tokenizer has another encoding than the one asked for.
+        ConfigError: The experiment's tokenizer was learnt with other settings than those asked
+            for.
     """
     output = Path(config.output_path)
     given = Path(config.model.pretrained) if config.model.pretrained else None
@@ -205,14 +207,45 @@ def known_tokenizer(config: Config, weights: Path | None) -> Tokenizer | None:
         if folder is None or not (folder / TOKENIZER_FILE).exists():
             continue
         tokenizer = Tokenizer.load(folder, wanted)
-        if folder == output and tokenizer.encoding != wanted.encoding:
-            raise ConfigError(
-                f"{folder / TOKENIZER_FILE} has the encoding {tokenizer.encoding}, this run asks "
-                f"for {wanted.encoding}; run tokenize again or choose another outputpath"
-            )
+        if folder == output:
+            _check_asked(folder / TOKENIZER_FILE, tokenizer.settings, config)
         log.info("tokenizer: %s%s", folder / TOKENIZER_FILE, _unlike(tokenizer, config))
         return tokenizer.adapted(config.data, config.preprocessing)
     return None
+
+
+def _check_asked(file: Path, learnt: TokenizerSettings, config: Config) -> None:
+    """Refuse an experiment's own tokenizer where the run asks for another one.
+
+    Settings that the run leaves out ask for nothing, but for the encoding.
+    """
+    asked, data = config.tokenization, config.data
+    pairs = {"encoding": (learnt.encoding, asked.encoding)}
+    pairs |= {
+        f"data.{name}": (getattr(learnt, name), getattr(data, name))
+        for name in MAPPINGS
+        if name in data.model_fields_set
+    }
+    fitting = {} if learnt.fitting is None else learnt.fitting.model_dump()
+    if learnt.encoding != "bpe":
+        fitting.pop("max_token_length", None)  # of bpe alone
+    pairs |= {
+        f"tokenization.{name}": (value, getattr(asked, name))
+        for name, value in {**fitting, "replacements": learnt.replacements}.items()
+        if name in asked.model_fields_set
+    }
+    unlike = {name: values for name, values in pairs.items() if values[0] != values[1]}
+    if unlike:
+        has = " and ".join(f"the {name} {_said(value)}" for name, (value, _) in unlike.items())
+        asks = " and ".join(_said(value) for _, value in unlike.values())
+        raise ConfigError(
+            f"{file} has {has}, this run asks for {asks}; "
+            "run tokenize again or choose another outputpath"
+        )
+
+
+def _said(value: object) -> str:
+    return "unset" if value is None else str(value)
 
 
 def _unlike(tokenizer: Tokenizer, config: Config) -> str:

@@ -24,6 +24,7 @@ from biolm_ray.tokenization.fitting import (
     TokenCounts,
     build_word_tokenizer,
     fit_bpe,
+    fitting_of,
     make_settings,
     merge,
 )
@@ -74,7 +75,7 @@ def fit_tokenizer(
         unknown_share = 1 - num_known / counts.tokens.total()
     for note in mixed_letters(tokenizer) if is_last else ():
         log.warning("%s: %s", scanned.plan.name, note)
-    return tokenizer.learnt_from(scanned.digest, unknown_share)
+    return tokenizer.learnt_from(scanned.digest, unknown_share, fitting_of(config.tokenization))
 
 
 def _counted(

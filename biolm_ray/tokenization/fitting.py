@@ -16,7 +16,12 @@ from biolm_ray.tokenization.blocks.cleaning import clean_texts
 from biolm_ray.tokenization.blocks.kmers import frame_block
 from biolm_ray.tokenization.blocks.token_codes import read_codes
 from biolm_ray.tokenization.kmer import frame_kmers
-from biolm_ray.tokenization.settings import SPECIAL_TOKENS, TokenizerSettings, check_settings
+from biolm_ray.tokenization.settings import (
+    SPECIAL_TOKENS,
+    Fitting,
+    TokenizerSettings,
+    check_settings,
+)
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 __all__ = [
@@ -26,6 +31,7 @@ __all__ = [
     "count_tokens",
     "fit",
     "fit_bpe",
+    "fitting_of",
     "in_sample",
     "make_settings",
     "merge",
@@ -68,6 +74,11 @@ def make_settings(config: Config) -> TokenizerSettings:
             nucleotides=config.data.nucleotides,
         )
     )
+
+
+def fitting_of(tokenization: TokenizationConfig) -> Fitting:
+    """Give the settings that a vocabulary is learnt with, to keep beside it."""
+    return Fitting(**{name: getattr(tokenization, name) for name in Fitting.model_fields})
 
 
 def count_tokens(texts: Iterable[str] | pa.Array, settings: TokenizerSettings) -> TokenCounts:

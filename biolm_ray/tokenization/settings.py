@@ -37,6 +37,15 @@ class LearntFrom(Section):
     unknown_share: float
 
 
+class Fitting(Section):
+    """The settings that a vocabulary was learnt with, besides how texts are read."""
+
+    vocabulary_size: int
+    min_frequency: int
+    max_token_length: int
+    sample_size: int | None
+
+
 class TokenizerSettings(Section):
     """How a sequence text is read; saved beside the vocabulary as tokenization.json.
 
@@ -52,7 +61,8 @@ class TokenizerSettings(Section):
         letter_case: What becomes of letters that are not replaced. Where tokens are separated,
             those of several letters are kept but for those of nucleotides only.
         nucleotides: Whether T is read as U ("rna") or U as T ("dna"), in the same tokens.
-        learnt_from: The data of the vocabulary, if that is known.
+        learnt_from: The data of the vocabulary, if that is known and read as it was then.
+        fitting: What it was learnt with, if that is known.
     """
 
     encoding: str
@@ -66,6 +76,7 @@ class TokenizerSettings(Section):
     letter_case: LetterCase = Field(default="keep", exclude_if=lambda value: value == "keep")
     nucleotides: Nucleotides = Field(default="keep", exclude_if=lambda value: value == "keep")
     learnt_from: LearntFrom | None = Field(default=None, exclude_if=lambda value: value is None)
+    fitting: Fitting | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @property
     def letter_mapping(self) -> dict[int, str]:

@@ -30,6 +30,7 @@ from biolm_ray.tokenization.blocks.token_codes import read_codes
 from biolm_ray.tokenization.kmer import frame_kmers
 from biolm_ray.tokenization.settings import (
     SPECIAL_TOKENS,
+    Fitting,
     LearntFrom,
     TokenizerSettings,
     check_settings,
@@ -40,6 +41,8 @@ __all__ = ["SPECIAL_TOKENS", "Encoded", "EncodedBlock", "Tokenizer", "TokenizerS
 TOKENIZER_FILE = "tokenizer.json"
 SETTINGS_FILE = "tokenization.json"
 MOST_BYTES = 256 << 20
+MAPPINGS = ("letter_case", "nucleotides")
+"""Settings of the data that letters are mapped by."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,8 @@ class Tokenizer:
     ) -> "Tokenizer":
         """Keep the vocabulary, but read another file's separators or preprocess otherwise.
 
-        Letters are mapped as before; where they were kept, the data may ask for a mapping.
+        Letters are mapped as before; where they were kept, the data may ask for a mapping, and are
+        then no more those that the vocabulary was learnt from.
 
         Raises:
             ConfigError: The settings contradict the encoding, or letters were mapped otherwise.
@@ -173,15 +177,20 @@ class Tokenizer:
             changes["specifier_separator"] = data.specifier_separator
             changes["letter_case"] = _asked(data, "letter_case", self.settings.letter_case)
             changes["nucleotides"] = _asked(data, "nucleotides", self.settings.nucleotides)
+            if any(changes[name] != getattr(self.settings, name) for name in MAPPINGS):
+                changes["learnt_from"] = None
         if preprocessing is not None:
             changes["center_token"] = preprocessing.center_token
             changes["drop_markers"] = preprocessing.drop_markers
             changes["region"] = preprocessing.region
         return self._with(**changes)
 
-    def learnt_from(self, digest: str, unknown_share: float) -> "Tokenizer":
-        """Note the data of the vocabulary; see `LearntFrom`."""
-        return self._with(learnt_from=LearntFrom(digest=digest, unknown_share=unknown_share))
+    def learnt_from(
+        self, digest: str, unknown_share: float, fitting: Fitting | None = None
+    ) -> "Tokenizer":
+        """Note the data of the vocabulary, see `LearntFrom`, and the settings of its learning."""
+        found = LearntFrom(digest=digest, unknown_share=unknown_share)
+        return self._with(learnt_from=found, fitting=fitting)
 
     def _with(self, **changes: Any) -> "Tokenizer":
         settings = self.settings.model_copy(update=changes)

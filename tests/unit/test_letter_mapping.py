@@ -109,3 +109,12 @@ def test_data_may_ask_for_a_mapping_only_where_letters_were_kept():
     kept = DataConfig(path="x", sequence_column=2, letter_case="keep")
     with pytest.raises(ConfigError, match=r"data.letter_case: keep asked for"):
         mapping.adapted(kept)
+
+
+def test_data_read_by_another_mapping_are_not_those_that_a_vocabulary_was_learnt_from():
+    tokenizer = fit(["acgu"] * 2, TokenizationConfig(), TokenizerSettings(encoding="atomic"))
+    tokenizer = tokenizer.learnt_from("digest", 0.2)
+    plain = DataConfig(path="x", sequence_column=2, letter_case="keep")
+    assert tokenizer.adapted(plain).settings.learnt_from is not None
+    mapping = DataConfig(path="x", sequence_column=2, letter_case="upper")
+    assert tokenizer.adapted(mapping).settings.learnt_from is None

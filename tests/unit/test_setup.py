@@ -18,7 +18,7 @@ from biolm_ray.experiment.setup import (
 from biolm_ray.files import write_json
 from biolm_ray.models.saved import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
-from biolm_ray.tokenization.fitting import fit
+from biolm_ray.tokenization.fitting import fit, fitting_of, make_settings
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.training.batching import epoch_steps
 
@@ -97,6 +97,64 @@ def test_an_encoding_that_the_tokenizer_named_does_not_have_is_told(tmp_path, ca
     assert caplog.messages[-1].endswith(
         "pre-train/tokenizer.json (bpe; the encoding atomic of this run is not used)"
     )
+
+
+OTHERS = {
+    "letter_case": ({}, {"data.letter_case": "upper"}, "the data.letter_case keep", "upper"),
+    "nucleotides": (
+        {"data.nucleotides": "rna"},
+        {"data.nucleotides": "dna"},
+        "the data.nucleotides rna",
+        "dna",
+    ),
+    "vocabsize": ({"vocabsize": 99}, {"vocabsize": 9}, "the tokenization.vocabulary_size 99", "9"),
+    "sample_size": ({}, {"samplesize": 5}, "the tokenization.sample_size unset", "5"),
+    "several": (
+        {},
+        {"minfreq": 1, "tokenization.replacements": {"a": "b"}},
+        "the tokenization.min_frequency 2 and the tokenization.replacements {}",
+        "1 and {'a': 'b'}",
+    ),
+    "of bpe": (
+        {"encoding": "bpe", "tokenization.max_token_length": 5},
+        {"encoding": "bpe", "tokenization.max_token_length": 6},
+        "the tokenization.max_token_length 5",
+        "6",
+    ),
+}
+
+
+def put_own_tokenizer(folder: Path, **settings) -> Path:
+    config = config_of(folder, pretrainedmodel=None, **settings)
+    learnt = fit(["a,c,g,t"] * 3, config.tokenization, make_settings(config))
+    learnt.learnt_from("digest", 0.0, fitting_of(config.tokenization)).save(folder / "output")
+    return folder / "output"
+
+
+def chosen_config(folder: Path, **settings):
+    return choose_model(config_of(folder, pretrainedmodel=None, **settings), None)
+
+
+@pytest.mark.parametrize(("learnt", "now", "has", "asks"), OTHERS.values(), ids=OTHERS)
+def test_an_own_tokenizer_learnt_with_other_settings_is_not_used(tmp_path, learnt, now, has, asks):
+    output = put_own_tokenizer(tmp_path, **learnt)
+    assert find_tokenizer(chosen_config(tmp_path, **learnt), None).vocabulary
+    left_out = {name: value for name, value in learnt.items() if name == "encoding"}
+    assert find_tokenizer(chosen_config(tmp_path, **left_out), None).vocabulary
+    with pytest.raises(ConfigError) as caught:
+        find_tokenizer(chosen_config(tmp_path, **now), None)
+    assert str(caught.value) == (
+        f"{output / 'tokenizer.json'} has {has}, this run asks for {asks}; run tokenize again or "
+        "choose another outputpath"
+    )
+
+
+def test_nothing_is_said_of_what_an_own_tokenizer_does_not_tell_or_does_not_depend_on(tmp_path):
+    put_tokenizer(tmp_path / "output", "atomic")
+    assert find_tokenizer(chosen_config(tmp_path, vocabsize=9, minfreq=1), None).vocabulary
+    put_own_tokenizer(tmp_path)
+    other = chosen_config(tmp_path, **{"tokenization.max_token_length": 5})
+    assert find_tokenizer(other, None).vocabulary
 
 
 def test_pre_training_takes_the_tokenizer_and_not_the_weights(tmp_path, caplog):
