@@ -140,10 +140,14 @@ class DataConfig(Section):
         return _as_tuple(self.label_column)
 
 
+MOST_TOKENS = 2**31 - 1
+"""Of a sequence: lengths are counted in 32 bits."""
+
+
 class PreprocessingConfig(Section):
     """What becomes of a sequence's tokens before a model sees them."""
 
-    block_size: PositiveInt = 512
+    block_size: int = Field(default=512, gt=0, le=MOST_TOKENS)
     cut_side: Literal["right", "left"] = "right"
     center_token: str | None = None
     drop_markers: bool = False

@@ -100,10 +100,7 @@ class Layout:
         names = [name_for_files(name) for name in named]
         places = [str(position + 1) for position in self.labels]
         names = [name or f"column_{place}" for name, place in zip(names, places, strict=True)]
-        taken = [*names, *(f"std_{name}" for name in names)]  # prediction_std_<name>
-        # loo_scores_remove_window5_<name>
-        taken += [_OF_WINDOW.sub("", name) for name in names if _OF_WINDOW.match(name)]
-        return tuple(told_apart(names, places) if alike_in_files(taken) else names)
+        return tuple(told_apart(names, places) if need_places(names) else names)
 
     @property
     def label_name(self) -> str:
@@ -136,6 +133,14 @@ class Layout:
         if self.format == "table":
             return f"column {position + 1}"
         return f"{'attribute' if self.format == 'fasta' else 'column'} '{self.names[position]}'"
+
+
+def need_places(names: Sequence[str]) -> bool:
+    """Whether columns and files of several targets are alike unless their places are added."""
+    taken = [*names, *(f"std_{name}" for name in names)]  # prediction_std_<name>
+    # loo_scores_remove_window5_<name>
+    taken += [_OF_WINDOW.sub("", name) for name in names if _OF_WINDOW.match(name)]
+    return alike_in_files(taken)
 
 
 def shown(text: str) -> str:

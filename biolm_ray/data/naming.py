@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 LONGEST = 40
 AWKWARD = re.compile(r"[^\w.+-]+")
+_PLACE = re.compile(r"_\d+$")
 _ENDING = re.compile(r"\.(?=(csv|tsv|parquet|gz|bedgraph|json|png|txt)$)", re.IGNORECASE)
 
 
@@ -40,3 +41,8 @@ def alike_in_files(names: Iterable[str]) -> bool:
 def told_apart(names: Sequence[str], places: Sequence[str]) -> list[str]:
     """Add to each name its place, which no other has."""
     return [f"{name}_{place}" for name, place in zip(names, places, strict=True)]
+
+
+def without_places(names: Iterable[str]) -> tuple[str, ...]:
+    """The names that `told_apart` was given, where places are numbers."""
+    return tuple(_PLACE.sub("", name) for name in names)

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Int
 
 from biolm_ray.config.schema import Column, Config
-from biolm_ray.data.naming import name_for_files
+from biolm_ray.data.columns import need_places
+from biolm_ray.data.naming import name_for_files, without_places
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import rows_in_splits
 from biolm_ray.data.targets import Targets
@@ -19,7 +20,7 @@ from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.results.manifest import MANIFEST, FoldRecord, Manifest, first_misfit, results_of
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, Tokenizer
-from biolm_ray.training.outcome import MODEL_FILES, read_done
+from biolm_ray.training.outcome import MODEL_FILES, ROWS, read_done
 
 log = logging.getLogger("biolm_ray")
 
@@ -92,7 +93,9 @@ def _unfinished(folder: Path, fold: FoldRecord) -> str | None:
         if done is None or WEIGHTS_FILE not in done.files:
             return f"{folder} holds no finished model"
         files = done.files
-    return first_misfit(folder, {name: files[name] for name in MODEL_FILES if name in files})
+    return first_misfit(
+        folder, {name: files[name] for name in (*MODEL_FILES, ROWS) if name in files}
+    )
 
 
 def _all_there(path: Path) -> list[Path]:
@@ -162,10 +165,22 @@ def check_label_columns(columns: Sequence[Column], targets: Targets, folder: Pat
             "name a column for each target, or none"
         )
     names = tuple(name_for_files(column.name or "") for column in columns)
-    if names != targets.names and set(names) == set(targets.names):
+    # Columns may stand elsewhere than where those of the training stood.
+    trained = without_places(targets.names) if need_places(names) else targets.names
+    if sorted(names) != sorted(trained) or not all(names):
+        return
+    if names != trained:
         raise ConfigError(
             f"labelpos names {', '.join(names)}, but {folder} predicts "
             f"{', '.join(targets.names)}: name the columns in that order"
+        )
+    if len(set(names)) < len(names):
+        log.warning(
+            "labelpos names columns that are alike (%s): make sure that they stand in the order of "
+            "the targets of %s (%s)",
+            ", ".join(column.name or "" for column in columns),
+            folder,
+            ", ".join(targets.names),
         )
 
 

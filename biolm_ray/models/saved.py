@@ -14,7 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from biolm_ray.config.schema import OWN_CODE, PreprocessingConfig, Section, TrustedCode
+from biolm_ray.config.schema import (
+    MOST_TOKENS,
+    OWN_CODE,
+    PreprocessingConfig,
+    Section,
+    TrustedCode,
+)
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.files import atomic_path, write_json
@@ -187,11 +193,17 @@ def read_card(folder: Path, block_size: int | None = None) -> ModelCard | None:
     if "inputs" not in content:
         return _old_card(folder, block_size)
     try:
-        return ModelCard.model_validate(content)
+        card = ModelCard.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{folder / CARD_FILE}: '{key}': {first['msg']}") from None
+    if not 0 < card.inputs.block_size <= MOST_TOKENS:
+        raise DataError(
+            f"{folder / CARD_FILE}: 'inputs.block_size' is {card.inputs.block_size}; it must be "
+            f"from 1 to {MOST_TOKENS:,}"
+        )
+    return card
 
 
 def card_spec(card: ModelCard, plugin: str | None, folder: Path) -> ModelSpec:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int, UInt64
@@ -14,6 +15,7 @@ from torch import nn
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
+from biolm_ray.errors import DataError
 from biolm_ray.files import atomic_path, write_json
 from biolm_ray.models.saved import CARD_FILE, ModelCard, save_model
 from biolm_ray.models.stored_weights import OLD_WEIGHTS_FILE, WEIGHTS_FILE, weights_file
@@ -195,15 +197,37 @@ class TrainedRows:
 
 
 def read_rows(folder: Path) -> TrainedRows | None:
-    """Read what `save_rows` has kept; None where there is nothing, as in models of others."""
+    """Read what `save_rows` has kept; None where there is nothing, as in models of others.
+
+    Raises:
+        DataError: The file is damaged.
+    """
     path = folder / ROWS
     if not path.exists():
         return None
-    with np.load(path) as stored:
-        nothing, has_hashes = np.zeros(0, np.int64), "train_hashes" in stored
-        return TrainedRows(
-            prepared=str(stored["prepared"]),
-            digest=str(stored["digest"]) if has_hashes else "",
-            rows={name: stored.get(name, nothing) for name in FOLD_PARTS},
-            hashes={name: stored[f"{name}_hashes"] for name in FOLD_PARTS} if has_hashes else {},
-        )
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            kept = {name: stored[name] for name in stored.files}
+        return _as_rows(kept)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile):
+        raise DataError(
+            f"{path} is damaged; it says which rows the model has seen, so copy it again from "
+            "where it was whole, or train the model again"
+        ) from None
+
+
+def _as_rows(kept: Mapping[str, Any]) -> TrainedRows:
+    rows = {name: kept.get(name, np.zeros(0, np.int64)) for name in FOLD_PARTS}
+    hashes = {}
+    if "train_hashes" in kept:
+        hashes = {name: kept[f"{name}_hashes"] for name in FOLD_PARTS}
+    if any(part.ndim != 1 or part.dtype.kind != "i" for part in rows.values()):
+        raise ValueError("no row numbers")
+    if any(part.shape[1:] != (2,) or part.dtype != np.uint64 for part in hashes.values()):
+        raise ValueError("no hashes")
+    return TrainedRows(
+        prepared=str(kept["prepared"]),
+        digest=str(kept["digest"]) if hashes else "",
+        rows=rows,
+        hashes=hashes,
+    )

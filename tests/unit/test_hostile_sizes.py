@@ -142,6 +142,13 @@ def test_a_card_that_asks_for_more_than_its_weights_takes_no_memory(tmp_path, na
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 
 
+@pytest.mark.parametrize("block_size", [10**12, 2**31, 0, -1])
+def test_a_block_size_that_no_length_can_reach_is_refused(tmp_path, block_size):
+    save(tmp_path, "saluki", inputs__block_size=block_size)
+    with pytest.raises(DataError, match=rf"config.json: 'inputs.block_size' is {block_size}; it"):
+        load_model(tmp_path)
+
+
 def test_layers_beyond_what_any_sequence_can_be_halved_are_refused(tmp_path):
     save(tmp_path, "saluki", options__num_layers=10**9)
     with pytest.raises(

@@ -1,5 +1,7 @@
 """Rows that models were made with, found again in other data sets."""
 
+import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,9 @@ import pytest
 from stored import store
 
 from biolm_ray.data.splits import Fold
+from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.files import write_json
+from biolm_ray.inference.inputs import model_folders
 from biolm_ray.inference.known_rows import (
     TESTED,
     TRAINED,
@@ -16,9 +21,19 @@ from biolm_ray.inference.known_rows import (
     find_known_rows,
     tell_known_rows,
 )
+from biolm_ray.models.saved import CARD_FILE
+from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_hashes import row_hashes
-from biolm_ray.training.outcome import save_rows
+from biolm_ray.results.manifest import (
+    FoldRecord,
+    ModeRecord,
+    file_digest,
+    new_run,
+    update_manifest,
+    with_mode,
+)
+from biolm_ray.training.outcome import DONE, files_of, save_rows
 
 SEQUENCES = [[7, 8, 9], [9, 9], [7], [8, 7, 9, 9], [10], [11, 7]]
 ALL = np.arange(len(SEQUENCES))
@@ -147,3 +162,67 @@ def test_what_is_told_counts_rows_and_models(caplog: pytest.LogCaptureFixture) -
     tell_known_rows(KnownRows(roles, is_own=False, num_silent=0), "predicted")
     assert "2 of 3 rows are among those that some of the 2 models were" in caplog.text
     assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+DAMAGES = {
+    "empty": lambda whole: b"",
+    "cut off": lambda whole: whole[: len(whole) // 2],
+    "no archive": lambda whole: b"PK" + whole[2:40],
+    "one array": lambda whole: written(np.save, np.zeros(3)),
+    "pickled": lambda whole: written(np.savez, train=np.array([{}], dtype=object)),
+    "pickled alone": lambda whole: pickle.dumps({"train": [1]}),
+    "no name": lambda whole: written(np.savez, train=np.zeros(3, np.int64)),
+    "no numbers": lambda whole: written(np.savez, prepared="x", train=np.zeros(3)),
+    "no hashes": lambda whole: written(np.savez, prepared="x", train_hashes=np.zeros((3, 2))),
+}
+
+
+def written(write, *arrays, **named) -> bytes:
+    buffer = io.BytesIO()
+    write(buffer, *arrays, **named)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_rows_are_refused_and_named(tmp_path: Path, damage) -> None:
+    prepared = write(tmp_path / "data")
+    (folder,) = make_folds(tmp_path / "models", prepared)[:1]
+    path = folder / "rows.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"0/rows.npz is damaged; it says which rows the model has"):
+        find_known_rows([folder], prepared, ALL)
+
+
+@pytest.mark.parametrize("in_manifest", [True, False])
+def test_models_count_as_unfinished_where_their_rows_are_not_those_they_were_made_with(
+    tmp_path: Path, in_manifest: bool
+) -> None:
+    folders = make_folds(tmp_path / "fine-tune", write(tmp_path / "data"))
+    for folder in folders:
+        (folder / WEIGHTS_FILE).write_bytes(b"weights")
+        (folder / CARD_FILE).write_bytes(b"{}")
+        names = (WEIGHTS_FILE, CARD_FILE, "rows.npz")
+        files = {name: file_digest(folder / name).model_dump() for name in names}
+        write_json(folder / DONE, {"metrics": {}, "files": files})
+    record = ModeRecord(
+        run=new_run("1", ""),
+        folds=tuple(
+            FoldRecord(
+                name=folder.name,
+                folder=f"fine-tune/{folder.name}",
+                files=files_of(folder) if in_manifest else {},
+            )
+            for folder in folders
+        ),
+    )
+    update_manifest(tmp_path, lambda manifest: with_mode(manifest, "fine-tune", record))
+    assert model_folders(tmp_path) == folders
+    first, second = (folder / "rows.npz" for folder in folders[:2])
+    whole = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(whole)
+    with pytest.raises(ConfigError, match=r"2 of 3 folds not finished .0, 1.: .*rows.npz has"):
+        model_folders(tmp_path)
+    first.unlink()
+    with pytest.raises(ConfigError, match=r"the model not finished: .*rows.npz is missing"):
+        model_folders(folders[0])

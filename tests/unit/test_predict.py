@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from biolm_ray.config.schema import Column
+from biolm_ray.data.columns import Layout
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.inference.inputs import check_label_columns
@@ -189,3 +190,33 @@ def test_labels_must_be_those_that_the_model_predicts() -> None:
         check_label_columns((tpm, half_life), several, Path("model"))
     with pytest.raises(ConfigError, match="names 2 columns, but model predicts a single target"):
         check_label_columns((tpm, half_life), make_model().card.targets, Path("model"))
+
+
+def columns_of(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name=name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("names", "other"),
+    [
+        (("a", "std_a", "A"), ("A", "std_a", "a")),
+        (("x", "window5_x"), ("window5_x", "x")),
+        (("level_2", "Level_2"), ("Level_2", "level_2")),
+    ],
+)
+def test_the_order_of_labels_that_are_told_apart_by_their_places_is_checked(names, other) -> None:
+    layout = Layout(id=0, sequence=1, names=("id", "seq", *names), label=(2, 3, 4)[: len(names)])
+    assert layout.target_names[0] == f"{names[0]}_3"
+    targets = make_model(names=layout.target_names).card.targets
+    check_label_columns(columns_of(*names), targets, Path("model"))
+    with pytest.raises(ConfigError, match=rf"names {', '.join(other)}, but model predicts"):
+        check_label_columns(columns_of(*other), targets, Path("model"))
+
+
+def test_labels_of_the_same_name_in_files_cannot_be_checked_and_are_told(caplog) -> None:
+    targets = make_model(names=("a_b_3", "a_b_4")).card.targets
+    check_label_columns(columns_of("a b", "a_b"), targets, Path("model"))
+    assert "labelpos names columns that are alike (a b, a_b): make sure" in caplog.text
+    caplog.clear()
+    check_label_columns((Column(index=2), Column(index=3)), targets, Path("model"))
+    assert not caplog.records
