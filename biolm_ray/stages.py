@@ -81,6 +81,7 @@ from biolm_ray.report.text import describe_data, describe_scoring, text_facts
 from biolm_ray.results.aside import LOGS, results_to_replace, tables_in
 from biolm_ray.results.manifest import relative
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
+from biolm_ray.training.earlier_rows import say_seen_before
 from biolm_ray.training.fold import FoldJob
 from biolm_ray.training.pretraining import num_held_out
 
@@ -209,6 +210,8 @@ def finetune(config: Config) -> FinetuneResult:
         placement = place(cluster, config.resources, len(folds))
         log.info("%s\n%s", folds[0].description, placement.note)
         say_copies(config, prepared, folds)
+        if type(config.training.resume) is not int:  # else each fold starts from its own weights
+            say_seen_before(weights, prepared, folds)
         jobs = fold_jobs(
             config,
             folds,
@@ -311,6 +314,8 @@ def tune(config: Config) -> SearchResult:
         folds = plan_run(config, prepared, tokenizer.tokenizer)
         log.info("%s", folds[0].description)
         say_copies(config, prepared, folds)
+        if type(config.training.resume) is not int:  # else each fold starts from its own weights
+            say_seen_before(weights, prepared, folds)
         trial = Trial(
             config=config,
             prepared=prepared.location,

@@ -10,12 +10,18 @@ from jaxtyping import Bool, Int, Int8, UInt64
 
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_hashes import row_hashes
-from biolm_ray.training.outcome import TrainedRows, read_rows
+from biolm_ray.training.outcome import EARLIER, TrainedRows, read_rows
 
 log = logging.getLogger("biolm_ray")
 
 UNKNOWN, TRAINED, VALIDATED, TESTED, KEPT_ASIDE = range(5)
-ROLES = {"kept_aside": KEPT_ASIDE, "test": TESTED, "validation": VALIDATED, "train": TRAINED}
+ROLES = {
+    "kept_aside": KEPT_ASIDE,
+    "test": TESTED,
+    EARLIER: TRAINED,
+    "validation": VALIDATED,
+    "train": TRAINED,
+}
 """Parts of a fold, those that weigh more last: a sequence may stand in several."""
 
 Hashes = UInt64[np.ndarray, "rows 2"]

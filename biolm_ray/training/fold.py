@@ -20,6 +20,7 @@ from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.adaptation import adapt, check_adaptation
 from biolm_ray.training.checkpoint import Progress
+from biolm_ray.training.earlier_rows import find_earlier_rows
 from biolm_ray.training.evaluate import Outputs, to_predictions
 from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
 from biolm_ray.training.fold_tables import write_prediction_tables
@@ -125,7 +126,10 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
         if test_outputs is not None:
             predictions = to_predictions(test_outputs, data.targets)
             write_prediction_tables(job.folder, prepared, fold.test, predictions, data.targets)
-        save_rows(job.folder, prepared, fold)
+        earlier = None
+        if job.weights is not None:
+            earlier = find_earlier_rows(job.weights, prepared, fold)
+        save_rows(job.folder, prepared, fold, earlier)
         mark_done(job, metrics)
     workers.gather(None)
     return metrics

@@ -36,6 +36,10 @@ from biolm_ray.training.journal import write_state
 DONE = "done.json"
 ROWS = "rows.npz"
 FOLD_PARTS = ("train", "validation", "test", "kept_aside")
+EARLIER = "earlier"
+"""Further rows: those that the weights were made with before this training."""
+SEEN_PARTS = ("train", "validation", EARLIER)
+NO_ROWS, NO_HASHES = np.zeros(0, np.int64), np.zeros((0, 2), np.uint64)
 MODEL_FILES = (WEIGHTS_FILE, OLD_WEIGHTS_FILE, CARD_FILE, TOKENIZER_FILE, SETTINGS_FILE)
 """What predictions depend on."""
 TABLES = ("*_results.json", "trainer_state.json", PREDICTIONS, f"{RANKS}*.csv", CLASS_REPORT, ROWS)
@@ -163,10 +167,25 @@ def _missing(folder: Path, done: Done) -> str | None:
     return f"{folder / missing[0]} is missing" if missing else None
 
 
-def save_rows(folder: Path, prepared: PreparedData, fold: Fold) -> None:
+EarlierRows = tuple[Int[np.ndarray, " rows"], UInt64[np.ndarray, "hashes 2"]]
+"""Row numbers of the data set at hand, and hashes of these and of rows of other data sets."""
+
+
+def save_rows(
+    folder: Path,
+    prepared: PreparedData,
+    fold: Fold,
+    earlier: EarlierRows | None = None,
+) -> None:
     """Keep which rows of which data set a model was made and tested with, and what they are.
 
     The hashes find them again in other data sets: in other files, or made with other columns.
+
+    Args:
+        folder: Of the model.
+        prepared: The data set.
+        fold: Its rows.
+        earlier: Those that the weights it started from were made with.
     """
     kept: dict[str, Any] = {
         "prepared": np.array(prepared.name),
@@ -175,6 +194,8 @@ def save_rows(folder: Path, prepared: PreparedData, fold: Fold) -> None:
     for name in FOLD_PARTS:
         kept[name] = getattr(fold, name)
         kept[f"{name}_hashes"] = row_hashes(prepared, kept[name])
+    if earlier is not None:
+        kept[EARLIER], kept[f"{EARLIER}_hashes"] = earlier
     with atomic_path(folder / ROWS) as temporary:
         np.savez(temporary, **kept)
 
@@ -186,7 +207,7 @@ class TrainedRows:
     Attributes:
         prepared: Name of the prepared data set.
         digest: Of the input's content; "" where a model does not tell.
-        rows: Row numbers of each of FOLD_PARTS.
+        rows: Row numbers of each of FOLD_PARTS, and EARLIER ones.
         hashes: See `row_hashes`, in the same order; empty where a model does not tell.
     """
 
@@ -194,6 +215,11 @@ class TrainedRows:
     digest: str
     rows: Mapping[str, Int[np.ndarray, " rows"]]
     hashes: Mapping[str, UInt64[np.ndarray, "rows 2"]]
+
+    @property
+    def seen_hashes(self) -> UInt64[np.ndarray, "rows 2"]:
+        """Those of the rows that the weights depend on; see SEEN_PARTS."""
+        return np.concatenate([NO_HASHES, *(self.hashes[p] for p in SEEN_PARTS if self.hashes)])
 
 
 def read_rows(folder: Path) -> TrainedRows | None:
@@ -217,10 +243,11 @@ def read_rows(folder: Path) -> TrainedRows | None:
 
 
 def _as_rows(kept: Mapping[str, Any]) -> TrainedRows:
-    rows = {name: kept.get(name, np.zeros(0, np.int64)) for name in FOLD_PARTS}
+    rows = {name: kept.get(name, NO_ROWS) for name in (*FOLD_PARTS, EARLIER)}
     hashes = {}
     if "train_hashes" in kept:
         hashes = {name: kept[f"{name}_hashes"] for name in FOLD_PARTS}
+        hashes[EARLIER] = kept.get(f"{EARLIER}_hashes", NO_HASHES)
     if any(part.ndim != 1 or part.dtype.kind != "i" for part in rows.values()):
         raise ValueError("no row numbers")
     if any(part.shape[1:] != (2,) or part.dtype != np.uint64 for part in hashes.values()):

@@ -33,6 +33,7 @@ from biolm_ray.results.manifest import (
     update_manifest,
     with_mode,
 )
+from biolm_ray.training.earlier_rows import find_earlier_rows, say_seen_before
 from biolm_ray.training.outcome import DONE, files_of, save_rows
 
 SEQUENCES = [[7, 8, 9], [9, 9], [7], [8, 7, 9, 9], [10], [11, 7]]
@@ -226,3 +227,57 @@ def test_models_count_as_unfinished_where_their_rows_are_not_those_they_were_mad
     first.unlink()
     with pytest.raises(ConfigError, match=r"the model not finished: .*rows.npz is missing"):
         model_folders(folders[0])
+
+
+def write_child(folder: Path, parent: Path, prepared: PreparedData, fold: Fold) -> Path:
+    folder.mkdir(parents=True)
+    save_rows(folder, prepared, fold, find_earlier_rows(parent, prepared, fold))
+    return folder
+
+
+def test_rows_that_earlier_weights_have_seen_are_told_and_count_as_seen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared = write(tmp_path / "data")
+    parent, *_ = make_folds(tmp_path / "models", prepared)  # tested on rows 0 and 1
+    fold = Fold(0, "0", np.array([0, 1]), np.array([2]), np.array([3, 4]))
+    honest = Fold(1, "1", ALL[2:5], ALL[5:], ALL[:1])
+    say_seen_before(parent, prepared, [fold, honest])
+    assert "2 of 3 test rows are among those that the earlier weights of" in caplog.text
+    assert "say nothing about new sequences" in caplog.text
+    caplog.clear()
+    say_seen_before(parent, prepared, [honest])
+    say_seen_before(None, prepared, [fold])
+    say_seen_before(tmp_path, prepared, [fold])
+    assert not caplog.records
+
+    child = write_child(tmp_path / "child", parent, prepared, fold)
+    expected = [TRAINED, TRAINED, VALIDATED, TRAINED, TRAINED, TRAINED]
+    grandchild = write_child(tmp_path / "grandchild", child, prepared, honest)
+    renamed = write(tmp_path / "renamed", ids=[f"renamed {row}" for row in ALL])
+    for data in (prepared, write(tmp_path / "again", labels=ALL / 2.0), renamed):
+        assert find_known_rows([child], data, ALL).roles.tolist() == [expected]
+        assert find_known_rows([grandchild], data, ALL).seen.all()
+
+
+def test_rows_of_another_file_that_earlier_weights_have_seen_stay_seen(tmp_path: Path) -> None:
+    data = write(tmp_path / "data")
+    parent, *_ = make_folds(tmp_path / "models", data)
+    other = write(tmp_path / "other", [[12], [12, 12], SEQUENCES[5]], ids=["x", "y", "z"])
+    fold = Fold(0, "0", np.array([0]), np.array([1]), np.array([2]))
+    child = write_child(tmp_path / "child", parent, other, fold)
+    assert find_known_rows([child], other, np.arange(3)).roles.tolist() == [
+        [TRAINED, VALIDATED, TRAINED]
+    ]
+    seen = find_known_rows([child], data, ALL).seen
+    assert seen.tolist() == [[False, False, True, True, True, True]]
+
+
+def test_more_epochs_from_own_weights_add_no_rows(tmp_path: Path) -> None:
+    prepared = write(tmp_path / "data")
+    parent, *_ = make_folds(tmp_path / "models", prepared)
+    fold = Fold(0, "0", ALL[4:], ALL[2:4], ALL[:2])
+    before = find_known_rows([parent], prepared, ALL).roles.tolist()
+    save_rows(parent, prepared, fold, find_earlier_rows(parent, prepared, fold))
+    for data in (prepared, write(tmp_path / "again", labels=ALL / 2.0)):
+        assert find_known_rows([parent], data, ALL).roles.tolist() == before
