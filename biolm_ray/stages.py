@@ -33,6 +33,7 @@ from biolm_ray.experiment.results import (
     begin_run,
     begin_search,
     begin_training,
+    check_output,
     finish_training,
     publish_prepared,
     replace_tokenizer,
@@ -142,6 +143,7 @@ def running(config: Config) -> Iterator[tuple[Config, Cluster, RunResults]]:
     On a cluster of several nodes it is refused where they do not share the results' folder.
     """
     config = with_absolute_paths(config)
+    check_output(Path(config.output_path))
     folder = Path(config.output_path) / config.mode
     with logged(folder / LOGS, quiet=config.run.quiet), told_when_full(folder):
         results = begin_run(config, __version__)

@@ -1,6 +1,7 @@
 """How a run makes room for its results, and writes down what they are."""
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from biolm_ray.config.load import write_config
 from biolm_ray.config.schema import Config
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, ResourceError
 from biolm_ray.experiment.failures import Outcome
 from biolm_ray.experiment.resuming import Plan
 from biolm_ray.logs import RESULT
@@ -17,6 +18,7 @@ from biolm_ray.models.stored_weights import weights_file
 from biolm_ray.preparation.rejects import REJECTED_FILE
 from biolm_ray.results.aside import (
     LOGS,
+    MODE_FOLDERS,
     check_movable,
     describe_results,
     finish_moving,
@@ -36,6 +38,7 @@ from biolm_ray.results.manifest import (
     read_manifest,
     record_tables,
     relative,
+    results_of,
     update_manifest,
     with_mode,
 )
@@ -57,12 +60,14 @@ class RunResults:
         mode: Of the run; its folder below the output folder has the same name.
         run: As the manifest names it.
         remove: Whether what is replaced is removed rather than kept.
+        known: Ids of the runs whose results were there when this one began.
     """
 
     output: Path
     mode: str
     run: Run
     remove: bool = False
+    known: frozenset[str] = frozenset()
     _places: list[str] = field(default_factory=list)
 
     @property
@@ -116,9 +121,39 @@ class RunResults:
                 target.unlink(missing_ok=True)
 
     def record_tables(self, paths: Iterable[Path], models: Iterable[Path]) -> None:
-        """Write down which tables were made by which model folders."""
+        """Write down which tables were made by which model folders.
+
+        Raises:
+            ResourceError: Another run has written one of them since this one began.
+        """
+        paths = list(paths)
+        written = {relative(path, self.output) for path in paths}
+        record = recorded(self)
+        for table in record.tables if record else ():
+            if table.path in written and table.run.id not in {self.run.id, *self.known}:
+                raise mixed(self, table.run)
         weights = [path for path in map(weights_file, models) if path is not None]
         record_tables(self.output, self.mode, self.run, paths, weights)
+
+
+def check_output(output: Path) -> None:
+    """Make sure that an output folder is not a part of an experiment, which has its own record.
+
+    Raises:
+        ConfigError: It is the folder of a mode or of a fold.
+    """
+    for place in dict.fromkeys((Path(os.path.normpath(output)), output.resolve())):
+        found = results_of(place.parent)
+        if found is None:
+            continue
+        experiment, manifest = found
+        folds = {fold.folder for record in manifest.modes.values() for fold in record.folds}
+        if relative(place, experiment) in {*MODE_FOLDERS, *folds}:
+            raise ConfigError(
+                f"outputpath {output} is a part of the experiment {experiment}: set outputpath to "
+                f"{experiment}, or to a folder of its own (and pretrainedmodel to {output}, if its "
+                "models are to be used)"
+            )
 
 
 def begin_run(config: Config, version: str) -> RunResults:
@@ -132,11 +167,13 @@ def begin_run(config: Config, version: str) -> RunResults:
     (logs / REJECTED_FILE).unlink(missing_ok=True)
     remove = config.run.replaced_results == "remove"
     finish_moving(output, remove=remove)
+    records = (read_manifest(output) or Manifest()).modes.values()
     return RunResults(
         output=output,
         mode=config.mode,
         run=new_run(version, (logs / CONFIG_FILE).read_text(encoding="utf-8")),
         remove=remove,
+        known=frozenset(table.run.id for record in records for table in record.tables),
     )
 
 
@@ -216,6 +253,16 @@ def recorded(results: RunResults) -> ModeRecord | None:
     return (read_manifest(results.output) or Manifest()).modes.get(results.mode)
 
 
+def mixed(results: RunResults, other: Run | None) -> ResourceError:
+    """Say that two runs have written to the same place at once."""
+    when = f" (started {other.started})" if other else ""
+    return ResourceError(
+        f"{results.folder}: another run{when} has begun in this folder "
+        "meanwhile; its results and this run's are mixed: when neither runs any more, run one of "
+        "them again (a training without --resume)"
+    )
+
+
 def _what_does_not_stay(
     results: RunResults, plans: Sequence[Plan], earlier: ModeRecord | None
 ) -> list[str]:
@@ -275,6 +322,9 @@ def finish_training(results: RunResults, outcomes: Sequence[Outcome]) -> None:
     """Write down which models are finished, with the digests of their files.
 
     Tables over them are to be written again.
+
+    Raises:
+        ResourceError: Another run has begun to train there.
     """
     finished = {
         relative(outcome.job.folder, results.output): files_of(outcome.job.folder)
@@ -283,7 +333,9 @@ def finish_training(results: RunResults, outcomes: Sequence[Outcome]) -> None:
     }
 
     def with_files(manifest: Manifest) -> Manifest:
-        record = manifest.modes[results.mode]
+        record = manifest.modes.get(results.mode)
+        if record is None or record.run.id != results.run.id:
+            raise mixed(results, record and record.run)
         folds = [
             fold.model_copy(update={"files": finished.get(fold.folder, {})})
             for fold in record.folds

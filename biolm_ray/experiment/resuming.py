@@ -1,6 +1,5 @@
 """What a run keeps of an earlier one, decided for all models before any is touched."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +8,9 @@ from typing import Any
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data.store import Folder
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.experiment.storage import SETTINGS
+from biolm_ray.files import read_json
 from biolm_ray.models.saved import is_model_folder
 from biolm_ray.models.stored_weights import OLD_WEIGHTS_FILE, WEIGHTS_FILE
 from biolm_ray.results.manifest import file_digest
@@ -21,8 +21,35 @@ log = logging.getLogger("biolm_ray")
 FREE_TO_CHANGE = {"resume", "patience", "checkpoint_minutes"}
 WITHOUT_EFFECT = {"pretrained", "trust_remote_code", "allow_missing_folds"}
 """Of the model: its weights count by their content."""
+MOST_BYTES = 16 << 20
 MORE_EPOCHS = "more_epochs"
 READABLE = {"prepared": "data set", "rows": "rows of the fold", "weights": "earlier weights"}
+
+
+def read_settings(path: Path, remedy: str) -> dict[str, Any]:
+    """Read what a run was begun with.
+
+    Args:
+        path: Of the file.
+        remedy: What to do where it is damaged, besides putting back a copy.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    try:
+        settings = read_json(path, MOST_BYTES)
+    except DataError as error:
+        raise _unusable(path, str(error).removeprefix(f"{path}: "), remedy) from None
+    if not isinstance(settings, dict):
+        raise _unusable(path, "it holds no settings", remedy)
+    return settings
+
+
+def _unusable(path: Path, problem: str, remedy: str) -> DataError:
+    return DataError(
+        f"{path}: damaged ({problem}). It says what the results beside it were begun with; put "
+        f"back a copy of it, or {remedy}"
+    )
 
 
 @dataclass(frozen=True)
@@ -44,9 +71,11 @@ class Earlier:
         path = job.folder / SETTINGS
         if not path.exists():
             return cls()
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        more_epochs = tuple(settings.pop(MORE_EPOCHS, ()))
-        return cls(settings, more_epochs, done_already(job))
+        settings = read_settings(path, "run without resume to train anew")
+        more_epochs = settings.pop(MORE_EPOCHS, [])
+        if not isinstance(more_epochs, list):
+            raise _unusable(path, f"'{MORE_EPOCHS}' is no list", "run without resume to train anew")
+        return cls(settings, tuple(more_epochs), done_already(job))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Search settings with Ray Tune; a trial is judged by the mean of a metric over the folds."""
 
-import json
 import logging
 import os
 import shutil
@@ -20,7 +19,7 @@ from biolm_ray.config.load import with_settings, write_config
 from biolm_ray.config.schema import Config, Range
 from biolm_ray.data.store import Folder
 from biolm_ray.errors import ConfigError, TrainingError, root_cause
-from biolm_ray.experiment.resuming import FREE_TO_CHANGE, differing_settings
+from biolm_ray.experiment.resuming import FREE_TO_CHANGE, differing_settings, read_settings
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.experiment.tried import TRIALS, Trials, Tried, read_trials
 from biolm_ray.files import write_json
@@ -144,8 +143,9 @@ def _earlier_trials(
     shutil.rmtree(folder / "search", ignore_errors=True)
     earlier = []
     if config.tune.resume and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        before.get("tune", {}).pop("num_samples", None)
+        before = read_settings(path, "set tune.resume: false to begin anew")
+        if isinstance(before.get("tune"), dict):
+            before["tune"].pop("num_samples", None)
         differing = differing_settings(before, now)
         if differing:
             raise ConfigError(

@@ -1,6 +1,7 @@
 """What predict and interpret work on: trained models, and rows tokenized the way they learnt."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,20 +42,29 @@ def model_folders(path: Path, *, allow_missing: bool = False) -> list[Path]:
         ConfigError: There is none, or not all are finished.
         DataError: The manifest is damaged.
     """
-    path = path.absolute()
-    output, manifest = results_of(path) or (path, Manifest())
-    record = manifest.modes.get(FINE_TUNE)
-    places = {output / fold.folder: fold for fold in record.folds} if record else {}
-    if path in places:
-        return _finished({path: places[path]}, output, allow_missing=False)
-    if record is not None and path in {output, output / FINE_TUNE}:
-        return _finished(places, output, allow_missing=allow_missing)
-    if manifest.moving is not None:
-        raise ConfigError(
-            f"{output}: a run was broken off while it moved earlier results to "
-            f"{manifest.moving.to}; run it again, or set pretrainedmodel to that folder"
-        )
+    path = Path(os.path.normpath(path.absolute()))
+    for way in dict.fromkeys((path, path.resolve())):
+        output, manifest = results_of(way) or (way, Manifest())
+        record = manifest.modes.get(FINE_TUNE)
+        places = {output / fold.folder: fold for fold in record.folds} if record else {}
+        for folder, fold in places.items():
+            if same_place(path, folder):
+                return _finished({folder: fold}, output, allow_missing=False)
+        if record and any(same_place(path, place) for place in (output, output / FINE_TUNE)):
+            if not places:
+                raise _no_model(path)
+            return _finished(places, output, allow_missing=allow_missing)
+        if manifest.moving is not None:
+            raise ConfigError(
+                f"{output}: a run was broken off while it moved earlier results to "
+                f"{manifest.moving.to}; run it again, or set pretrainedmodel to that folder"
+            )
     return _all_there(path)
+
+
+def same_place(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to the same place, through whatever links."""
+    return one.resolve() == other.resolve()
 
 
 def _finished(folds: Mapping[Path, FoldRecord], output: Path, *, allow_missing: bool) -> list[Path]:
@@ -110,7 +120,11 @@ def _all_there(path: Path) -> list[Path]:
             if found:
                 _tell_unvouched(parent)
                 return [found[name] for name in sorted_naturally(list(found))]
-    raise ConfigError(
+    raise _no_model(path)
+
+
+def _no_model(path: Path) -> ConfigError:
+    return ConfigError(
         f"no fine-tuned model in {path}: set pretrainedmodel to the folder of a model or of an "
         "experiment (one with models in its fine-tune folder), or outputpath to that of an "
         "experiment, whose models are then used"

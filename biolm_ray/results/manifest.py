@@ -6,10 +6,10 @@ manifest is of another run. A prepared data set has a file of the same name, of 
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -20,13 +20,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from biolm_ray.errors import DataError
-from biolm_ray.files import write_json
+from biolm_ray.files import read_json, write_json
 
 MANIFEST = "manifest.json"
 KIND = "biolm_ray results"
 REPLACED = "replaced"
 """The folder, in the output folder, of results that others have replaced."""
 READ_BYTES = 1 << 20
+MOST_BYTES = 256 << 20
 # From a table of an experiment up to the experiment: its fold, the mode, the output folder.
 MOST_PARENTS = 3
 
@@ -114,6 +115,13 @@ class TableRecord(Record):
     models: tuple[Sha256, ...] = ()
 
 
+def _each_once(folds: tuple[FoldRecord, ...]) -> tuple[FoldRecord, ...]:
+    counts = Counter(fold.folder for fold in folds)
+    if folds and (most := counts.most_common(1)[0])[1] > 1:
+        raise ValueError(f"{most[0]} is named twice")
+    return folds
+
+
 class ModeRecord(Record):
     """What a mode has left.
 
@@ -125,7 +133,7 @@ class ModeRecord(Record):
     """
 
     run: Run
-    folds: tuple[FoldRecord, ...] = ()
+    folds: Annotated[tuple[FoldRecord, ...], AfterValidator(_each_once)] = ()
     tables: tuple[TableRecord, ...] = ()
     replaced: PlainPath | None = None
 
@@ -178,9 +186,9 @@ def read_manifest(output: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _unusable(path, str(error)) from None
+        content = read_json(path, MOST_BYTES)
+    except DataError as error:
+        raise _unusable(path, str(error).removeprefix(f"{path}: ")) from None
     if not isinstance(content, dict) or content.get("kind") != KIND:
         return None
     try:

@@ -181,13 +181,18 @@ def write_results(folder: Path, metrics: dict[str, float]) -> None:
     every file. "spearman" is written as "spearman rho", which readers of these files look for.
     Values that are no finite number become null.
     """
-    named = {_reference_name(key): _finite(value) for key, value in sorted(metrics.items())}
+    named = as_written(metrics)
     shared = {key: value for key, value in named.items() if _part(key) is None}
     for part in PARTS:
         own = {key: value for key, value in named.items() if _part(key) == part}
         if own:
             write_json(folder / f"{part}_results.json", dict(sorted((shared | own).items())))
     write_json(folder / ALL_RESULTS, named)
+
+
+def as_written(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Give metrics as their files name them."""
+    return {_reference_name(key): _finite(value) for key, value in sorted(metrics.items())}
 
 
 def _part(key: str) -> str | None:

@@ -1,6 +1,5 @@
 """What a training leaves in its folder: the model, its record, its rows and the mark of its end."""
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from torch import nn
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.errors import DataError
-from biolm_ray.files import atomic_path, write_json
+from biolm_ray.files import atomic_path, read_json, write_json
 from biolm_ray.models.saved import CARD_FILE, ModelCard, save_model
 from biolm_ray.models.stored_weights import OLD_WEIGHTS_FILE, WEIGHTS_FILE, weights_file
 from biolm_ray.preparation.prepared import PreparedData
@@ -29,11 +28,13 @@ from biolm_ray.training.fold_tables import (
     CLASS_REPORT,
     PREDICTIONS,
     RANKS,
+    as_written,
     write_results,
 )
 from biolm_ray.training.journal import write_state
 
 DONE = "done.json"
+MOST_BYTES = 16 << 20
 ROWS = "rows.npz"
 FOLD_PARTS = ("train", "validation", "test", "kept_aside")
 EARLIER = "earlier"
@@ -114,7 +115,8 @@ def files_of(folder: Path) -> dict[str, Digest]:
 def done_already(job: TrainingFolders) -> dict[str, float] | None:
     """Give the metrics of a training that is finished, with all its files; None for any other.
 
-    Where its mark says that it is finished and a file does not fit, there is a warning.
+    Where its mark says that it is finished and a file does not fit, or tells other metrics, there
+    is a warning.
     """
     try:
         done = read_done(job.folder)
@@ -123,7 +125,11 @@ def done_already(job: TrainingFolders) -> dict[str, float] | None:
     else:
         if done is None:
             return None
-        problem = first_misfit(job.folder, done.files) or _missing(job.folder, done)
+        problem = (
+            first_misfit(job.folder, done.files)
+            or _missing(job.folder, done)
+            or _other_metrics(job.folder, done)
+        )
     if problem is None:
         assert done is not None
         return done.metrics
@@ -141,12 +147,15 @@ def read_done(folder: Path) -> Done | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, MOST_BYTES)
         if set(content) != {"metrics", "files"}:
             return Done({str(name): float(value) for name, value in content.items()})
         files = {name: Digest.model_validate(value) for name, value in content["files"].items()}
-        return Done(dict(content["metrics"]), files)
-    except (ValueError, TypeError, AttributeError):
+        metrics = dict(content["metrics"])
+        if not all(isinstance(value, int | float) for value in metrics.values()):
+            raise ValueError("a metric is no number")
+        return Done(metrics, files)
+    except (DataError, ValueError, TypeError, AttributeError):
         raise ValueError(f"{path} is damaged") from None
 
 
@@ -165,6 +174,22 @@ def _missing(folder: Path, done: Done) -> str | None:
         names.insert(0, WEIGHTS_FILE)
     missing = [name for name in names if not (folder / name).is_file()]
     return f"{folder / missing[0]} is missing" if missing else None
+
+
+def _other_metrics(folder: Path, done: Done) -> str | None:
+    """Say that a mark does not tell the metrics of the file whose digest it has; None if it does.
+
+    Earlier versions have written no digests.
+    """
+    if not done.files:
+        return None
+    try:
+        told = read_json(folder / ALL_RESULTS, MOST_BYTES)
+    except DataError as error:
+        return str(error)
+    if told == as_written(done.metrics):
+        return None
+    return f"{folder / DONE} tells other metrics than {ALL_RESULTS}"
 
 
 EarlierRows = tuple[Int[np.ndarray, " rows"], UInt64[np.ndarray, "hashes 2"]]

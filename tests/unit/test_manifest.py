@@ -107,6 +107,8 @@ def test_results_move_only_to_where_replaced_ones_lie(tmp_path, to):
         lambda text: text.replace('"format": 1', '"format": 99'),
         lambda text: text.replace('"name"', '"nom"'),
         lambda text: text.replace('"size": 7', '"size": -7'),
+        lambda text: text.replace("fine-tune/1", "fine-tune/0"),
+        lambda text: "[" * 100_000,
     ],
 )
 def test_a_damaged_manifest_is_told_with_what_to_do(tmp_path, damage):

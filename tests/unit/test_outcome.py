@@ -10,10 +10,10 @@ import pytest
 
 from biolm_ray.models.saved import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
-from biolm_ray.training.fold_tables import ALL_RESULTS, PREDICTIONS
+from biolm_ray.training.fold_tables import ALL_RESULTS, PREDICTIONS, write_results
 from biolm_ray.training.outcome import DONE, done_already, mark_done
 
-METRICS = {"test_pearson": 0.5, "test_samples": 2.0}
+METRICS = {"test_spearman": 0.5, "test_loss": float("inf"), "test_samples": 2}
 FILES = (WEIGHTS_FILE, CARD_FILE, ALL_RESULTS, PREDICTIONS, "rank_deltas.csv", "rows.npz")
 
 
@@ -33,6 +33,7 @@ def job(tmp_path, caplog) -> Job:
     (folder / "checkpoint").mkdir(parents=True)
     for name in FILES:
         (folder / name).write_text(f"content of {name}")
+    write_results(folder, METRICS)
     mark_done(Job(folder), METRICS)
     return Job(folder)
 
@@ -40,7 +41,7 @@ def job(tmp_path, caplog) -> Job:
 def test_a_finished_training_has_the_digests_of_its_files_and_no_checkpoint(job, caplog):
     assert done_already(job) == METRICS
     files = json.loads((job.folder / DONE).read_text())["files"]
-    assert set(files) == set(FILES)
+    assert set(files) == {*FILES, "test_results.json"}
     assert files[WEIGHTS_FILE]["size"] == len(f"content of {WEIGHTS_FILE}")
     assert not (job.folder / "checkpoint").exists()
     assert not caplog.records
@@ -63,7 +64,29 @@ def test_a_mark_without_its_files_does_not_count(job, caplog, name):
 def test_a_mark_with_other_files_does_not_count(job, caplog, name):
     (job.folder / name).write_text(f"CONTENT of {name}")
     assert done_already(job) is None
-    assert f"{job.folder / name} has another content than when it was written" in caplog.text
+    assert f"does not count as finished: {job.folder / name} has " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (0.99, f"{DONE} tells other metrics than {ALL_RESULTS}"),
+        ("high", f"{DONE} is damaged"),
+        (None, f"{DONE} is damaged"),
+    ],
+)
+def test_a_mark_with_metrics_that_no_file_vouches_for_does_not_count(job, caplog, value, problem):
+    content = json.loads((job.folder / DONE).read_text())
+    content["metrics"]["test_spearman"] = value
+    (job.folder / DONE).write_text(json.dumps(content))
+    assert done_already(job) is None
+    assert problem in caplog.text
+
+
+def test_a_mark_that_is_nested_too_deeply_is_damaged(job, caplog):
+    (job.folder / DONE).write_text("[" * 100_000)
+    assert done_already(job) is None
+    assert f"{DONE} is damaged" in caplog.text
 
 
 def test_a_mark_of_another_training_does_not_count(job, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from biolm_ray.config.load import load_config
 from biolm_ray.config.schema import Config
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.experiment.resuming import MORE_EPOCHS, differing_settings, plan_jobs
 from biolm_ray.experiment.storage import SETTINGS
 from biolm_ray.files import write_json
@@ -212,6 +212,21 @@ def test_models_from_elsewhere_can_be_trained_on(tmp_path):
 def test_more_epochs_may_be_trained_with_another_number_of_epochs_in_the_file(tmp_path):
     run(make_jobs(tmp_path), False, finishing=2)
     assert len(run(make_jobs(tmp_path, nepochs=99), 5, finishing=0)) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "", "[" * 100_000, "[]", '"x"', f'{{"{MORE_EPOCHS}": 3}}', b"\xff".decode("latin1")],
+)
+def test_damaged_settings_are_told_with_what_to_do(tmp_path, text):
+    jobs = make_jobs(tmp_path)
+    run(jobs, False, finishing=2)
+    (jobs[1].folder / SETTINGS).write_text(text, encoding="latin1")
+    remedy = rf"1/{SETTINGS}: damaged \(.*put back a copy of it, or run without resume"
+    for resume in (True, "auto", 3):
+        with pytest.raises(DataError, match=remedy):
+            plan_jobs(jobs, resume)
+    plan_jobs(jobs, False)
 
 
 def test_settings_differ_by_their_dotted_names():
