@@ -120,6 +120,9 @@ def test_what_was_replaced_is_an_experiment_of_its_own(two_after_three: Path, da
     run("predict", data, tmp_path, pretrainedmodel=str(aside))
     log = (tmp_path / "predict" / "logs" / "run.log").read_text()
     assert "predicting 24 rows with 3 models" in log
+    run("predict", data, tmp_path / "one", pretrainedmodel=str(aside / "fine-tune" / "0"))
+    log = (tmp_path / "one" / "predict" / "logs" / "run.log").read_text()
+    assert "predicting 24 rows with 1 model\n" in log
 
 
 FAILING = [
