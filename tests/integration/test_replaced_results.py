@@ -240,6 +240,26 @@ def test_another_tokenizer_is_told_and_the_one_before_kept(data, tmp_path):
     run("predict", data, tmp_path)
 
 
+def test_a_tokenizer_learnt_with_other_settings_is_not_trained_with(data, tmp_path):
+    run("tokenize", data, tmp_path, vocabsize=50)
+    for asked in ({"vocabsize": 20}, {"data.letter_case": "upper"}):
+        with pytest.raises(ConfigError, match=r"tokenizer.json has the .*; run tokenize again or"):
+            run("fine-tune", data, tmp_path, **asked)
+    run("fine-tune", data, tmp_path, vocabsize=50, splitratio="60,20,20")
+
+
+def test_test_rows_that_earlier_weights_were_trained_with_are_told(data, tmp_path):
+    run("fine-tune", data, tmp_path / "first", crossvalidation=3)
+    weights = str(tmp_path / "first" / "fine-tune" / "0")
+    for more in ({}, {"resume": 1}):
+        run("fine-tune", data, tmp_path, crossvalidation=2, pretrainedmodel=weights, **more)
+        log = (tmp_path / "fine-tune" / "logs" / "run.log").read_text()
+        assert log.count("of 24 test rows are among those that the earlier weights of") == 1
+    run("predict", data, tmp_path)
+    log = (tmp_path / "predict" / "logs" / "run.log").read_text()
+    assert "rows are among those that each of the 2 models was trained or validated with" in log
+
+
 def test_results_without_a_manifest_are_read_as_they_are_with_a_warning(data, tmp_path):
     run("fine-tune", data, tmp_path, crossvalidation=2)
     (tmp_path / MANIFEST).unlink()
