@@ -265,4 +265,6 @@ class TrialRecord(tune.Callback):
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         self.failed[trial.trial_id] = trials.index(trial)
+        if trial.trial_id not in self._trials:  # its process could not even be started
+            self._trials.start(trial.trial_id, dict(trial.config))
         self._trials.update(trial.trial_id, ended=True, error="failed")

@@ -53,6 +53,9 @@ class Trials:
     def __iter__(self):
         return iter(list(self._tried.values()))
 
+    def __contains__(self, trial: str) -> bool:
+        return trial in self._tried
+
     def start(self, trial: str, settings: dict[str, Any]) -> str | None:
         """Note that a trial begins; gives one that it takes up again, if it has its settings."""
         again = next((each for each in self._broken_off if each.settings == settings), None)

@@ -1,10 +1,11 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from biolm_ray.config.load import load_config
 from biolm_ray.errors import ConfigError
-from biolm_ray.experiment.search import _searcher
+from biolm_ray.experiment.search import TrialRecord, _searcher
 from biolm_ray.experiment.tried import Trials, Tried, read_trials
 
 # Optuna would keep no lists in a data base, which is not asked of it.
@@ -118,3 +119,13 @@ def test_a_continued_search_does_not_draw_its_first_points_again(tmp_path):
         taken_up = [again.suggest(f"again {i}") for i in range(0 if has_ended else 3)]
         assert taken_up == ([] if has_ended else drawn)
         assert all(again.suggest(f"more {i}") not in drawn for i in range(3))
+
+
+def test_a_trial_whose_process_cannot_start_is_written_down_as_failed(tmp_path):
+    path = tmp_path / "trials.json"
+    record = TrialRecord(Trials(path, "pearson"), tmp_path, "pearson", 1)
+    trial = SimpleNamespace(trial_id="a", config=settings())
+    record.on_trial_error(0, [trial], trial)
+    assert record.failed == {"a": 0}
+    (written,) = read_trials(path, "pearson", SPACE)
+    assert (written.settings, written.ended, written.error) == (settings(), True, "failed")
