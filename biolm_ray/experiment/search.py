@@ -19,7 +19,12 @@ from biolm_ray.config.load import with_settings, write_config
 from biolm_ray.config.schema import Config, Range
 from biolm_ray.data.store import Folder
 from biolm_ray.errors import ConfigError, TrainingError, root_cause
-from biolm_ray.experiment.resuming import FREE_TO_CHANGE, differing_settings, read_settings
+from biolm_ray.experiment.resuming import (
+    FREE_TO_CHANGE,
+    WITHOUT_EFFECT,
+    differing_settings,
+    read_settings,
+)
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.experiment.tried import TRIALS, Trials, Tried, read_trials
 from biolm_ray.files import write_json
@@ -133,9 +138,8 @@ def _earlier_trials(
     now = {
         "prepared": Folder(trial.prepared).name,
         **config.model_dump(mode="json", include={"task", "preprocessing", "splits"}),
-        "model": config.model.model_dump(
-            mode="json", exclude={"trust_remote_code", "allow_missing_folds"}
-        ),
+        # Weights count here by the folder that names them.
+        "model": config.model.model_dump(mode="json", exclude=WITHOUT_EFFECT - {"pretrained"}),
         "training": config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
         "tune": config.tune.model_dump(mode="json", include={"space", "metric"}),
     }
