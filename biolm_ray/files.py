@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import stat
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,19 +117,60 @@ def read_json(path: Path, most_bytes: int) -> Any:
     """Read a JSON file that may come from anybody.
 
     Raises:
-        DataError: It is larger than such a file can be, or no JSON.
+        DataError: It is no file, is larger than such a file can be, is not readable, or no JSON.
         FileNotFoundError: There is none.
     """
-    with path.open("rb") as file:
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise DataError(f"{path}: is larger than {most_bytes >> 20} MB; no such file should be")
+    return parse_json(read_bounded(path, most_bytes), str(path), most_bytes)
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Read a file, but no more than one byte beyond what it may hold.
+
+    Raises:
+        DataError: It is no file, as a folder or a pipe in its place, or it is not readable.
+        FileNotFoundError: There is none.
+    """
     try:
-        return json.loads(content.decode("utf-8"))
+        # A pipe would be waited for, and some devices never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: is no file")
+        with path.open("rb") as file:
+            return file.read(most_bytes + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def parse_json(content: bytes, origin: str, most_bytes: int) -> Any:
+    """Read JSON text, where no key stands twice in an object.
+
+    Args:
+        content: The text.
+        origin: Where it comes from, for messages.
+        most_bytes: More is refused.
+
+    Raises:
+        DataError: It is larger, or no JSON.
+    """
+    if len(content) > most_bytes:
+        size = f"{most_bytes >> 20} MB" if most_bytes >> 20 else f"{most_bytes:,} bytes"
+        raise DataError(f"{origin}: is larger than {size}; no such file should be")
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_with_distinct_keys)
     except RecursionError:
-        raise DataError(f"{path}: not readable as JSON (nested too deeply)") from None
+        raise DataError(f"{origin}: not readable as JSON (nested too deeply)") from None
     except ValueError as error:
-        raise DataError(f"{path}: not readable as JSON ({error})") from None
+        raise DataError(f"{origin}: not readable as JSON ({error})") from None
+
+
+def _with_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its keys and values; Python alone would take the last of equal keys."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"{counts.most_common(1)[0][0][:40]!r} stands there twice")
+    return made
 
 
 def write_text(path: Path, text: str) -> None:
