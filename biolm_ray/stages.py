@@ -80,6 +80,7 @@ from biolm_ray.report.interpretation import (
 from biolm_ray.report.predictions import labelled_table, report_predictions
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
 from biolm_ray.results.aside import LOGS, results_to_replace, tables_in
+from biolm_ray.results.lock import locked
 from biolm_ray.results.manifest import relative
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.earlier_rows import say_seen_before
@@ -138,15 +139,22 @@ class InterpretResult:
 
 @contextmanager
 def running(config: Config) -> Iterator[tuple[Config, Cluster, RunResults]]:
-    """Set a run up: absolute paths, log file, its configuration beside the log, Ray.
+    """Set a run up: absolute paths, the folder's lock, log file, its configuration, Ray.
 
-    On a cluster of several nodes it is refused where they do not share the results' folder.
+    Where another run works in the folder, it is refused before anything is written there. On a
+    cluster of several nodes it is refused where they do not share the results' folder.
     """
     config = with_absolute_paths(config)
     check_output(Path(config.output_path))
     folder = Path(config.output_path) / config.mode
-    with logged(folder / LOGS, quiet=config.run.quiet), told_when_full(folder):
-        results = begin_run(config, __version__)
+    with (
+        locked(Path(config.output_path), config.mode) as lock,
+        logged(folder / LOGS, quiet=config.run.quiet),
+        told_when_full(folder),
+    ):
+        if lock.taken_over is not None:
+            log.warning("%s", lock.taken_over)
+        results = begin_run(config, __version__, lock)
         log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), folder)
         if config.data.max_rows is not None:
             log.warning("no more than the first %d rows are read (dev)", config.data.max_rows)

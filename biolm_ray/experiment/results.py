@@ -28,6 +28,7 @@ from biolm_ray.results.aside import (
     results_to_replace,
     set_aside,
 )
+from biolm_ray.results.lock import Lock
 from biolm_ray.results.manifest import (
     REPLACED,
     FoldRecord,
@@ -61,6 +62,7 @@ class RunResults:
         run: As the manifest names it.
         remove: Whether what is replaced is removed rather than kept.
         known: Ids of the runs whose results were there when this one began.
+        lock: Of the output folder; None for those who work in a folder of their own.
     """
 
     output: Path
@@ -68,17 +70,28 @@ class RunResults:
     run: Run
     remove: bool = False
     known: frozenset[str] = frozenset()
+    lock: Lock | None = None
     _places: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
         return self.output / self.mode
 
+    def check_lock(self) -> None:
+        """Make sure that results may still be changed by this run.
+
+        Raises:
+            ResourceError: Another one has begun in the folder, while this one was suspended.
+        """
+        if self.lock is not None:
+            self.lock.check()
+
     def replace(self, paths: Sequence[str]) -> str | None:
         """Say what is replaced and move it aside; gives where to, None where there is nothing.
 
         A run has one place for all that it replaces.
         """
+        self.check_lock()
         if not paths:
             return None
         if not self._places:
@@ -113,6 +126,7 @@ class RunResults:
 
     def publish(self) -> None:
         """Put the configuration of the run and the rows it has set aside beside the results."""
+        self.check_lock()
         for name in (CONFIG_FILE, REJECTED_FILE):
             source, target = self.folder / LOGS / name, self.folder / name
             if source.exists():
@@ -126,6 +140,7 @@ class RunResults:
         Raises:
             ResourceError: Another run has written one of them since this one began.
         """
+        self.check_lock()
         paths = list(paths)
         written = {relative(path, self.output) for path in paths}
         record = recorded(self)
@@ -156,7 +171,7 @@ def check_output(output: Path) -> None:
             )
 
 
-def begin_run(config: Config, version: str) -> RunResults:
+def begin_run(config: Config, version: str, lock: Lock | None = None) -> RunResults:
     """Write the run's resolved configuration beside its log, and end what others have begun.
 
     What a run writes there describes its results, and becomes part of them with `publish`.
@@ -174,6 +189,7 @@ def begin_run(config: Config, version: str) -> RunResults:
         run=new_run(version, (logs / CONFIG_FILE).read_text(encoding="utf-8")),
         remove=remove,
         known=frozenset(table.run.id for record in records for table in record.tables),
+        lock=lock,
     )
 
 
@@ -215,6 +231,7 @@ def begin_training(
     Raises:
         ConfigError: They start from what is to be removed.
     """
+    results.check_lock()
     output = results.output
     earlier = recorded(results)
     anew = [plan for plan in plans if plan.replaces]
@@ -326,6 +343,7 @@ def finish_training(results: RunResults, outcomes: Sequence[Outcome]) -> None:
     Raises:
         ResourceError: Another run has begun to train there.
     """
+    results.check_lock()
     finished = {
         relative(outcome.job.folder, results.output): files_of(outcome.job.folder)
         for outcome in outcomes
@@ -348,6 +366,7 @@ def finish_training(results: RunResults, outcomes: Sequence[Outcome]) -> None:
 
 def begin_search(results: RunResults, tokenizer: RunTokenizer, *, continues: bool) -> None:
     """Make room for a search, unless one is continued, and write down that it is there."""
+    results.check_lock()
     record = recorded(results)
     if not continues or record is None:
         record = ModeRecord(run=results.run, replaced=None if continues else results.replace_all())

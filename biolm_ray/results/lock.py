@@ -1,0 +1,245 @@
+"""One run at a time in an output folder.
+
+A run holds the lock of its folder from before it writes there until it ends. Who only reads takes
+none. A lock whose holder has ended is taken over; who finds that its own was stops.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from biolm_ray.errors import DataError, ResourceError
+from biolm_ray.records import parse_record
+from biolm_ray.results.holder import (
+    Holder,
+    is_alive,
+    readable_age,
+    readable_moment,
+    this_process,
+)
+from biolm_ray.results.lock_file import LockFile, LockPlace
+
+log = logging.getLogger("biolm_ray")
+
+LOCK = ".biolm_ray.lock"
+BEAT_SECONDS = 15.0
+STALE_SECONDS = 120.0
+"""Without a sign of life for so long, a run on another host counts as ended."""
+ATTEMPTS = 100
+ATTEMPT_SECONDS = 0.05
+READERS = ("predict", "interpret")
+"""Modes that work with the models of another experiment just as well."""
+
+
+@contextmanager
+def locked(output: Path, mode: str) -> Iterator["Lock"]:
+    """Hold the lock of an output folder for the block.
+
+    Args:
+        output: The folder; made if there is none.
+        mode: What runs, for others to be told.
+
+    Raises:
+        ResourceError: Another run works there, or the lock cannot be written; or, in the end, the
+            lock was lost meanwhile.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(
+            f"{output} cannot be made ({error.strerror or error}); choose another outputpath"
+        ) from error
+    lock = acquire(LockFile(output / LOCK), output, mode)
+    try:
+        yield lock
+    except BaseException as error:
+        if lock.lost is not None and not isinstance(error, ResourceError):
+            raise ResourceError(lock.lost) from error
+        raise
+    finally:
+        lock.release()
+
+
+def acquire(place: LockPlace, output: Path, mode: str) -> "Lock":
+    """Take a lock, or take one over whose holder has ended.
+
+    Raises:
+        ResourceError: Another run holds it.
+    """
+    holder = this_process(mode)
+    content = holder.model_dump_json().encode()
+    for _ in range(ATTEMPTS):
+        found = place.find()
+        if found is None:
+            if place.create(content):
+                return Lock(place, output, holder)
+            continue
+        state = look_at(place, found)
+        if state.is_held:
+            raise ResourceError(refusal(output, mode, state))
+        if place.replace(found, content):
+            return Lock(place, output, holder, taken_over=describe_ended(output, state))
+        time.sleep(ATTEMPT_SECONDS)
+    raise ResourceError(
+        f"{output}: several runs want to begin here at once; wait, or choose another outputpath"
+    )
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a lock that was found.
+
+    Attributes:
+        holder: Who has it; None where the lock is damaged.
+        alive: Whether the holder's process runs; None where that cannot be seen from here.
+        silent_seconds: Since its last sign of life.
+    """
+
+    holder: Holder | None
+    alive: bool | None
+    silent_seconds: float
+
+    @property
+    def is_held(self) -> bool:
+        """A process that is seen to run holds it, however slow it is; else signs of life count."""
+        return self.silent_seconds < STALE_SECONDS if self.alive is None else self.alive
+
+
+def look_at(place: LockPlace, found: bytes) -> State:
+    """Find out whether the holder of a lock still works."""
+    try:
+        holder = parse_record(found, "the lock", Holder, "")
+    except DataError:
+        return State(None, None, place.silent_seconds())
+    alive = is_alive(holder)
+    # Where a process is seen to run, nothing is written, not even to tell the time.
+    return State(holder, alive, 0.0 if alive else place.silent_seconds())
+
+
+def refusal(output: Path, mode: str, state: State, now: datetime | None = None) -> str:
+    """Say that another run works in a folder, who it is, and what can be done."""
+    holder, wait = state.holder, readable_age(STALE_SECONDS)
+    silent = readable_age(state.silent_seconds)
+    if holder is None:
+        return (
+            f"{output}: {LOCK} there is damaged, but was written {silent} ago, so a run may be "
+            f"working here; try again in {wait}, or choose another outputpath"
+        )
+    now = now or datetime.now(timezone.utc)
+    age = (now - holder.started).total_seconds()
+    who = "this very process" if holder.process == os.getpid() and state.alive else holder.described
+    since = readable_moment(holder.started, now) + (f" ({readable_age(age)})" if age >= 1 else "")
+    text = f"{output}: {holder.mode} is running here since {since}, {who}"
+    if state.alive is None:
+        text += f", last sign of life {silent} ago (after {wait} of silence it counts as ended)"
+    text += "; wait for it, end it, or choose another outputpath"
+    if mode in READERS:
+        text += f". To use its finished models: --pretrainedmodel {output} --outputpath ELSEWHERE"
+    return text
+
+
+def describe_ended(output: Path, state: State, now: datetime | None = None) -> str:
+    """Say whose lock is taken over."""
+    holder, silent = state.holder, readable_age(state.silent_seconds)
+    if holder is None:
+        return f"{output}: {LOCK} there is damaged and {silent} old; it is taken over"
+    when = readable_moment(holder.started, now or datetime.now(timezone.utc))
+    return (
+        f"{output}: {holder.mode} of {when} ({holder.described}, last sign of life {silent} ago) "
+        "has ended without removing its lock; it is taken over"
+    )
+
+
+class Lock:
+    """The right of this process to write in a folder, kept alive by a thread until it is released.
+
+    Attributes:
+        taken_over: What to say of the holder before, who has ended without releasing it; None if
+            there was none.
+        lost: What to say once somebody else has the lock, as after a long suspension; then the
+            main thread is interrupted, if it is it that holds the lock.
+    """
+
+    def __init__(
+        self, place: LockPlace, output: Path, holder: Holder, taken_over: str | None = None
+    ) -> None:
+        self.taken_over, self.lost = taken_over, None
+        self._place, self._output, self._holder = place, output, holder
+        self._content = holder.model_dump_json().encode()
+        self._seen = time.time()
+        self._released = threading.Event()
+        self._changing = threading.Lock()
+        self._in_main = threading.current_thread() is threading.main_thread()
+        threading.Thread(target=self._beat, name="biolm_ray lock", daemon=True).start()
+
+    def check(self) -> None:
+        """Make sure that the folder is still this run's, before results are changed.
+
+        Raises:
+            ResourceError: It is not.
+        """
+        with self._changing:
+            self._look()
+        if self.lost is not None:
+            raise ResourceError(self.lost)
+
+    def release(self) -> None:
+        """Let others begin; in a process that was forked off meanwhile nothing is done."""
+        if os.getpid() != self._holder.process:
+            return
+        with self._changing:
+            self._released.set()
+            self._place.remove(self._content)
+
+    def _beat(self) -> None:
+        while not self._released.wait(BEAT_SECONDS):
+            with self._changing:
+                if self._released.is_set():
+                    return
+                try:
+                    self._look()
+                except (OSError, ResourceError) as error:  # as when the network is away
+                    log.warning("%s: its lock cannot be renewed: %s", self._output, error)
+                if self.lost is not None:
+                    self._interrupt()
+                    return
+
+    def _interrupt(self) -> None:
+        """Do as Ctrl-C does, also to a call that waits; `locked` then says why."""
+        main = threading.main_thread().ident
+        if self._in_main and main is not None and callable(signal.getsignal(signal.SIGINT)):
+            signal.pthread_kill(main, signal.SIGINT)
+
+    def _look(self) -> None:
+        """Leave a sign of life, or find out that somebody else has the lock.
+
+        Nobody takes it over that soon after a sign of life: then it was removed by hand.
+        """
+        found = self._place.find()
+        if found is None and time.time() - self._seen < STALE_SECONDS:
+            if not self._place.create(self._content):
+                found = self._place.find()
+            else:
+                log.warning("%s: the lock of this run was removed; it is put back", self._output)
+                found = self._content
+        if found != self._content:
+            self.lost = self.lost or self._describe_loss(found)
+            return
+        self._place.renew()
+        self._seen = time.time()
+
+    def _describe_loss(self, found: bytes | None) -> str:
+        other = None if found is None else look_at(self._place, found).holder
+        who = f"{other.mode} has begun here ({other.described})" if other else "its lock is gone"
+        return (
+            f"{self._output}: this run was suspended or cut off from its files for more than "
+            f"{readable_age(STALE_SECONDS)}, and {who} meanwhile, so it stops; when nothing runs "
+            "here any more, run it again (with --resume, if it trains)"
+        )
