@@ -19,7 +19,7 @@ from biolm_ray.config.names import (
     name_override,
     read_settings,
 )
-from biolm_ray.config.paths import COMPRESSIONS, is_uri
+from biolm_ray.config.paths import is_uri, without_compression_ending
 from biolm_ray.config.schema import Column, Config, Mode, TuneConfig
 from biolm_ray.config.settings import allowed_text, choices
 from biolm_ray.config.values import UNSET
@@ -115,9 +115,7 @@ def _stem(path: Setting) -> str:
     """The path of the data file without its suffix, nor that of its compression."""
     several = not isinstance(path.value, str)
     text = ", ".join(path.value) if several else path.value
-    stem = text
-    for compression in COMPRESSIONS:
-        stem = stem.removesuffix(compression.ending)
+    stem = without_compression_ending(text)
     folder, slash, name = stem.rpartition("/")
     stem = f"{folder}{slash}{Path(name).stem}"
     if several or is_uri(text) or stem == text or any(sign in text for sign in "*?["):

@@ -9,7 +9,7 @@ MEANINGS: Mapping[str, str] = {
     "task": "what the labels are",
     "output_path": "folder of the results; by default the data file's path without its suffix",
     "data.path": "file, folder, pattern or list of them; a path or URI; plain, gz, bz2, xz, zst",
-    "data.format": "table, fasta, parquet or datasets (a saved folder); auto: by content and name",
+    "data.format": "table, fasta, jsonl, parquet, datasets (a saved folder); auto: by content",
     "data.has_header": "the first line names the columns",
     "data.skip_lines": "lines of a table above its header or first row, such as a title",
     "data.column_separator": "between columns; \\t is a tab; unset: a tab, or the comma of a .csv",

@@ -9,21 +9,35 @@ from biolm_ray.config.schema import MODES, Config, DataConfig
 
 
 class Compression(NamedTuple):
-    """How a file may be compressed: its name, the usual ending of files, and their first bytes."""
+    """How a file may be compressed.
+
+    Attributes:
+        ending: Of the names of such files, usually; what they are is told by their first bytes.
+        magic: Their first bytes.
+        command: That decompresses one.
+    """
 
     name: str
     ending: str
     magic: bytes
+    command: str
 
 
 COMPRESSIONS = (
-    Compression("gzip", ".gz", b"\x1f\x8b"),
-    Compression("bz2", ".bz2", b"BZh"),
-    Compression("xz", ".xz", b"\xfd7zXZ\x00"),
-    Compression("zstd", ".zst", b"\x28\xb5\x2f\xfd"),
+    Compression("gzip", ".gz", b"\x1f\x8b", "gzip -d {name}"),
+    Compression("bz2", ".bz2", b"BZh", "bzip2 -d {name}"),
+    Compression("xz", ".xz", b"\xfd7zXZ\x00", "xz -d {name}"),
+    Compression("zstd", ".zst", b"\x28\xb5\x2f\xfd", "zstd -d {name}"),
 )
+"""All compressions that are read; each is recognised by content, whatever a file is called."""
 FASTA_ENDINGS = (".fasta", ".fa", ".fas", ".fsa", ".fna", ".faa", ".ffn", ".frn")
 FASTQ_ENDINGS = (".fastq", ".fq")
+
+
+def without_compression_ending(name: str) -> str:
+    """Return the name of a file without the ending of its compression, if it has one."""
+    endings = (known.ending for known in COMPRESSIONS if name.lower().endswith(known.ending))
+    return name[: -len(next(endings, "")) or None]
 
 
 def uri_scheme(path: str) -> str | None:

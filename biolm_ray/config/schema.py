@@ -105,7 +105,7 @@ class DataConfig(Section):
     """Where the rows are and what their columns mean. YAML counts columns from 1."""
 
     path: str | tuple[str, ...]
-    format: Literal["auto", "table", "fasta", "parquet", "datasets"] = "auto"
+    format: Literal["auto", "table", "fasta", "jsonl", "parquet", "datasets"] = "auto"
     has_header: bool = False
     skip_lines: NonNegativeInt = 0
     column_separator: str | None = None

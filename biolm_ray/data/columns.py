@@ -13,7 +13,7 @@ from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.logs import escaped
 
 LabelKind = Literal["number", "class"]
-Format = Literal["table", "fasta", "parquet", "datasets"]
+Format = Literal["table", "fasta", "jsonl", "parquet", "datasets"]
 KINDS = ("sequence", "id", "label", "weight", "split")
 """What a column can hold, in the order in which the fields of a row are checked."""
 SHOWN_LETTERS = 40
@@ -24,6 +24,7 @@ SEPARATOR_NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", " ": "blank", "|
 ROW_NAMES = "row names"
 """What the first column is called where a header has one name too few, as R writes tables."""
 BYTE_ORDER_MARK = "\ufeff"
+TO_UTF8 = "save the file as UTF-8, as with 'iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE'"
 POINT_RULE = "with data.decimal: ',' only a comma stands before the decimals"
 _OF_WINDOW = re.compile(r"window\d+_")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -47,7 +48,7 @@ class Layout:
         format: How the file is written.
         separator: Between the columns of a table; empty for the other formats.
         names: Names of all columns, where the file has them; of FASTA the id, the sequence and
-            the attributes of the first record.
+            the attributes of the first record, of JSON lines the keys of the first lines.
         label: Several positions where there are several targets.
         num_columns: How many columns a row of a table may have; None for any number.
         num_above: Lines of a table above its header, or first row, that are not blank.
@@ -132,7 +133,8 @@ class Layout:
         position = self.used[role]
         if self.format == "table":
             return f"column {position + 1}"
-        return f"{'attribute' if self.format == 'fasta' else 'column'} '{self.names[position]}'"
+        what = {"fasta": "attribute", "jsonl": "key"}.get(self.format, "column")
+        return f"{what} '{self.names[position]}'"
 
 
 def need_places(names: Sequence[str]) -> bool:
@@ -153,7 +155,7 @@ def not_utf8(byte: int, where: str) -> str:
     """Say of a byte that it is not UTF-8, and what it would be in the usual code of Windows."""
     letter = bytes([byte]).decode("cp1252", "ignore")
     meant = f" ('{letter}' in Windows-1252)" if letter else ""
-    return f"byte 0x{byte:02x} {where} is not UTF-8{meant}: save the file as UTF-8"
+    return f"byte 0x{byte:02x} {where} is not UTF-8{meant}: {TO_UTF8}"
 
 
 def near_name(name: str, names: Sequence[str]) -> str | None:

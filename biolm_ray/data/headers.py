@@ -17,7 +17,9 @@ from biolm_ray.data.columns import (
     split_fields,
 )
 from biolm_ray.data.fasta import RECORD_MARK, is_comment, split_record
+from biolm_ray.data.fields import RowProblem
 from biolm_ray.data.filesystems import access_errors
+from biolm_ray.data.json_lines import keys_of, parse_line
 from biolm_ray.data.lines import BYTE_ORDER_MARK
 from biolm_ray.data.sources import SourceFile
 from biolm_ray.data.table import decode
@@ -102,6 +104,30 @@ def fasta_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | N
     )
 
 
+def json_layout(file: SourceFile, config: DataConfig, label_kind: LabelKind | None) -> Layout:
+    """Find the columns of JSON lines: the keys of the first lines that can be read.
+
+    Raises:
+        ConfigError: No sequence column is set.
+        DataError: The file is empty, none of its first lines is a JSON object, or they lack a key.
+    """
+    lines = _first_lines(file, NUM_LINES)
+    parsed = [parse_line(line.text.encode()) for line in lines if not line.problem]
+    records = [record for record in parsed if isinstance(record, dict)]
+    if not records:
+        problem = next((found.message for found in parsed if isinstance(found, RowProblem)), "")
+        raise DataError(f"{file.name}, line {lines[0].number}: {lines[0].problem or problem}")
+    names = keys_of(records)
+    return make_layout(
+        config,
+        label_kind=label_kind,
+        header=names,
+        num_columns=len(names),
+        where=f"{file.name}, line {lines[0].number}",
+        format="jsonl",
+    )
+
+
 def _first_lines(
     file: SourceFile,
     num_lines: int,
@@ -158,7 +184,7 @@ def _detect_separator(file: SourceFile, first_line: str) -> str:
     """A tab if the first line has one; a comma for a file named .csv."""
     name = file.name.lower()
     if file.compression is not None and not name.endswith(".csv"):
-        name = name.rpartition(".")[0]
+        name = name.rpartition(".")[0]  # whatever it is: the content said that it is compressed
     return "," if name.endswith(".csv") and "\t" not in first_line else "\t"
 
 

@@ -15,13 +15,14 @@ from biolm_ray.data.columns import (
     kind_of,
     shown,
 )
-from biolm_ray.data.headers import fasta_layout, table_layout
+from biolm_ray.data.headers import fasta_layout, json_layout, table_layout
 from biolm_ray.data.rows import rows_schema
-from biolm_ray.data.sources import FORMAT_NAMES, SourceFile, find_files
+from biolm_ray.data.sources import FORMAT_NAMES, TEXT_FORMATS, SourceFile, find_files
 
 _LAYOUTS: dict[Format, Callable[[SourceFile, DataConfig, LabelKind | None], Layout]] = {
     "table": table_layout,
     "fasta": fasta_layout,
+    "jsonl": json_layout,
     "parquet": typed_layout,
     "datasets": typed_layout,
 }
@@ -66,7 +67,7 @@ class Input:
     def where(self, file_index: int, line: int) -> str:
         """A line as messages name it."""
         file = self.files[file_index]
-        unit = "line" if file.format in ("table", "fasta") else "row"
+        unit = "line" if file.format in TEXT_FORMATS else "row"
         return f"{file.name}, {unit} {line}"
 
     @property
@@ -93,6 +94,9 @@ class Input:
             names = sorted(SEPARATOR_NAMES.get(mark, f"'{mark}'") for mark in separators)
             header = "a header" if self.has_header else "no header"
             text = f"{' or '.join(names)}-separated text with {header}"
+        encodings = {file.encoding or "UTF-8" for file in self.files}
+        if encodings != {"UTF-8"}:
+            text = f"{' or '.join(sorted(encodings))} {text}"
         compressions = sorted({file.compression or "not" for file in self.files})
         return text if compressions == ["not"] else f"{' or '.join(compressions)}-compressed {text}"
 

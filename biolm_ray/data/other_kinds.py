@@ -1,118 +1,178 @@
-"""Files that are no input, told by how they begin: what each is, and what to do with it."""
+"""Files that are no input, recognised by how they begin: what each is, and what to do with it."""
 
-import json
 import re
 from typing import NamedTuple
 
-_JSON = re.compile(rb"\s*(\[\s*)?\{\s*[\"}]")
-_FASTQ = re.compile(rb"\s*@[^\n]*\n[A-Za-z.*-]+(\r?\n\+|\Z)")
-_SAM = re.compile(rb"@(HD|SQ|RG|PG|CO)\t")
-_WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body)\b", re.IGNORECASE)
+from biolm_ray.config.paths import COMPRESSIONS, without_compression_ending
 
 
 class _Kind(NamedTuple):
-    """What a file is that has some bytes at a place, and what to do with it."""
+    """What a file is that begins as a pattern says, and what to do with it.
 
-    magic: bytes
+    Attributes:
+        ending: Of the file's name, but for that of a compression; empty where it tells nothing.
+    """
+
+    pattern: bytes
     what: str
     remedy: str
-    offset: int = 0
+    ending: str = ""
 
 
 _SHEET = "save the sheet as CSV or as tab-separated text"
 _R_TABLE = "write it as text in R: write.table(x, 'table.tsv', sep='\\t', row.names=FALSE)"
-_UNPACK = "unpack it and give the file inside"
+_UNPACK = "unpack it ({command}) and use the file inside"
+_UNZIP = _UNPACK.format(command="unzip {name}")
+_DECOMPRESS = "decompress it ({command}); gzip, bz2, xz and zstd are read as they are"
 _TO_FASTA = "convert it to FASTA or to a table"
-_KINDS = (
-    _Kind(b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls)", _SHEET),
-    _Kind(b"ustar", "a tar archive", _UNPACK, 257),
-    _Kind(b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
-    _Kind(b"Rar!", "a rar archive", _UNPACK),
-    _Kind(b"\x04\x22\x4d\x18", "compressed with lz4", "decompress it, or use gzip, xz or zstd"),
-    _Kind(b"X\n\x00\x00\x00", "an R object (.rds)", _R_TABLE),
-    _Kind(b"RDX2\n", "an R workspace (.RData)", _R_TABLE),
-    _Kind(b"RDX3\n", "an R workspace (.RData)", _R_TABLE),
-    _Kind(b"\x89HDF\r\n", "HDF5 (as .h5ad)", "write its table as CSV or parquet"),
-    _Kind(b"\x93NUMPY", "a numpy array", "write it as CSV or parquet"),
-    _Kind(b"\x80\x04\x95", "a Python pickle", "write the table as CSV or parquet"),
-    _Kind(b"\x80\x05\x95", "a Python pickle", "write the table as CSV or parquet"),
-    _Kind(b"SQLite format 3", "an SQLite database", "write its table as CSV or parquet"),
-    _Kind(b"PAR1", "compressed parquet", "decompress it: parquet is compressed inside"),
-    _Kind(b"ARROW1", "an Arrow file (Feather)", "write it as parquet"),
-    _Kind(b"BAM\x01", "BAM, aligned reads", "convert it to FASTA: samtools fasta {name}"),
-    _Kind(b"%PDF", "a PDF document", "give the table itself"),
-    _Kind(b"version https://git-lfs", "a pointer of Git LFS, not the file", "run git lfs pull"),
-    _Kind(b"LOCUS       ", "GenBank", _TO_FASTA),
-    _Kind(b"CLUSTAL", "a Clustal alignment", _TO_FASTA),
-    _Kind(b"# STOCKHOLM", "a Stockholm alignment", _TO_FASTA),
-    _Kind(b"#NEXUS", "a Nexus alignment", _TO_FASTA),
-    _Kind(b"##gff-version", "GFF, which holds no sequences", "give the FASTA file of its genes"),
-    _Kind(b"##fileformat=VCF", "VCF, which holds no sequences", "give a FASTA file or a table"),
+_AS_CSV = "write its table as CSV or parquet"
+_SAMTOOLS = "convert it to FASTA: samtools fasta {name}"
+_TABLE_ITSELF = "save the table itself as text"
+_NO_SEQUENCES = "use the FASTA file of the sequences, or a table"
+
+PARQUET_START = rb"PAR1[^\t\n\r -~]"
+"""How parquet begins; a row of text may begin with a gene of that name."""
+
+_BINARY_KINDS = (
+    # Office programs write zip archives, so that these stand before the plain one.
+    _Kind(rb"PK\x03\x04(?=.*(\bword/|\bppt/))", "a Word or PowerPoint document", _TABLE_ITSELF),
+    _Kind(rb"PK\x03\x04(?=.*(\bxl/|\[Content_Types\]\.xml))", "an Excel workbook (.xlsx)", _SHEET),
+    _Kind(
+        rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis\.opendocument\.spreadsheet",
+        "an OpenDocument spreadsheet (.ods)",
+        _SHEET,
+    ),
+    _Kind(rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "an OpenDocument", _TABLE_ITSELF),
+    _Kind(rb"PK\x03\x04.{26,90}\.npy", "numpy arrays (.npz)", _AS_CSV),
+    _Kind(rb"PK\x03\x04.{26,90}/data\.pkl", "a file of PyTorch", _AS_CSV),
+    _Kind(rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive", _UNZIP),
+    _Kind(rb"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls), or an old Word document", _SHEET),
+    _Kind(rb".{257}ustar[\x00 ]", "a tar archive", _UNPACK.format(command="tar -xf {name}")),
+    _Kind(rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK.format(command="7z x {name}")),
+    _Kind(rb"Rar!\x1a", "a rar archive", _UNPACK.format(command="unrar x {name}")),
+    _Kind(rb"\x04\x22\x4d\x18", "compressed with lz4", _DECOMPRESS.format(command="lz4 -d {name}")),
+    _Kind(rb"\x1f\x9d", "compressed with compress", _DECOMPRESS.format(command="gzip -d {name}")),
+    _Kind(rb"LZIP[\x00\x01]", "compressed with lzip", _DECOMPRESS.format(command="lzip -d {name}")),
+    _Kind(rb"\x5d\x00\x00.{2}", "compressed with lzma", _DECOMPRESS.format(command="xz -d {name}")),
+    _Kind(
+        rb"\xff\x06\x00\x00sNaPpY",
+        "compressed with snappy",
+        _DECOMPRESS.format(command="snzip -d {name}"),
+    ),
+    _Kind(
+        rb".*[\x00-\x08\x80-\xff]",
+        "compressed with brotli",
+        _DECOMPRESS.format(command="brotli -d {name}"),
+        ".br",
+    ),
+    _Kind(rb"X\n\x00\x00\x00", "an R object (.rds)", _R_TABLE),
+    _Kind(rb"RD[XA][23]\n", "an R workspace (.RData)", _R_TABLE),
+    _Kind(rb"\x89HDF\r\n", "HDF5 (as .h5, .h5ad)", _AS_CSV),
+    _Kind(rb"\x93NUMPY", "a numpy array (.npy)", _AS_CSV),
+    _Kind(rb"\x80[\x02-\x05]", "a Python pickle", _AS_CSV),
+    _Kind(rb"SQLite format 3", "an SQLite database", _AS_CSV),
+    _Kind(rb".{8}DUCK.\x00{7}", "a DuckDB database", _AS_CSV),
+    _Kind(rb"MATLAB 5\.0 MAT-file", "a MATLAB file (.mat)", _AS_CSV),
+    _Kind(PARQUET_START, "compressed parquet", "decompress it: parquet is compressed inside"),
+    _Kind(rb"ARROW1\x00|FEA1\x00", "an Arrow file (Feather)", "write it as parquet"),
+    _Kind(rb"ORC[\x00-\x08]|Obj\x01", "ORC or Avro", "write it as parquet"),
+    _Kind(rb"BAM\x01", "BAM, aligned reads", _SAMTOOLS),
+    _Kind(rb"CRAM[\x01-\x09]", "CRAM, aligned reads", _SAMTOOLS),
+    _Kind(rb"BCF[\x02\x04]", "BCF, variants without sequences", _NO_SEQUENCES),
+    _Kind(
+        rb"\x43\x27\x41\x1a|\x1a\x41\x27\x43",
+        "a genome in 2bit",
+        "convert it to FASTA: twoBitToFa {name} genome.fa",
+    ),
+    _Kind(rb"\x26\xfc\x8f\x88|\x88\x8f\xfc\x26", "bigWig, without sequences", _NO_SEQUENCES),
+    _Kind(rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\x00|MM\x00\*", "an image", _TABLE_ITSELF),
+    _Kind(rb"%PDF", "a PDF document", _TABLE_ITSELF),
+    _Kind(rb"%!PS", "a PostScript document", _TABLE_ITSELF),
+    _Kind(rb"\{\\rtf", "a rich text document (.rtf)", _TABLE_ITSELF),
+    _Kind(rb"version https://git-lfs", "a pointer of Git LFS, not the file", "run git lfs pull"),
+    _Kind(rb"LOCUS       ", "GenBank", _TO_FASTA),
+    _Kind(rb"ID   \S[^\n]*(; SV|; linear|; circular| BP\.| AA\.)", "EMBL or UniProt", _TO_FASTA),
+    _Kind(rb"CLUSTAL", "a Clustal alignment", _TO_FASTA),
+    _Kind(rb"# STOCKHOLM", "a Stockholm alignment", _TO_FASTA),
+    _Kind(rb"#NEXUS", "a Nexus alignment", _TO_FASTA),
+    _Kind(rb"##gff-version", "GFF, which holds no sequences of genes", _NO_SEQUENCES),
+    _Kind(rb"##fileformat=VCF", "VCF, variants without sequences", _NO_SEQUENCES),
 )
+"""What begins as no table or FASTA does, whatever `data.format` says; the first that fits."""
+
+_TEXT_KINDS = (
+    _Kind(
+        rb"\s*(<!--.*?-->\s*)?(?i:<(!doctype html|html|head|body|script|meta)\b)",
+        "a web page (HTML), perhaps saved in place of the file",
+        "download the file itself (a login may be needed)",
+    ),
+    _Kind(rb"\s*<\?xml\b", "XML", _TO_FASTA),
+    _Kind(
+        rb"@(HD|SQ|RG|PG|CO)\t|[^\s]+\t\d+\t[^\s]+\t\d+\t\d+\t(\*|(\d+[MIDNSHP=X])+)\t",
+        "SAM, aligned reads",
+        _SAMTOOLS,
+    ),
+    _Kind(
+        rb"\s*@[^\n]*\n[A-Za-z.*-]+(\r?\n\+|\Z)",
+        "FASTQ, reads with qualities",
+        "convert it to FASTA, as with 'seqkit fq2fa {name} > reads.fa'",
+    ),
+    _Kind(
+        rb"(#[^\n]*\n)*([^\t\n]+\t){3}\d+\t\d+\t[^\t\n]+\t[-+.?]\t[012.]\t",
+        "GFF or GTF, which holds no sequences",
+        _NO_SEQUENCES,
+    ),
+    _Kind(
+        rb"(track|browser)[ \t]", "a track of a genome browser, without sequences", _NO_SEQUENCES
+    ),
+    _Kind(
+        rb"(#[^\n]*\n)*\S+\t\d+\t\d+[\t\r\n]",
+        "BED, which holds no sequences",
+        "write those of its regions: bedtools getfasta -fi genome.fa -bed {name}",
+        ".bed",
+    ),
+    _Kind(
+        rb"\s*(\[\s*)?\{\s*[\"}]",
+        "JSON",
+        'write it as JSON lines, an object on each line, as with python -c "import json; '
+        "[print(json.dumps(row)) for row in json.load(open('{name}'))]\" > rows.jsonl",
+    ),
+    _Kind(
+        rb"[^\r\n]*\r[^\n]*[^\r\n][\r]*\Z",
+        "a text with line ends of old Macs (CR alone)",
+        "convert them, as with \"tr '\\r' '\\n' < {name} > unix_{name}\"",
+    ),
+)
+"""What looks like neither a table nor FASTA, but is one where `data.format` says so."""
 
 
 def name_binary(head: bytes, name: str) -> str | None:
     """Say what a file is, and what to do, if its first bytes show that it is no readable input.
 
     Args:
-        head: The first bytes, a few thousand where there are as many.
+        head: The first bytes of the content, a few thousand where there are as many.
         name: Of the file, for the commands that convert it.
     """
-    if head.startswith(b"PK\x03\x04"):
-        is_sheet = b"xl/" in head or b"[Content_Types].xml" in head
-        return f"is an Excel workbook: {_SHEET}" if is_sheet else f"is a zip archive: {_UNPACK}"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return _utf16("UTF-16", name)
-    for kind in _KINDS:
-        if head.startswith(kind.magic, kind.offset):
-            return f"is {kind.what}: {kind.remedy.format(name=name)}"
-    return None
+    for compression in COMPRESSIONS:
+        if head.startswith(compression.magic):
+            return f"is compressed twice: decompress it ({compression.command.format(name=name)})"
+    return _named(_BINARY_KINDS, head, name)
 
 
 def name_text(head: bytes, name: str) -> str | None:
     """Say what a text is, and what to do, if it looks like neither a table nor FASTA."""
-    for encoding, high_bytes in (("UTF-16LE", head[1::2]), ("UTF-16BE", head[::2])):
-        if len(head) > 8 and high_bytes.count(0) > 0.9 * len(high_bytes):
-            return _utf16(encoding, name)
-    if b"\x00" in head and not _is_utf8(head):
-        return "is no text but bytes of a format that is not known here: give a table or FASTA"
-    if _WEB_PAGE.match(head):
-        return "is a web page (HTML), perhaps saved in place of the file: download the file itself"
-    if _SAM.match(head):
-        return f"is SAM, aligned reads: convert it to FASTA: samtools fasta {name}"
-    if _FASTQ.match(head):
-        return (
-            "is FASTQ, reads with qualities: convert it to FASTA, as with "
-            f"'seqkit fq2fa {name} > reads.fa'"
-        )
-    if _JSON.match(head):
-        return _json(head, name)
-    if b"\n" not in head and b"\r" in head.rstrip(b"\r"):
-        return (
-            "has line ends of old Macs (CR alone): convert them, as with "
-            f"\"tr '\\r' '\\n' < {name} > unix_{name}\""
-        )
+    found = _named(_TEXT_KINDS, head, name)
+    if found is None and b"\x00" in head and not _is_utf8(head):
+        return "is no text but bytes of a format that is not known here: use a table or FASTA"
+    return found
+
+
+def _named(kinds: tuple[_Kind, ...], head: bytes, name: str) -> str | None:
+    stem = without_compression_ending(name.lower())
+    for kind in kinds:
+        if stem.endswith(kind.ending) and re.match(kind.pattern, head, re.DOTALL):
+            return f"is {kind.what}: {kind.remedy.replace('{name}', name)}"
     return None
-
-
-def _utf16(encoding: str, name: str) -> str:
-    return (
-        "is UTF-16 (Excel calls it Unicode text): save it as UTF-8, as with "
-        f"'iconv -f {encoding} -t UTF-8 {name} > utf8_{name}'"
-    )
-
-
-def _json(head: bytes, name: str) -> str:
-    try:
-        is_lines = isinstance(json.loads(head.lstrip().split(b"\n", 1)[0]), dict)
-    except ValueError:
-        is_lines = False
-    command = (
-        'python -c "import pandas; '
-        f"pandas.read_json('{name}'{', lines=True' if is_lines else ''})"
-        ".to_csv('table.tsv', sep='\\t', index=False)\""
-    )
-    return f"is JSON{' lines' if is_lines else ''}: write it as a table, as with {command}"
 
 
 def _is_utf8(head: bytes) -> bool:

@@ -17,7 +17,8 @@ PIECE_BYTES = 16 << 20
 LARGEST_FACTOR = 8
 FEW_PIECES = 24
 """Files of more pieces than this are cut into larger ones, up to LARGEST_FACTOR times as large."""
-MARKS: dict[str, bytes] = {"table": b"", "fasta": RECORD_MARK}
+MARKS: dict[str, bytes] = {"table": b"", "jsonl": b"", "fasta": RECORD_MARK}
+"""The formats that are text, and what each of their records begins with."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class PieceScan:
     """What one pass over a piece found.
 
     Attributes:
-        digest: SHA-256 of its bytes, of compressed text after decompression.
+        digest: SHA-256 of its bytes, of text once it is decompressed and UTF-8.
         num_lines: Lines that begin in it.
         num_records: Those that are not blank; the header is one of them. Records of FASTA.
         num_bytes: Bytes that were hashed.
@@ -81,7 +82,7 @@ def divide(plan: Input) -> list[Piece]:
                 Piece(index, start, stop, (first, last))
                 for start, stop, first, last in row_group_ranges(file, piece_bytes(file.size))
             ]
-        elif file.format == "datasets" or file.compression is not None:
+        elif file.format == "datasets" or not file.can_seek:
             pieces.append(Piece(index))
         else:
             step = piece_bytes(file.size)
@@ -145,7 +146,7 @@ def _scan_text(file: SourceFile, piece: Piece) -> PieceScan:
             while count.is_undecided and (chunk := stream.read(TAIL_BYTES)):
                 count.decide(chunk)
         except access_errors(file.path) as error:
-            if file.compression is None:
+            if file.can_seek:
                 raise DataError(f"{file.name} cannot be read further: {error}") from error
             digest.update(str(error).encode())
             count.break_off()

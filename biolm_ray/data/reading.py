@@ -9,6 +9,7 @@ from biolm_ray.data.fasta import find_records, read_records
 from biolm_ray.data.fields import RowProblem
 from biolm_ray.data.filesystems import access_errors
 from biolm_ray.data.inputs import Input, block_schema, plan_input
+from biolm_ray.data.json_lines import read_json_lines
 from biolm_ray.data.lines import find_lines, line_blocks
 from biolm_ray.data.pieces import (
     MARKS,
@@ -25,7 +26,11 @@ from biolm_ray.data.sources import REQUEST_BYTES
 from biolm_ray.data.table import read_lines
 from biolm_ray.errors import DataError
 
-_READERS = {"table": (find_lines, read_lines), "fasta": (find_records, read_records)}
+_READERS = {
+    "table": (find_lines, read_lines),
+    "jsonl": (find_lines, read_json_lines),
+    "fasta": (find_records, read_records),
+}
 
 __all__ = [
     "Input",
@@ -66,7 +71,7 @@ def read_piece(plan: Input, numbered: NumberedPiece) -> Iterator[pa.Table]:
                 return
     except access_errors(file.path) as error:
         problem = RowProblem("read", f"the file cannot be read further: {error}")
-        if file.compression is None:
+        if file.can_seek:
             where = plan.where(numbered.piece.file_index, line)
             raise DataError(f"{where}: {problem.message}") from error
         yield broken_block(problem, plan.layouts[numbered.piece.file_index], row, line)

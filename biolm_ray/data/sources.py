@@ -3,8 +3,9 @@
 import hashlib
 import io
 import lzma
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast, get_args
@@ -14,22 +15,25 @@ from pyarrow import fs
 
 from biolm_ray.config.paths import COMPRESSIONS, is_uri
 from biolm_ray.data.columns import Format
+from biolm_ray.data.encodings import Utf8Stream, as_utf8, recognise_encoding
 from biolm_ray.data.filesystems import access_errors, fsspec_filesystem, locate
 from biolm_ray.data.folders import FoundFile, expand
+from biolm_ray.data.json_lines import looks_like_json_lines
 from biolm_ray.data.lines import BYTE_ORDER_MARK
-from biolm_ray.data.other_kinds import name_binary, name_text
+from biolm_ray.data.other_kinds import PARQUET_START, name_binary, name_text
 from biolm_ray.errors import DataError
 
 BUFFER_BYTES = 1 << 16
 REQUEST_BYTES = 8 << 20
-PARQUET_MAGIC = b"PAR1"
 ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"
 FORMAT_NAMES: dict[Format, str] = {
     "table": "delimited text",
     "fasta": "FASTA",
+    "jsonl": "JSON lines",
     "parquet": "parquet",
     "datasets": "Arrow data of the library datasets",
 }
+TEXT_FORMATS: tuple[Format, ...] = ("table", "fasta", "jsonl")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class SourceFile:
         size: Bytes as stored.
         stamp: Changes when the file does; found without reading it.
         split: The split of a dataset dictionary that the file belongs to.
+        encoding: Of text; None for UTF-8.
     """
 
     path: str
@@ -51,6 +56,12 @@ class SourceFile:
     size: int
     stamp: str
     split: str | None = None
+    encoding: str | None = None
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether the content can be read from any byte on, as that of plain files."""
+        return self.compression is None and self.encoding is None
 
     @property
     def name(self) -> str:
@@ -66,13 +77,16 @@ class SourceFile:
             return filesystem.open_input_file(inner)
 
     def open_text(self, request_bytes: int = BUFFER_BYTES) -> BinaryIO:
-        """Open the content, decompressed, for reading on; only plain files can seek.
+        """Open the content, decompressed and as UTF-8, for reading on; see `can_seek`.
 
         Args:
             request_bytes: How much to ask of a remote server at a time.
         """
         with self._opening():
-            return _open_text(self.path, self.compression, request_bytes)
+            stream = _open_content(self.path, self.compression, request_bytes)
+        if self.encoding is None:
+            return stream
+        return io.BufferedReader(Utf8Stream(stream, self.encoding, BUFFER_BYTES), BUFFER_BYTES)
 
     @contextmanager
     def _opening(self) -> Iterator[None]:
@@ -122,54 +136,63 @@ def _look_at(found: FoundFile, format: str) -> SourceFile:
         raise DataError(f"{found.path} is empty")
     names = (known.name for known in COMPRESSIONS if first.startswith(known.magic))
     compression = next(names, None)
+    encoding = None
     if found.in_dataset or first.startswith(ARROW_STREAM_MAGIC):
         seen: Format = "datasets"
-    elif first.startswith(PARQUET_MAGIC):
+    elif re.match(PARQUET_START, first) or _is_called_parquet(found.path, first):
         seen = "parquet"
     else:
         head = first if compression is None else _decompressed_head(found.path, compression)
-        _refuse_other_kinds(found.path, head, is_format_given=format != "auto")
-        seen = "fasta" if _begins_like_fasta(found.path, compression) else "table"
-    is_text = seen in ("table", "fasta")
-    if format != "auto" and format != seen:
-        if not is_text or format not in ("table", "fasta"):
+        encoding = recognise_encoding(head)
+        head = head if encoding is None else as_utf8(head, encoding)
+        seen = _text_format(found.path, head, is_format_given=format != "auto")
+    if format not in ("auto", seen):
+        if seen not in TEXT_FORMATS or format not in TEXT_FORMATS:
             raise DataError(
-                f"{found.path} is {FORMAT_NAMES[seen] if not is_text else 'text'}, not "
+                f"{found.path} is {'text' if seen in TEXT_FORMATS else FORMAT_NAMES[seen]}, not "
                 f"{format} as data.format says: set data.format: auto"
             )
         seen = next(name for name in get_args(Format) if name == format)
-    return SourceFile(found.path, seen, compression, size, stamp, found.split)
+    return SourceFile(found.path, seen, compression, size, stamp, found.split, encoding)
 
 
-def _refuse_other_kinds(path: str, head: bytes, *, is_format_given: bool) -> None:
+def _is_called_parquet(path: str, first: bytes) -> bool:
+    """Whether a file is parquet by its name and its first letters, though it may be damaged."""
+    return path.lower().endswith(".parquet") and first.startswith(b"PAR1")
+
+
+def _text_format(path: str, head: bytes, *, is_format_given: bool) -> Format:
+    """Recognise how a text is written by its first bytes; refuse what is no table and no FASTA.
+
+    Raises:
+        DataError: The file is of another kind.
+    """
     name = path.rpartition("/")[2]
+    if not is_format_given and looks_like_json_lines(head, name):
+        return "jsonl"
     found = name_binary(head, name) or (None if is_format_given else name_text(head, name))
     if found is not None:
         raise DataError(f"{path} {found}")
+    return "fasta" if _begins_like_fasta(head) else "table"
 
 
 def _decompressed_head(path: str, compression: str) -> bytes:
-    """The first bytes of the content; what is damaged is told when the first lines are read."""
-    try:
-        with _open_text(path, compression, BUFFER_BYTES) as file:
-            return file.read(BUFFER_BYTES)
-    except access_errors(path):
-        return b""
+    """The first bytes of the content, up to damaged ones; they are named when lines are read."""
+    head = b""
+    with suppress(*access_errors(path)), _open_content(path, compression, BUFFER_BYTES) as file:
+        while len(head) < BUFFER_BYTES and (chunk := file.read1(BUFFER_BYTES)):
+            head += chunk
+    return head
 
 
-def _begins_like_fasta(path: str, compression: str | None) -> bool:
+def _begins_like_fasta(head: bytes) -> bool:
     """Whether the first line that is neither blank nor a comment begins a FASTA record."""
-    try:
-        with _open_text(path, compression, BUFFER_BYTES) as file:
-            first = file.readline().removeprefix(BYTE_ORDER_MARK)
-            while first and (not first.strip() or first.startswith(b";")):
-                first = file.readline()
-    except access_errors(path):
-        return False
+    lines = head.removeprefix(BYTE_ORDER_MARK).split(b"\n")
+    first = next((line for line in lines if line.strip() and not line.startswith(b";")), b"")
     return first.startswith(b">")
 
 
-def _open_text(path: str, compression: str | None, request_bytes: int) -> BinaryIO:
+def _open_content(path: str, compression: str | None, request_bytes: int) -> io.BufferedReader:
     filesystem, inner = locate(path)
     size = BUFFER_BYTES if isinstance(filesystem, fs.LocalFileSystem) else request_bytes
     if compression == "xz":  # Arrow does not know it

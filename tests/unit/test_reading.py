@@ -52,7 +52,7 @@ def test_bad_rows_are_kept_with_their_problem_and_text(tmp_path):
     assert [r["rule"] for r in records] == [None, "utf-8", "label"]
     assert records[1]["problem"] == (
         "byte 0xe9 at position 4 of the line is not UTF-8 ('é' in Windows-1252): save the file as "
-        "UTF-8"
+        "UTF-8, as with 'iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE'"
     )
     assert [r["line"] for r in records] == [1, 2, 3]
     assert [r["raw"] for r in records] == [None, "g2\t\ufffdc\t1", "g3\tac\tx"]
