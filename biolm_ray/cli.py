@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -15,13 +18,26 @@ from biolm_ray.config.meanings import FLAG_MEANINGS, MEANINGS, USED_PARTS
 from biolm_ray.config.names import Written, name_override, nearest
 from biolm_ray.config.schema import MODES, Mode
 from biolm_ray.config.settings import all_settings
-from biolm_ray.errors import BiolmError, ConfigError
+from biolm_ray.errors import (
+    BiolmError,
+    ConfigError,
+    details,
+    is_unexpected,
+    sentence,
+    unwrapped,
+)
 from biolm_ray.imports import import_for_good
 from biolm_ray.logs import escaped
 from biolm_ray.masking import masked
+from biolm_ray.signals import exit_code, handle_signals, name_of
 
 PROGRAM = "python -m biolm_ray"
 DEMO_DATA = "demo-data"
+DEBUG = "--debug"
+TRAINS = ("pre-train", "fine-tune")
+"""Modes that `--resume` continues."""
+GOES_ON = ("interpret", "tune")
+"""Modes that continue by themselves."""
 
 STAGES: dict[Mode, str] = {
     "tokenize": "tokenize",
@@ -66,30 +82,76 @@ OWN_FLAGS: dict[str, tuple[str, str]] = {
 
 
 def run() -> None:
+    """Be the program: with a stream for every message, and ending in order when told to."""
+    _open_missing_streams()
+    handle_signals()
     sys.exit(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0, or that of the error, or 130 if interrupted)."""
+    """Run one command; returns the exit code: 0, that of the error, or 128 + that of the signal."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    shows_traceback = DEBUG in arguments
+    arguments = [argument for argument in arguments if argument != DEBUG]
     try:
         _run_command(arguments)
-    except BiolmError as error:
-        print(escaped(masked(f"error: {error}"), kept="\n"), file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(
-            "interrupted; what is finished is kept. Run the same command again to go on: with "
-            "--resume when training, as it is for tune and interpret",
-            file=sys.stderr,
-        )
-        return 130
+    except KeyboardInterrupt as stop:
+        _say(describe_stop(stop, arguments))
+        return exit_code(stop)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - told, and written to run.log
+        if shows_traceback:
+            _say(details(error))
+        _say(describe_failure(error))
+        cause = unwrapped(error)
+        return cause.exit_code if isinstance(cause, BiolmError) else 1
     return 0
+
+
+def describe_failure(error: BaseException) -> str:
+    """Say an error in a sentence, and of a defect where its details are."""
+    cause = unwrapped(error)
+    text = f"error: {sentence(cause)}"
+    if not is_unexpected(cause):
+        return text
+    log = getattr(error, "run_log", None)
+    where = f"please report it with {log}" if log else f"{DEBUG} shows where"
+    return f"{text}\nthis is a defect of the program or of a plugin; {where}"
+
+
+def describe_stop(stop: KeyboardInterrupt, arguments: Sequence[str]) -> str:
+    """Say what stopped a command, and the command that goes on."""
+    mode = next((argument for argument in arguments if argument in MODES), None)
+    command = shlex.join([*PROGRAM.split(), *arguments])
+    has_begun = getattr(stop, "has_begun", False)
+    if mode in GOES_ON or (mode in TRAINS and has_begun and "--resume" in command):
+        how = f"what is finished is kept; the same command goes on: {command}"
+    elif mode in TRAINS and has_begun:
+        how = f"what is finished is kept; to go on: {command} --resume"
+    else:
+        how = "nothing was changed; run the same command again"
+    return f"interrupted by {name_of(stop)}; {how}"
+
+
+def _say(text: str) -> None:
+    """Print to the terminal, if it is still there."""
+    with contextlib.suppress(OSError, ValueError):
+        print(escaped(masked(text), kept="\n"), file=sys.stderr, flush=True)
+
+
+def _open_missing_streams() -> None:
+    """Open in the place of closed streams what takes everything in.
+
+    Otherwise the next file that is opened would get the number of the stream, and its messages.
+    """
+    for name, way in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(way))  # noqa: SIM115 - as long as the process
 
 
 def flags() -> list[str]:
     """Every flag of the modes."""
-    return sorted(option for action in _parser()._actions for option in action.option_strings)
+    known = [option for action in _parser()._actions for option in action.option_strings]
+    return sorted([*known, DEBUG])
 
 
 def _run_command(arguments: list[str]) -> None:
@@ -235,6 +297,7 @@ def _overview() -> str:
         _line(f"--{key}", FLAG_MEANINGS.get(key, MEANINGS[old.names[0]]))
         for key, old in KEYS.items()
     ]
+    lines += [_line(DEBUG, "show where an error was raised, as run.log does")]
     lines += [_line("--version", "print the version"), _line("-h, --help", "print this text")]
     return "\n".join(lines)
 

@@ -1,12 +1,16 @@
 """Where messages go: the terminal and a file in the run's folder."""
 
+import copy
 import logging
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from biolm_ray.errors import attach, details, sentence, unwrapped
 from biolm_ray.masking import masked
+from biolm_ray.signals import name_of
 
 LOGGER = "biolm_ray"
 RESULT = (logging.INFO + logging.WARNING) // 2
@@ -43,12 +47,39 @@ class MaskedFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return escaped(masked(super().format(record)), kept="\n")
 
+    def formatException(self, ei: Any) -> str:
+        return details(ei[1])
+
+
+class WithoutTraceback(MaskedFormatter):
+    """Formats for the terminal: the traceback of an error is for the file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        bare = copy.copy(record)
+        bare.exc_info = bare.exc_text = None
+        return super().format(bare)
+
+
+class _ToFile(logging.FileHandler):
+    """A message that cannot be written (a full disk) is no reason to print a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
+class _ToTerminal(logging.StreamHandler):
+    """The same for a terminal that is gone."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
 
 @contextmanager
 def logged(folder: Path, *, quiet: bool) -> Iterator[logging.Logger]:
     """Write the run's messages to `folder/run.log` and to the terminal.
 
-    A quiet run prints results and warnings only.
+    A quiet run prints results and warnings only. An error that ends the block goes to the file
+    with its traceback, and is raised on with the path of the file attached as `run_log`.
     """
     logging.addLevelName(RESULT, "RESULT")
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,10 +87,10 @@ def logged(folder: Path, *, quiet: bool) -> Iterator[logging.Logger]:
     path = folder / "run.log"
     if path.is_symlink():  # in a folder that one was sent it could lead to any file
         path.unlink()
-    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file = _ToFile(path, encoding="utf-8")
     to_file.setFormatter(MaskedFormatter("%(asctime)s %(levelname)s %(message)s"))
-    to_terminal = logging.StreamHandler()
-    to_terminal.setFormatter(MaskedFormatter())
+    to_terminal = _ToTerminal()
+    to_terminal.setFormatter(WithoutTraceback())
     to_terminal.setLevel(RESULT if quiet else logging.INFO)
     handlers: list[logging.Handler] = [to_file, to_terminal]
     level, propagate = logger.level, logger.propagate
@@ -69,9 +100,23 @@ def logged(folder: Path, *, quiet: bool) -> Iterator[logging.Logger]:
         logger.addHandler(handler)
     try:
         yield logger
+    except BaseException as error:
+        to_file.handle(_last_words(error))
+        attach(error, run_log=path)
+        raise
     finally:
         logger.setLevel(level)
         logger.propagate = propagate
         for handler in handlers:
             logger.removeHandler(handler)
             handler.close()
+
+
+def _last_words(error: BaseException) -> logging.LogRecord:
+    """What the file says of the error that has ended a run."""
+    if isinstance(error, KeyboardInterrupt):
+        text, traceback = f"stopped by {name_of(error)}", None
+        return logging.LogRecord(LOGGER, logging.WARNING, "", 0, text, None, traceback)
+    traceback = (type(error), error, error.__traceback__)
+    text = sentence(unwrapped(error))
+    return logging.LogRecord(LOGGER, logging.ERROR, "", 0, text, None, traceback)

@@ -37,6 +37,7 @@ from biolm_ray.experiment.results import (
     finish_training,
     publish_prepared,
     replace_tokenizer,
+    told_when_stopped,
     with_moved_weights,
 )
 from biolm_ray.experiment.runtime import Cluster, connected
@@ -158,7 +159,7 @@ def running(config: Config) -> Iterator[tuple[Config, Cluster, RunResults]]:
         log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), folder)
         if config.data.max_rows is not None:
             log.warning("no more than the first %d rows are read (dev)", config.data.max_rows)
-        with connected(config.resources.address) as cluster:
+        with told_when_stopped(results), connected(config.resources.address) as cluster:
             if config.mode != "tokenize":
                 check_shared(folder)
             yield config, cluster, results

@@ -13,7 +13,15 @@ from ray.exceptions import (
     TaskUnschedulableError,
 )
 
-from biolm_ray.errors import BiolmError, ResourceError, TrainingError, root_cause
+from biolm_ray.errors import (
+    BiolmError,
+    ResourceError,
+    TrainingError,
+    UnexpectedError,
+    is_unexpected,
+    root_cause,
+    sentence,
+)
 
 CAUSE_LETTERS = 500
 LASTING = (RayTaskError, TaskCancelledError, RuntimeEnvSetupError, TaskUnschedulableError)
@@ -25,7 +33,7 @@ class Outcome:
 
     job: Any
     metrics: dict[str, float] | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def is_loss(error: Exception) -> bool:
@@ -45,12 +53,12 @@ def is_loss(error: Exception) -> bool:
     return of_group and (isinstance(cause, RuntimeError | OSError) or _of_ray_train(cause))
 
 
-def _of_ray_train(cause: Exception) -> bool:
+def _of_ray_train(cause: BaseException) -> bool:
     """Tell the errors of Ray Train itself, whose base class is no part of its API."""
     return type(cause).__module__.startswith("ray.train.")
 
 
-def final_error(error: Exception, num_losses: int) -> Exception:
+def final_error(error: Exception, num_losses: int) -> BaseException:
     """Give the error to tell when a model is not taken up again."""
     cause = root_cause(error)
     if not is_loss(error):
@@ -67,33 +75,51 @@ def final_error(error: Exception, num_losses: int) -> Exception:
     )
 
 
-def _short(cause: Exception) -> str:
+def _short(cause: BaseException) -> str:
     return " ".join(str(cause).split())[:CAUSE_LETTERS] or type(cause).__name__
+
+
+def describe_failure(name: str, error: BaseException, told: dict[str, str]) -> str:
+    """Say that a model has failed; a cause that was told before is not told again.
+
+    Args:
+        name: Of the model.
+        error: What has ended it.
+        told: The first model that each cause has ended, by the cause; is added to.
+    """
+    cause = sentence(error)
+    first = told.setdefault(cause, name)
+    if first != name:
+        return f"{name} failed, for the same reason as {first}"
+    return f"{name} failed: {cause}" + (" (details in run.log)" if is_unexpected(error) else "")
 
 
 def raise_failures(outcomes: list[Outcome]) -> None:
     """Name the jobs that failed, each with its cause.
 
     Raises:
-        BiolmError: The shared class of all causes where users can mend them, else TrainingError.
+        BiolmError: The shared class of all causes where users can mend them, UnexpectedError where
+            they can mend none, else TrainingError.
     """
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if not failed:
         return
-    classes = {type(outcome.error) for outcome in failed}
+    errors = [outcome.error for outcome in failed if outcome.error is not None]
+    classes = {UnexpectedError if is_unexpected(error) else type(error) for error in errors}
     shared = classes.pop() if len(classes) == 1 else TrainingError
     kind = shared if issubclass(shared, BiolmError) else TrainingError
     finished = len(outcomes) - len(failed)
     raise kind(
         f"{len(failed)} of {len(outcomes)} models failed; {finished} finished and kept "
         "(--resume trains only the missing ones)\n  " + "\n  ".join(_by_cause(failed))
-    )
+    ) from errors[0]
 
 
 def _by_cause(failed: Iterable[Outcome]) -> list[str]:
     """One line per cause, with all the jobs that it ended."""
     names: dict[str, list[str]] = {}
     for outcome in failed:
-        cause = str(outcome.error).strip()[-CAUSE_LETTERS:] or type(outcome.error).__name__
+        assert outcome.error is not None
+        cause = sentence(outcome.error)[-CAUSE_LETTERS:] or type(outcome.error).__name__
         names.setdefault(cause, []).append(outcome.job.name)
     return [f"{', '.join(jobs)}: {cause}" for cause, jobs in names.items()]

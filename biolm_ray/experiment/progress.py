@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 BAR_WIDTH = 24
+SAVED = "saved"
+"""The figure that a model reports when it has written a checkpoint because it must leave."""
 Events = dict[str, dict[str, float]]
 Notes = list[tuple[str, str]]
 
@@ -33,6 +35,7 @@ class Board:
         self._events: Events = {}
         self._starts: dict[str, Start] = {}
         self._notes: Notes = []
+        self._stops = False
 
     def start(self, name: str, attempt: int, node: str) -> None:
         """Take in that a worker of a model runs on a node."""
@@ -52,6 +55,16 @@ class Board:
         """Give the newest reports, and the notes since the last call."""
         notes, self._notes = self._notes, []
         return self._events, self._starts, notes
+
+    def stop(self) -> None:
+        """Have the models write checkpoints; earlier ones do not count."""
+        self._stops = True
+        for event in self._events.values():
+            event.pop(SAVED, None)
+
+    def stops(self) -> bool:
+        """Tell whether the run is about to be stopped."""
+        return self._stops
 
 
 def describe(

@@ -4,13 +4,14 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from biolm_ray.config.load import write_config
 from biolm_ray.config.schema import Config
-from biolm_ray.errors import ConfigError, ResourceError
+from biolm_ray.errors import BiolmError, ConfigError, ResourceError, attach
 from biolm_ray.experiment.failures import Outcome
 from biolm_ray.experiment.resuming import Plan
 from biolm_ray.logs import RESULT
@@ -268,6 +269,18 @@ def begin_training(
 def recorded(results: RunResults) -> ModeRecord | None:
     """Read what the manifest says of the mode of a run."""
     return (read_manifest(results.output) or Manifest()).modes.get(results.mode)
+
+
+@contextmanager
+def told_when_stopped(results: RunResults) -> Iterator[None]:
+    """Attach to what stops a run whether it `has_begun`: whether results are its own by then."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        with suppress(BiolmError):  # of a damaged manifest, which the next run tells of
+            record = recorded(results)
+            attach(stop, has_begun=record is not None and record.run.id == results.run.id)
+        raise
 
 
 def mixed(results: RunResults, other: Run | None) -> ResourceError:

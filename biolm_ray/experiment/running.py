@@ -1,6 +1,7 @@
 """Train several models side by side on Ray, each with its own workers."""
 
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +13,24 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from biolm_ray.errors import root_cause
-from biolm_ray.experiment.failures import Outcome, final_error, is_loss
+from biolm_ray.experiment.failures import Outcome, describe_failure, final_error, is_loss
 from biolm_ray.experiment.notices import were_taken_away
 from biolm_ray.experiment.placement import Placement, parallel_now
-from biolm_ray.experiment.progress import Board, Display, Events, Start, describe_estimate
+from biolm_ray.experiment.progress import (
+    SAVED,
+    Board,
+    Display,
+    Events,
+    Start,
+    describe_estimate,
+)
 from biolm_ray.experiment.runtime import free_abandoned_places, look_at_cluster, look_at_supply
 from biolm_ray.experiment.trainer import train_with_ray
 from biolm_ray.experiment.waiting import Patience, describe_waiting, gave_up
 
 log = logging.getLogger("biolm_ray")
+
+SAVING_SECONDS = 20
 
 # A trial of Ray Tune holds a placement group, and would have the tasks it starts fit into it.
 OUTSIDE_ANY_GROUP = PlacementGroupSchedulingStrategy(PlacementGroup.empty())
@@ -51,6 +61,9 @@ def run_jobs(
             models.send()
             models.collect()
             models.show()
+    except KeyboardInterrupt:
+        models.save()
+        raise
     finally:
         models.end()
     return [models.outcomes[job.name] for job in jobs]
@@ -77,6 +90,7 @@ class SideBySide:
         self._events: Events = {}
         self._starts: dict[str, Start] = {}
         self._num_models, self._has_estimated = len(jobs), False
+        self._told: dict[str, str] = {}
         self._patience = Patience(placement.resources.wait_minutes)
         self._board: Any = ray.remote(num_cpus=0, max_restarts=-1, **_here())(Board).remote()
 
@@ -121,12 +135,25 @@ class SideBySide:
         self._losses[job.name] += lost and not announced
         losses, most = self._losses[job.name], self._placement.resources.max_failures
         if not lost or losses > most:
-            self.outcomes[job.name] = Outcome(job, error=final_error(error, losses))
+            self._fail(job, final_error(error, losses))
             return
         cause = str(root_cause(error)).partition("\n")[0][:200]
         count = "its node was taken away" if announced else f"loss {losses} of {most} allowed"
         self._say(logging.WARNING, f"{job.name} is taken up again; {count} ({cause})")
         self.waiting.appendleft(job)
+
+    def _fail(self, job: Any, error: BaseException) -> None:
+        """Take in that a model has failed, and say so at once, unless it is the only one.
+
+        The error that ends the run says it once more, for all.
+        """
+        self.outcomes[job.name] = Outcome(job, error=error)
+        if self._num_models == 1:
+            return
+        text = describe_failure(job.name, error, self._told)
+        goes_on = "; the others go on" if self.running or self.waiting else ""
+        self._display.interrupt()
+        log.error(text + goes_on, exc_info=(type(error), error, error.__traceback__))
 
     def _was_announced(self, job: Any) -> bool:
         start = self._starts.get(job.name)
@@ -185,6 +212,26 @@ class SideBySide:
     def _say(self, level: int, text: str) -> None:
         self._display.interrupt()
         log.log(level, text)
+
+    def save(self) -> None:
+        """Let the models that train write checkpoints where they are, within some seconds."""
+        if not self._unsaved():
+            return
+        self._say(
+            logging.WARNING,
+            f"stopping: writing checkpoints (up to {SAVING_SECONDS} s; Ctrl-C again ends at once)",
+        )
+        deadline = time.monotonic() + SAVING_SECONDS
+        self._board.stop.remote()
+        while self._unsaved() and time.monotonic() < deadline:
+            self.collect()
+
+    def _unsaved(self) -> list[Any]:
+        """The models that have begun to train, as far as is known, and have not been saved."""
+        events = {job.name: self._events.get(job.name, {}) for job in self.running.values()}
+        return [
+            name for name, event in events.items() if "progress" in event and SAVED not in event
+        ]
 
     def _cancel(self) -> None:
         for reference in self.running:

@@ -12,6 +12,7 @@ from ray._private import ray_constants
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from biolm_ray.errors import ResourceError
+from biolm_ray.signals import handlers_kept
 
 LOOPBACK = "127.0.0.1"
 # Without this, Ray puts the machine's address in its network in the place of 127.0.0.1, and its
@@ -72,10 +73,11 @@ def connected(address: str | None) -> Iterator[Cluster]:
         yield look_at_cluster(joined=True)
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    _start(address)
-    if address == "local":
-        _keep_token_private()
     try:
+        with handlers_kept():
+            _start(address)
+        if address == "local":
+            _keep_token_private()
         yield look_at_cluster(joined=address != "local")
     finally:
         ray.shutdown()

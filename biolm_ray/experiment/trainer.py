@@ -1,13 +1,14 @@
 """What runs in a model's task and its workers: a TorchTrainer around the work."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import ray
 
-from biolm_ray.experiment.notices import preemption_announced
+from biolm_ray.experiment.notices import preemption_announced, stop_announced
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.storage import check_sees
 from biolm_ray.files import told_when_full
@@ -64,8 +65,12 @@ def train_worker(settings: dict[str, Any]) -> dict[str, float]:
     assert isinstance(device, torch.device)
     workers = Workers(context.get_world_rank(), context.get_world_size(), device)
     nodes = set(workers.gather(ray.get_runtime_context().get_node_id()))
-    workers = replace(workers, must_leave=lambda: preemption_announced(nodes))
     job, board = settings["job"], settings["board"]
+
+    def must_leave() -> bool:
+        return preemption_announced(nodes) or stop_announced(board)
+
+    workers = replace(workers, must_leave=must_leave)
     if workers.size > 1:
         _tell_start(board, job.name, settings["attempt"])
 
@@ -74,8 +79,17 @@ def train_worker(settings: dict[str, Any]) -> dict[str, float]:
             board.report.remote(job.name, event)
 
     check_sees(job.folder)
-    with told_when_full(job.folder):
+    with told_when_full(job.folder), without_exits():
         return settings["work"](job, workers, report)
+
+
+@contextmanager
+def without_exits() -> Iterator[None]:
+    """Make an error of a call of `sys.exit`, which would end the worker without a word."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"sys.exit({error.code!r}) was called in a worker") from error
 
 
 def _tell_start(board: Any, name: str, attempt: int) -> None:

@@ -303,10 +303,13 @@ class _Training:
                     "train_loss": progress.loss_sum / progress.weight_sum,
                 }
             )
-        if now - self.saved > self.settings.checkpoint_minutes * 60 or self._asked_to_save(now):
+        must_leave = self._must_leave(now)
+        if must_leave or now - self.saved > self.settings.checkpoint_minutes * 60:
             self._save()
+        if must_leave:
+            self.report({"saved": 1.0})
 
-    def _asked_to_save(self, now: float) -> bool:
+    def _must_leave(self, now: float) -> bool:
         if now - self.asked < REPORT_SECONDS:
             return False
         self.asked = now

@@ -1,5 +1,6 @@
 """The command line: flags, modes, help and exit codes."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,18 +9,21 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from biolm_ray import cli
 from biolm_ray.config.schema import MODES, Column, Config
-from biolm_ray.errors import BiolmError, DataError, ResourceError, TrainingError
+from biolm_ray.errors import BiolmError, DataError, ResourceError, TrainingError, attach
+from biolm_ray.signals import Stopped
 
 FLAGS = [
     "--_3utr", "--accelerator", "--atomicreplacements", "--batchsize", "--blocksize",
-    "--centertoken", "--columnsep", "--config", "--configfile", "--crossvalidation", "--dev",
-    "--devsplits", "--encoding", "--filepath", "--forcenewdata", "--fromscratch", "--getdata",
-    "--gradacc", "--handletokens", "--help", "--idpos", "--inferenceonsplits", "--labelpos",
-    "--learningrate", "--lefttailing", "--maxtokenlength", "--minfreq", "--model", "--model_config",
-    "--nepochs", "--ngpus", "--nomarkers", "--non3utr", "--only512", "--outputpath", "--patience",
+    "--centertoken", "--columnsep", "--config", "--configfile", "--crossvalidation", "--debug",
+    "--dev", "--devsplits", "--encoding", "--filepath", "--forcenewdata", "--fromscratch",
+    "--getdata", "--gradacc", "--handletokens", "--help", "--idpos", "--inferenceonsplits",
+    "--labelpos", "--learningrate", "--lefttailing", "--maxtokenlength", "--minfreq", "--model",
+    "--model_config", "--nepochs", "--ngpus", "--nomarkers", "--non3utr", "--only512",
+    "--outputpath", "--patience",
     "--plugin", "--pretrainedmodel", "--replacementdict", "--replacespecifier", "--resume",
     "--samplesize", "--scaling", "--seqpos", "--set", "--silent", "--specifiersep", "--splitpos",
     "--splitratio", "--stripheader", "--task", "--testsplits", "--tokensep", "--version",
@@ -203,18 +207,73 @@ def test_an_error_of_a_stage_sets_the_exit_code(
     assert capsys.readouterr().err == "error: what is wrong\n"
 
 
-def test_an_interrupted_command_says_how_to_go_on(
+@pytest.mark.parametrize(
+    ("mode", "has_begun", "said"),
+    [
+        ("fine-tune", True, "what is finished is kept; to go on: python -m biolm_ray fine-tune"),
+        ("pre-train", False, "nothing was changed; run the same command again"),
+        ("predict", False, "nothing was changed; run the same command again"),
+        ("tokenize", False, "nothing was changed; run the same command again"),
+        ("interpret", False, "the same command goes on: python -m biolm_ray interpret --filepath"),
+        ("tune", True, "the same command goes on: python -m biolm_ray tune --filepath"),
+    ],
+)
+def test_a_stopped_command_says_how_to_go_on(
+    stages: Stages, capsys: pytest.CaptureFixture[str], mode: str, has_begun: bool, said: str
+) -> None:
+    stages.error = Stopped(signal.SIGTERM)
+    attach(stages.error, has_begun=has_begun)
+    assert cli.main([mode, *LEAST]) == 143
+    text = capsys.readouterr().err
+    assert text.startswith("interrupted by SIGTERM; ")
+    assert said in text
+    assert text.endswith(" --resume\n") == (mode == "fine-tune")
+
+
+def test_a_training_that_was_resumed_goes_on_with_the_same_command(
     stages: Stages, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stages.error = KeyboardInterrupt()
-    assert cli.main(["tune", *LEAST]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    attach(stages.error, has_begun=True)
+    assert cli.main(["fine-tune", *LEAST, "--resume", "auto"]) == 130
+    text = capsys.readouterr().err
+    assert text.startswith("interrupted by Ctrl-C; ")
+    assert text.endswith("--resume auto\n")
 
 
-def test_a_defect_keeps_its_traceback(stages: Stages) -> None:
-    stages.error = RuntimeError("a defect")
-    with pytest.raises(RuntimeError, match="a defect"):
-        cli.main(["fine-tune", *LEAST])
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), SystemExit("a defect")])
+def test_a_defect_is_told_in_a_sentence_and_shown_when_asked_for(
+    stages: Stages, capsys: pytest.CaptureFixture[str], tmp_path: Path, error: BaseException
+) -> None:
+    stages.error = error
+    assert cli.main(["fine-tune", *LEAST]) == 1
+    told = (
+        f"error: unexpected {type(error).__name__}: a defect\n"
+        "this is a defect of the program or of a plugin; "
+    )
+    assert capsys.readouterr().err == f"{told}--debug shows where\n"
+
+    attach(error, run_log=tmp_path / "run.log")
+    assert cli.main(["fine-tune", *LEAST, "--debug"]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("Traceback (most recent call last):")
+    assert text.endswith(f"{told}please report it with {tmp_path}/run.log\n")
+
+
+def test_the_error_of_a_worker_ends_as_if_it_were_raised_here(
+    stages: Stages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.error = RayTaskError("f", "where", DataError("rows.tsv: empty")).as_instanceof_cause()
+    assert cli.main(["predict", *LEAST]) == 3
+    assert capsys.readouterr().err == "error: rows.tsv: empty\n"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_a_program_without_its_streams_ends_with_its_exit_code(tmp_path: Path, closed: str) -> None:
+    file = tmp_path / "none.yaml"
+    command = f"{sys.executable} -m biolm_ray tokenize --configfile {file} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
 
 
 def test_help_shows_every_mode_with_an_example_and_every_flag(

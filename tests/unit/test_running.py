@@ -1,3 +1,4 @@
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,23 @@ from ray.exceptions import (
 )
 from ray.train import ControllerError, WorkerGroupError
 
-from biolm_ray.errors import ConfigError, DataError, ResourceError, TrainingError, root_cause
-from biolm_ray.experiment.failures import Outcome, final_error, is_loss, raise_failures
+from biolm_ray.errors import (
+    ConfigError,
+    DataError,
+    ResourceError,
+    TrainingError,
+    UnexpectedError,
+    root_cause,
+)
+from biolm_ray.experiment.failures import (
+    Outcome,
+    describe_failure,
+    final_error,
+    is_loss,
+    raise_failures,
+)
+from biolm_ray.experiment.progress import SAVED, Board
+from biolm_ray.experiment.trainer import without_exits
 
 
 def outcome(name: str, error: Exception | None = None) -> Outcome:
@@ -36,7 +52,7 @@ def test_failed_jobs_are_named_with_their_causes():
 
 def test_different_causes_are_a_training_error():
     outcomes = [outcome("fold 0", DataError("a")), outcome("fold 1", RuntimeError("b"))]
-    with pytest.raises(TrainingError, match=r"fold 0: a\n  fold 1: b"):
+    with pytest.raises(TrainingError, match=r"fold 0: a\n  fold 1: unexpected RuntimeError: b"):
         raise_failures(outcomes)
 
 
@@ -96,3 +112,38 @@ def test_in_the_end_a_loss_tells_how_often_and_what_helps():
     assert isinstance(error, ResourceError)
     assert "ended once because its node ran out of memory; train fewer models" in str(error)
     assert final_error(told(DataError("bad row")), 0).args == ("bad row",)
+
+
+def test_a_failure_is_told_once_for_each_cause():
+    told: dict[str, str] = {}
+    defect, missing = AttributeError("no shape"), DataError("rows.tsv: empty")
+    said = "fold 0 failed: unexpected AttributeError: no shape (details in run.log)"
+    assert describe_failure("fold 0", defect, told) == said
+    assert describe_failure("fold 1", missing, told) == "fold 1 failed: rows.tsv: empty"
+    said = "fold 2 failed, for the same reason as fold 0"
+    assert describe_failure("fold 2", AttributeError("no shape"), told) == said
+
+
+def test_defects_alone_end_with_the_code_of_defects_and_keep_the_first_as_their_cause():
+    defects = [AttributeError("no shape"), KeyError("epoch")]
+    with pytest.raises(UnexpectedError, match="fold 0: unexpected AttributeError") as raised:
+        raise_failures([outcome(f"fold {fold}", error) for fold, error in enumerate(defects)])
+    assert raised.value.exit_code == 1
+    assert raised.value.__cause__ is defects[0]
+
+
+def test_an_exit_in_a_worker_becomes_an_error_that_names_it():
+    with (
+        pytest.raises(RuntimeError, match=r"sys.exit\(3\) was called in a worker"),
+        without_exits(),
+    ):
+        sys.exit(3)
+
+
+def test_a_board_that_is_stopped_forgets_earlier_checkpoints():
+    board = Board()
+    board.report("fold 0", {"progress": 0.5, SAVED: 1.0})
+    assert not board.stops()
+    board.stop()
+    assert board.stops()
+    assert board.news()[0] == {"fold 0": {"progress": 0.5}}

@@ -1,0 +1,91 @@
+"""The signals that end a run: Ctrl-C, and those of job systems and of terminals that close."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+NAMES = {"SIGINT": "Ctrl-C", "SIGHUP": "the closed terminal (SIGHUP)"}
+# A signal may be sent twice, to the process and to its group, as `timeout` and SLURM do.
+SECONDS_OF_ONE = 1.0
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has asked this process to end.
+
+    It is a KeyboardInterrupt, so that it takes every way that Ctrl-C takes.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """The code that a shell would give for the signal, such as 130 for Ctrl-C."""
+    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+
+
+def name_of(stop: KeyboardInterrupt) -> str:
+    """The signal in words."""
+    name = signal.Signals(exit_code(stop) - 128).name
+    return NAMES.get(name, name)
+
+
+class EndingHandler:
+    """Raises `Stopped` at the first signal, and ends the process at the second."""
+
+    def __init__(
+        self,
+        end: Callable[[int], Any] = os._exit,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._end, self._clock = end, clock
+        self._first: float | None = None
+
+    def __call__(self, number: int, frame: Any) -> None:
+        now = self._clock()
+        if self._first is None:
+            self._first = now
+            raise Stopped(number)
+        if now - self._first >= SECONDS_OF_ONE:
+            with contextlib.suppress(OSError):
+                os.write(2, b"ended at once\n")
+            self._end(128 + number)
+
+
+def handle_signals(handler: EndingHandler | None = None) -> None:
+    """Have signals end this process in order, from now on; ignored ones (`nohup`) stay ignored."""
+    handler = handler or EndingHandler()
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Put back the handlers of the signals after a block that replaces them, as starting Ray does.
+
+    Of Ray's two handlers of SIGTERM one exits by itself, which becomes `Stopped` here; the other,
+    which would come to stand there afterwards, prints its stack and aborts.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        yield
+    except SystemExit as error:
+        if error.code == signal.SIGTERM:
+            raise Stopped(signal.SIGTERM) from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
