@@ -128,4 +128,4 @@ def stop(head: subprocess.Popen[bytes]) -> None:
         head.wait(STOP_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(head.pid, signal.SIGKILL)
-    head.wait()
+    head.wait(timeout=60)

@@ -82,7 +82,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(path, monkeypatch, ray_clu
     process = subprocess.Popen([sys.executable, "-c", script])
     states = wait_for_states(folder, 3)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.wait(timeout=60)
     target = states[0].parents[1]
     with pytest.raises(DataError, match="broken off"):
         PreparedData.open(target)

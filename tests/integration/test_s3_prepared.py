@@ -95,7 +95,9 @@ def test_a_model_is_trained_from_s3_by_the_command_line(bucket, data, tmp_path):
     ]  # fmt: skip
     # The sockets of Ray need a short path.
     environment = {**os.environ, "TMPDIR": str(tmp_path), "RAY_TMPDIR": SHORT_FOLDER}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(output / "fine-tune" / "out_of_fold.csv")
     assert len(table) == 30

@@ -322,7 +322,9 @@ def test_help_needs_no_heavy_library() -> None:
         "heavy = {'torch', 'ray', 'transformers', 'pandas', 'pyarrow', 'sklearn', 'numpy'}; "
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -331,7 +333,10 @@ def test_help_takes_less_than_half_a_second_of_computing() -> None:
     for _ in range(3):
         before = getrusage(RUSAGE_CHILDREN)
         subprocess.run(
-            [sys.executable, "-m", "biolm_ray", "--help"], check=True, capture_output=True
+            [sys.executable, "-m", "biolm_ray", "--help"],
+            check=True,
+            capture_output=True,
+            timeout=100,
         )
         after = getrusage(RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

@@ -19,7 +19,9 @@ except ModuleNotFoundError as error:
 
 
 def test_what_is_imported_is_kept_from_the_collector_which_goes_on_afterwards() -> None:
-    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=100
+    )
     assert run.stdout.splitlines() == [
         "ServerProxy True True",
         "0 True True",

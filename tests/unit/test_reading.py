@@ -247,5 +247,7 @@ def test_reading_imports_neither_ray_nor_torch_nor_transformers():
         "import sys, biolm_ray.data.reading;"
         "sys.exit(' '.join({'ray', 'torch', 'transformers'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100
+    )
     assert done.stderr.strip() == ""

@@ -20,5 +20,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
 def test_memory_that_a_worker_frees_is_not_asked_for_anew() -> None:
     command = [sys.executable, "-c", TOUCH_MEMORY]
-    faults = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    faults = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout
     assert int(faults) < 100
