@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 from biolm_ray import __version__
-from biolm_ray.config.paths import with_absolute_paths
+from biolm_ray.config.paths import default_output, with_absolute_paths
 from biolm_ray.config.schema import Config
 from biolm_ray.data.targets import Targets
 from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
@@ -33,7 +33,6 @@ from biolm_ray.experiment.results import (
     begin_run,
     begin_search,
     begin_training,
-    check_output,
     finish_training,
     publish_prepared,
     replace_tokenizer,
@@ -83,6 +82,7 @@ from biolm_ray.report.text import describe_data, describe_scoring, text_facts
 from biolm_ray.results.aside import LOGS, results_to_replace, tables_in
 from biolm_ray.results.lock import locked
 from biolm_ray.results.manifest import relative
+from biolm_ray.results.output_folder import check_output
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.earlier_rows import say_seen_before
 from biolm_ray.training.fold import FoldJob
@@ -146,7 +146,8 @@ def running(config: Config) -> Iterator[tuple[Config, Cluster, RunResults]]:
     cluster of several nodes it is refused where they do not share the results' folder.
     """
     config = with_absolute_paths(config)
-    check_output(Path(config.output_path))
+    is_default = config.output_path == default_output(config.data.path)
+    check_output(Path(config.output_path), config.mode, is_default=is_default)
     folder = Path(config.output_path) / config.mode
     with (
         locked(Path(config.output_path), config.mode) as lock,

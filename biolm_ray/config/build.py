@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +18,7 @@ from biolm_ray.config.names import (
     name_override,
     read_settings,
 )
-from biolm_ray.config.paths import is_uri, without_compression_ending
+from biolm_ray.config.paths import default_output
 from biolm_ray.config.schema import Column, Config, Mode, TuneConfig
 from biolm_ray.config.settings import allowed_text, choices
 from biolm_ray.config.values import UNSET
@@ -76,7 +75,7 @@ def _implied_settings(settings: Mapping[str, Setting], mode: Mode) -> dict[str, 
     if _needs_header(settings):
         implied["data.has_header"] = True
     if "output_path" not in settings:
-        implied["output_path"] = _stem(settings["data.path"])
+        implied["output_path"] = _default_output(settings["data.path"])
     task = settings.get("task")
     if (
         mode in TRAINING_MODES
@@ -111,18 +110,14 @@ def _needs_header(settings: Mapping[str, Setting]) -> bool:
     return False
 
 
-def _stem(path: Setting) -> str:
-    """The path of the data file without its suffix, nor that of its compression."""
-    several = not isinstance(path.value, str)
-    text = ", ".join(path.value) if several else path.value
-    stem = without_compression_ending(text)
-    folder, slash, name = stem.rpartition("/")
-    stem = f"{folder}{slash}{Path(name).stem}"
-    if several or is_uri(text) or stem == text or any(sign in text for sign in "*?["):
+def _default_output(path: Setting) -> str:
+    output = default_output(path.value)
+    if output is None:
+        text = path.value if isinstance(path.value, str) else ", ".join(path.value)
         raise ConfigError(
             f"{path.place}: '{text}' does not tell where the results go; set outputpath"
         )
-    return stem
+    return output
 
 
 def _assemble(settings: Mapping[str, Setting], mode: Mode) -> Config:

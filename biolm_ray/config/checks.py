@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from biolm_ray.config.paths import COMPRESSIONS, FASTA_ENDINGS, FASTQ_ENDINGS
+from biolm_ray.config.paths import COMPRESSIONS, FASTA_ENDINGS, FASTQ_ENDINGS, path_problems
 from biolm_ray.config.schema import Config, Mode, SplitsConfig
 
 TRAINING_MODES: tuple[Mode, ...] = ("fine-tune", "tune")
@@ -68,10 +68,12 @@ def _may_be_fasta(values: Mapping[str, Any]) -> bool:
 
 
 def contradictions(config: Config) -> Iterator[Problem]:
-    """Find settings at odds with each other, among those that the mode uses.
+    """Find settings at odds with each other or with this machine, among those that the mode uses.
 
     `center_token` with `cut_side: left` is none: sequences without that token are cut on that side.
     """
+    for name, problem in path_problems(config):
+        yield (name,), problem
     yield from _tokenization_problems(config)
     if config.mode in TRAINING_MODES:
         yield from _split_problems(config)

@@ -2,10 +2,13 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from biolm_ray.config.schema import MODES, Config, DataConfig
+from biolm_ray.errors import ConfigError
+from biolm_ray.logs import has_control_characters
 
 
 class Compression(NamedTuple):
@@ -57,11 +60,62 @@ def absolute(path: str) -> str:
     return path if is_uri(path) else os.path.abspath(Path(path).expanduser())  # noqa: PTH100
 
 
+def default_output(data_path: str | tuple[str, ...]) -> str | None:
+    """Where results go if no folder is named: the path of the data file without its suffix.
+
+    Nor that of its compression. None where that is no folder: for several files, for an address,
+    and for a name without a suffix.
+    """
+    if not isinstance(data_path, str) or is_uri(data_path):
+        return None
+    stem = without_compression_ending(data_path)
+    folder, slash, name = stem.rpartition("/")
+    stem = f"{folder}{slash}{Path(name).stem}"
+    return None if stem == data_path or any(sign in data_path for sign in "*?[") else stem
+
+
+def path_problems(config: Config) -> Iterator[tuple[str, str]]:
+    """Find settings whose paths can lead nowhere on this machine, with what to do about each."""
+    model = config.model
+    local = {"output_path": config.output_path, "model.pretrained": model.pretrained}
+    local |= {"model.plugin": model.plugin, "interpret.coordinates": config.interpret.coordinates}
+    remote = [("data.path", path) for path in config.data.paths]
+    remote.append(("data.prepared_path", config.data.prepared_path or ""))
+    for name, path in (*remote, *((name, path or "") for name, path in local.items())):
+        if is_uri(path) and name in local:
+            yield name, f"{path} is an address, but {_wanted_place(name, path)}"
+        elif "\0" in path or (name == "output_path" and has_control_characters(path)):
+            yield name, f"{path!r} holds characters that no path should hold; choose another"
+        elif path.startswith("~") and _home(path) is None:
+            user = path.partition("/")[0]
+            yield name, f"{user} is the home folder of nobody here; write the folder's path out"
+
+
+def _wanted_place(name: str, path: str) -> str:
+    if uri_scheme(path) == "file":
+        return f"a path is wanted here: {path.partition('://')[2]}"
+    if name == "output_path":
+        return "results go to a folder that this machine sees (for now): give its path"
+    return "a path of this machine is wanted here: download it first, and give the path to it"
+
+
+def _home(path: str) -> Path | None:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user, or no home folder
+        return None
+
+
 def with_absolute_paths(config: Config) -> Config:
     """Make every path of a configuration absolute; workers run in folders of their own.
 
     A plugin given as a module name, and a model that is no folder here, stay as they are.
+
+    Raises:
+        ConfigError: A path can lead nowhere on this machine.
     """
+    for name, problem in path_problems(config):
+        raise ConfigError(f"{name}: {problem}")
     model, interpret = config.model, config.interpret
     bed = interpret.coordinates
     changes = {}

@@ -1,7 +1,6 @@
 """How a run makes room for its results, and writes down what they are."""
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +18,6 @@ from biolm_ray.models.stored_weights import weights_file
 from biolm_ray.preparation.rejects import REJECTED_FILE
 from biolm_ray.results.aside import (
     LOGS,
-    MODE_FOLDERS,
     check_movable,
     describe_results,
     finish_moving,
@@ -40,7 +38,6 @@ from biolm_ray.results.manifest import (
     read_manifest,
     record_tables,
     relative,
-    results_of,
     update_manifest,
     with_mode,
 )
@@ -150,26 +147,6 @@ class RunResults:
                 raise mixed(self, table.run)
         weights = [path for path in map(weights_file, models) if path is not None]
         record_tables(self.output, self.mode, self.run, paths, weights)
-
-
-def check_output(output: Path) -> None:
-    """Make sure that an output folder is not a part of an experiment, which has its own record.
-
-    Raises:
-        ConfigError: It is the folder of a mode or of a fold.
-    """
-    for place in dict.fromkeys((Path(os.path.normpath(output)), output.resolve())):
-        found = results_of(place.parent)
-        if found is None:
-            continue
-        experiment, manifest = found
-        folds = {fold.folder for record in manifest.modes.values() for fold in record.folds}
-        if relative(place, experiment) in {*MODE_FOLDERS, *folds}:
-            raise ConfigError(
-                f"outputpath {output} is a part of the experiment {experiment}: set outputpath to "
-                f"{experiment}, or to a folder of its own (and pretrainedmodel to {output}, if its "
-                "models are to be used)"
-            )
 
 
 def begin_run(config: Config, version: str, lock: Lock | None = None) -> RunResults:

@@ -1,4 +1,4 @@
-"""Two runs into one folder at once, and output folders that are parts of an experiment."""
+"""Two runs into one folder at once."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from biolm_ray.config.load import load_config
-from biolm_ray.errors import ConfigError, ResourceError
-from biolm_ray.experiment.results import RunResults, begin_run, check_output, finish_training
+from biolm_ray.errors import ResourceError
+from biolm_ray.experiment.results import RunResults, begin_run, finish_training
 from biolm_ray.results.manifest import (
-    FoldRecord,
     Manifest,
     ModeRecord,
     new_run,
@@ -75,21 +74,3 @@ def test_tables_of_an_earlier_run_may_be_written_again_and_again(tmp_path):
         results = begin(tmp_path)
         results.record_tables([table], [])
         results.record_tables([table], [])
-
-
-@pytest.mark.parametrize(
-    "part", ["fine-tune", "fine-tune/0", "predict", "link", "fine-tune/../predict"]
-)
-def test_a_part_of_an_experiment_is_no_output_folder(tmp_path, part):
-    experiment = tmp_path / "experiment"
-    folds = (FoldRecord(name="0", folder="fine-tune/0"),)
-    (experiment / "fine-tune" / "0").mkdir(parents=True)
-    write_manifest(experiment, Manifest(modes={"fine-tune": ModeRecord(run=RUN, folds=folds)}))
-    (tmp_path / "link").symlink_to(experiment / "fine-tune")
-    output = tmp_path / "link" if part == "link" else experiment / part
-    with pytest.raises(
-        ConfigError, match=rf"a part of the experiment {experiment}: set outputpath"
-    ):
-        check_output(output)
-    for fine in (experiment, experiment / "new", experiment / "replaced" / "x", tmp_path / "new"):
-        check_output(fine)
