@@ -138,6 +138,8 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
             return file.read(most_bytes + 1)
     except FileNotFoundError:
         raise
+    except NotADirectoryError as error:  # a file is in the place of its folder
+        raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 

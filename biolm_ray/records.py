@@ -25,8 +25,8 @@ class Record(BaseModel):
 class RecordFile(Record):
     """A whole file. Fields whose default fits are not missed in files of earlier versions.
 
-    Where a field was called otherwise or had another form in an earlier version, a validator of
-    the class (`mode="before"`) translates it, so that the rest of the code knows today's form only.
+    Where a field was called otherwise or had another form in an earlier version, `as_today`
+    translates it, so that the rest of the code knows today's form only.
 
     Attributes:
         format_version: Of the file's form; what has none is of version 1.
@@ -38,6 +38,14 @@ class RecordFile(Record):
     MOST_BYTES: ClassVar[int] = 16 << 20
 
     format_version: int = 1
+
+    @classmethod
+    def as_today(cls, values: Any) -> Any:
+        """Translate what was read of an earlier version, which may be anything.
+
+        This is no validator of pydantic: behind one, lists would not be taken for tuples.
+        """
+        return values
 
 
 AnyFile = TypeVar("AnyFile", bound=RecordFile)
@@ -100,9 +108,7 @@ def as_record(values: Any, origin: str, kind: type[AnyFile], remedy: str) -> Any
     Raises:
         DataError: They are none, or those of a later version.
     """
-    if not isinstance(values, dict):
-        raise DataError(f"{origin}: damaged (it holds no table of values); {remedy}")
-    version = values.get(VERSION_KEY, 1)
+    version = values.get(VERSION_KEY, 1) if isinstance(values, dict) else 1
     if type(version) is int and version > kind.LATEST_VERSION:
         raise DataError(
             f"{origin}: written by a later version of biolm_ray (format {version}; this one reads "
@@ -110,6 +116,9 @@ def as_record(values: Any, origin: str, kind: type[AnyFile], remedy: str) -> Any
         )
     if type(version) is not int or version < 1:
         raise DataError(f"{origin}: damaged ('{VERSION_KEY}' is {version!r:.40}); {remedy}")
+    values = kind.as_today(values)
+    if not isinstance(values, dict):
+        raise DataError(f"{origin}: damaged (it holds no table of values); {remedy}")
     try:
         # As JSON again: a list is then a tuple where one is asked for, and yet nothing else is
         # taken for what it is not, as "5" for 5 would be.

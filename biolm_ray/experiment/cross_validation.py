@@ -11,11 +11,11 @@ from biolm_ray.data.splits import Fold
 from biolm_ray.experiment.failures import Outcome
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.progress import Display
-from biolm_ray.experiment.resuming import MORE_EPOCHS, Plan, plan_jobs
+from biolm_ray.experiment.resuming import Plan, plan_jobs
 from biolm_ray.experiment.running import run_jobs
 from biolm_ray.experiment.storage import SETTINGS
 from biolm_ray.experiment.trainer import TRAIN_STATE
-from biolm_ray.files import write_json
+from biolm_ray.records import write_record
 from biolm_ray.training.checkpoint import CHECKPOINTS
 from biolm_ray.training.fold import FoldJob, train_fold
 from biolm_ray.training.outcome import DONE
@@ -90,7 +90,7 @@ def train_jobs(
         log.info("%d of %d models are finished already", len(plans) - len(missing), len(plans))
     for plan in missing:
         _begin(plan)
-        if more_epochs := plan.settings.get(MORE_EPOCHS):
+        if more_epochs := plan.settings.more_epochs:
             display.num_epochs = more_epochs[-1]
     outcomes = {
         outcome.job.name: outcome
@@ -110,4 +110,4 @@ def _begin(plan: Plan) -> None:
         for folder in (job.folder / CHECKPOINTS, job.folder / TRAIN_STATE, job.board):
             shutil.rmtree(folder, ignore_errors=True)
         (job.folder / DONE).unlink(missing_ok=True)
-    write_json(job.folder / SETTINGS, plan.settings)
+    write_record(job.folder / SETTINGS, plan.settings)

@@ -3,53 +3,26 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from biolm_ray.config.schema import Config
-from biolm_ray.data.store import Folder
-from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.errors import ConfigError
+from biolm_ray.experiment.begun import (
+    READABLE,
+    TrainingSettings,
+    differing_settings,
+    job_settings,
+)
 from biolm_ray.experiment.storage import SETTINGS
-from biolm_ray.files import read_json
 from biolm_ray.models.saved import is_model_folder
-from biolm_ray.models.stored_weights import OLD_WEIGHTS_FILE, WEIGHTS_FILE
-from biolm_ray.results.manifest import file_digest
+from biolm_ray.records import find_record
 from biolm_ray.training.outcome import done_already
 
 log = logging.getLogger("biolm_ray")
 
-FREE_TO_CHANGE = {"resume", "patience", "checkpoint_minutes"}
-WITHOUT_EFFECT = {"pretrained", "trust_remote_code", "allow_missing_folds"}
-"""Of the model: its weights count by their content."""
-MOST_BYTES = 16 << 20
-MORE_EPOCHS = "more_epochs"
-READABLE = {"prepared": "data set", "rows": "rows of the fold", "weights": "earlier weights"}
-
-
-def read_settings(path: Path, remedy: str) -> dict[str, Any]:
-    """Read what a run was begun with.
-
-    Args:
-        path: Of the file.
-        remedy: What to do where it is damaged, besides putting back a copy.
-
-    Raises:
-        DataError: It is damaged.
-    """
-    try:
-        settings = read_json(path, MOST_BYTES)
-    except DataError as error:
-        raise _unusable(path, str(error).removeprefix(f"{path}: "), remedy) from None
-    if not isinstance(settings, dict):
-        raise _unusable(path, "it holds no settings", remedy)
-    return settings
-
-
-def _unusable(path: Path, problem: str, remedy: str) -> DataError:
-    return DataError(
-        f"{path}: damaged ({problem}). It says what the results beside it were begun with; put "
-        f"back a copy of it, or {remedy}"
-    )
+REMEDY = (
+    "it says what the results beside it were begun with: put back a copy of it, or remove it to "
+    "have this model trained anew"
+)
 
 
 @dataclass(frozen=True)
@@ -58,24 +31,21 @@ class Earlier:
 
     Attributes:
         settings: What it was begun with; None if it never was.
-        more_epochs: The epochs it was to be trained on for, one entry each time.
         metrics: What it has reached, if it is finished.
     """
 
-    settings: dict[str, Any] | None = None
-    more_epochs: tuple[int, ...] = ()
+    settings: TrainingSettings | None = None
     metrics: dict[str, float] | None = None
 
     @classmethod
     def of(cls, job: Any) -> "Earlier":
-        path = job.folder / SETTINGS
-        if not path.exists():
-            return cls()
-        settings = read_settings(path, "run without resume to train anew")
-        more_epochs = settings.pop(MORE_EPOCHS, [])
-        if not isinstance(more_epochs, list):
-            raise _unusable(path, f"'{MORE_EPOCHS}' is no list", "run without resume to train anew")
-        return cls(settings, tuple(more_epochs), done_already(job))
+        settings = find_record(job.folder / SETTINGS, TrainingSettings, REMEDY)
+        return cls() if settings is None else cls(settings, done_already(job))
+
+    @property
+    def more_epochs(self) -> tuple[int, ...]:
+        """The epochs it was to be trained on for, one entry each time."""
+        return () if self.settings is None else self.settings.more_epochs
 
 
 @dataclass(frozen=True)
@@ -90,14 +60,14 @@ class Plan:
     """
 
     job: Any
-    settings: dict[str, Any]
+    settings: TrainingSettings
     metrics: dict[str, float] | None = None
     anew: bool = True
 
     @property
     def replaces(self) -> bool:
         """Whether nothing of an earlier run is kept; more epochs start from its best weights."""
-        return self.metrics is None and self.anew and not self.settings.get(MORE_EPOCHS)
+        return self.metrics is None and self.anew and not self.settings.more_epochs
 
 
 def plan_jobs(jobs: Sequence[Any], resume: bool | int | str) -> list[Plan]:
@@ -164,7 +134,7 @@ def _more_epochs(
 
 
 def _plan(job: Any, before: Earlier, more_epochs: tuple[int, ...]) -> Plan:
-    settings = {**job_settings(job), MORE_EPOCHS: more_epochs}
+    settings = job_settings(job).model_copy(update={"more_epochs": more_epochs})
     begun = before.settings is not None and before.more_epochs == more_epochs
     if begun and before.metrics is not None:
         return Plan(job, settings, metrics=before.metrics)
@@ -178,40 +148,3 @@ def _from_best(job: Any, num_epochs: int) -> Any:
     training = job.config.training.model_copy(update={"resume": num_epochs})
     config = job.config.model_copy(update={"training": training})
     return replace(job, weights=job.folder, config=config)
-
-
-def job_settings(job: Any) -> dict[str, Any]:
-    """Collect what the weights of a job depend on, to compare with a later run."""
-    config: Config = job.config
-    return {
-        "prepared": Folder(job.prepared).name,
-        "rows": job.rows_digest,
-        "task": config.task,
-        "model": config.model.model_dump(mode="json", exclude=WITHOUT_EFFECT),
-        "weights": None if job.weights is None else _digest(job.weights),
-        "preprocessing": config.preprocessing.model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
-    }
-
-
-def _digest(folder: Path) -> str | None:
-    """Identify the weights in a model folder by their content, wherever it was moved to."""
-    for path in (folder / WEIGHTS_FILE, folder / OLD_WEIGHTS_FILE):
-        if path.exists():
-            return file_digest(path).sha256[:16]
-    return None
-
-
-def differing_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Name the settings in which two runs differ, by their dotted names or in plain words."""
-    return sorted(READABLE.get(name, name) for name in _differences(before, now))
-
-
-def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            name
-            for key in before.keys() | now.keys()
-            for name in _differences(before.get(key), now.get(key), f"{prefix}{key}.")
-        ]
-    return [] if before == now else [prefix.rstrip(".")]

@@ -17,23 +17,21 @@ from ray.tune.search.optuna import OptunaSearch
 
 from biolm_ray.config.load import with_settings, write_config
 from biolm_ray.config.schema import Config, Range
-from biolm_ray.data.store import Folder
 from biolm_ray.errors import ConfigError, TrainingError, root_cause
-from biolm_ray.experiment.resuming import (
-    FREE_TO_CHANGE,
-    WITHOUT_EFFECT,
-    differing_settings,
-    read_settings,
-)
+from biolm_ray.experiment.begun import SearchSettings, differing_settings, search_settings
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.experiment.tried import TRIALS, Trials, Tried, read_trials
-from biolm_ray.files import write_json
+from biolm_ray.records import find_record, write_record
 from biolm_ray.training.metrics import HIGHER_IS_BETTER
 from biolm_ray.training.seeding import derive_seed
 
 log = logging.getLogger("biolm_ray")
 
 SETTINGS = "search_settings.json"
+REMEDY = (
+    "it says what the trials beside it were begun with: put back a copy of it, or set "
+    "tune.resume: false to begin anew"
+)
 TRIAL_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
 
 
@@ -132,24 +130,16 @@ def _earlier_trials(
     """Read the trials of a search to go on with; without `tune.resume` it makes room.
 
     Raises:
-        ConfigError: It was begun with other settings, or its file of trials is damaged.
+        ConfigError: It was begun with other settings.
+        DataError: What it was begun with, or its file of trials, is damaged.
     """
     path = folder / SETTINGS
-    now = {
-        "prepared": Folder(trial.prepared).name,
-        **config.model_dump(mode="json", include={"task", "preprocessing", "splits"}),
-        # Weights count here by the folder that names them.
-        "model": config.model.model_dump(mode="json", exclude=WITHOUT_EFFECT - {"pretrained"}),
-        "training": config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
-        "tune": config.tune.model_dump(mode="json", include={"space", "metric"}),
-    }
+    now = search_settings(config, trial.prepared)
     # Of an earlier version, which kept the pickles of Ray Tune there.
     shutil.rmtree(folder / "search", ignore_errors=True)
     earlier = []
-    if config.tune.resume and path.exists():
-        before = read_settings(path, "set tune.resume: false to begin anew")
-        if isinstance(before.get("tune"), dict):
-            before["tune"].pop("num_samples", None)
+    before = find_record(path, SearchSettings, REMEDY) if config.tune.resume else None
+    if before is not None:
         differing = differing_settings(before, now)
         if differing:
             raise ConfigError(
@@ -165,7 +155,7 @@ def _earlier_trials(
     begin(continues=False)
     (folder / TRIALS).unlink(missing_ok=True)
     shutil.rmtree(trial.folder, ignore_errors=True)
-    write_json(path, now)
+    write_record(path, now)
     return []
 
 

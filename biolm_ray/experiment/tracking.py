@@ -15,6 +15,8 @@ from biolm_ray.config.meanings import USED_PARTS
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import ConfigError
 from biolm_ray.masking import masked
+from biolm_ray.training.fold_tables import ALL_RESULTS, read_results
+from biolm_ray.training.journal import read_state
 
 log = logging.getLogger("biolm_ray")
 
@@ -98,19 +100,26 @@ def read_metrics(folder: Path) -> Metrics:
     """Read the metrics of every epoch, and the final ones that are no repetition of theirs.
 
     The final ones belong to the best epoch. Values that are no finite number are left out.
+
+    Raises:
+        DataError: A file of theirs is missing or damaged.
     """
-    state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    final = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
+    final = read_results(folder)
     metrics = [
-        ("train_loss" if name == "loss" else name, value, int(entry["epoch"]))
-        for entry in state["log_history"]
-        for name, value in entry.items()
+        ("train_loss" if name == "loss" else name, value, int(entry.epoch))
+        for entry in read_state(folder).log_history
+        for name, value in entry.values.items()
         if name == "loss" or name.startswith("eval_")
     ]
     by_epoch = {name for name, _, _ in metrics}
-    last = [(key.removesuffix(" rho"), value, int(final["epoch"])) for key, value in final.items()]
+    best_epoch = int(final.get("epoch") or 0)
+    last = [(name.removesuffix(" rho"), value, best_epoch) for name, value in final.items()]
     metrics += [entry for entry in last if entry[0] not in by_epoch]
-    return [entry for entry in metrics if entry[1] is not None and math.isfinite(entry[1])]
+    return [
+        (name, value, epoch)
+        for name, value, epoch in metrics
+        if value is not None and math.isfinite(value)
+    ]
 
 
 def _write_runs(uri: str, config: Config, folders: Mapping[str, Path]) -> None:
@@ -123,7 +132,7 @@ def _write_runs(uri: str, config: Config, folders: Mapping[str, Path]) -> None:
     experiment = found.experiment_id if found else client.create_experiment(name)
     parameters = [Param(key, value) for key, value in flat_settings(config).items()]
     for model, folder in folders.items():
-        results = sha256(model.encode() + (folder / "all_results.json").read_bytes()).hexdigest()
+        results = sha256(model.encode() + (folder / ALL_RESULTS).read_bytes()).hexdigest()
         if client.search_runs([experiment], f"tags.`{RESULTS_TAG}` = '{results}'"):
             continue
         run = client.create_run(experiment, run_name=model).info.run_id

@@ -2,22 +2,33 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, NonNegativeInt
 
 from biolm_ray.config.schema import Range
-from biolm_ray.errors import ConfigError
-from biolm_ray.files import write_json
+from biolm_ray.errors import DataError
+from biolm_ray.files import is_plain_name
+from biolm_ray.records import Record, RecordFile, find_record, write_record
 
 TRIALS = "trials.json"
+REMEDY = (
+    "it says what the trials of this search have reached: put back a copy of it, or set "
+    "tune.resume: false to begin anew"
+)
 
 Space = Mapping[str, tuple[Any, ...] | Range]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tried:
+def _plain_name(name: str) -> str:
+    if not is_plain_name(name):
+        raise ValueError(f"{name[:40]!r} is no name of a trial")
+    return name
+
+
+class Tried(Record):
     """A trial: its settings, and what it has reached.
 
     Attributes:
@@ -29,10 +40,10 @@ class Tried:
         ended: Whether it ran to its end, was stopped for being worse than others, or failed.
     """
 
-    trial: str
+    trial: Annotated[str, AfterValidator(_plain_name)]
     settings: dict[str, Any]
     value: float | None = None
-    folds: int = 0
+    folds: NonNegativeInt = 0
     error: str | None = None
     ended: bool = False
 
@@ -40,6 +51,40 @@ class Tried:
     def counts(self) -> bool:
         """Whether nothing is left to do for it."""
         return self.ended and self.error is None and self.value is not None
+
+
+class TrialsFile(RecordFile):
+    """All trials of a search, and the metric that they are judged by.
+
+    The first version was a list of trials, with their values under the metric's name.
+    """
+
+    LATEST_VERSION: ClassVar[int] = 2
+
+    metric: str
+    trials: tuple[Tried, ...] = ()
+
+    @classmethod
+    def as_today(cls, values: Any) -> Any:
+        if not isinstance(values, list):
+            return values
+        trials = [_of_first_version(entry, number) for number, entry in enumerate(values)]
+        metrics = {metric for metric, _ in trials} or {""}
+        if len(metrics) > 1:
+            return values
+        return {"metric": metrics.pop(), "trials": [trial for _, trial in trials]}
+
+
+def _of_first_version(entry: Any, number: int) -> tuple[str, Any]:
+    """The metric and the trial that an entry of the first version tells of."""
+    if not isinstance(entry, dict):
+        return "", entry
+    others = [name for name in entry if name not in Tried.model_fields]
+    if len(others) != 1:
+        return "", entry
+    (metric,) = others
+    told = {name: value for name, value in entry.items() if name != metric}
+    return metric, {"trial": f"earlier_{number}", "ended": True, **told, "value": entry[metric]}
 
 
 class Trials:
@@ -50,7 +95,7 @@ class Trials:
         self._tried = {each.trial: each for each in earlier}
         self._broken_off = [each for each in earlier if not each.counts]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Tried]:
         return iter(list(self._tried.values()))
 
     def __contains__(self, trial: str) -> bool:
@@ -68,69 +113,63 @@ class Trials:
 
     def update(self, trial: str, **changes: Any) -> None:
         """Note what a trial has reached."""
-        self._tried[trial] = replace(self._tried[trial], **changes)
+        self._tried[trial] = self._tried[trial].model_copy(update=changes)
         self._write()
 
     def entries(self) -> list[dict[str, Any]]:
-        """What is written down: an entry for each trial, its value under the metric's name."""
+        """Describe each trial, with its value under the metric's name."""
         return [
-            {
-                "trial": each.trial,
-                "settings": each.settings,
-                self._metric: each.value,
-                "folds": each.folds,
-                "error": each.error,
-                "ended": each.ended,
-            }
+            {self._metric if name == "value" else name: value for name, value in each}
             for each in self
         ]
 
     def _write(self) -> None:
-        write_json(self._path, self.entries())
+        write_record(self._path, TrialsFile(metric=self._metric, trials=tuple(self)))
 
 
 def read_trials(path: Path, metric: str, space: Space) -> list[Tried]:
     """Read what an earlier search has left; nothing where there is no such file.
 
     Raises:
-        ConfigError: The file does not hold trials of this search.
+        DataError: The file is damaged, or does not hold trials of this search.
     """
-    if not path.exists():
+    found = find_record(path, TrialsFile, REMEDY)
+    if found is None or not found.trials:
         return []
+    if found.metric != metric:
+        raise DataError(f"{path}: its trials were judged by '{found.metric[:40]}'; {REMEDY}")
+    names = [each.trial for each in found.trials]
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return [_read_entry(entry, number, metric, space) for number, entry in enumerate(entries)]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(
-            f"{path} does not hold the trials of this search ({error}); remove it, or set "
-            "tune.resume: false to begin anew"
-        ) from None
+        if len(set(names)) < len(names):
+            raise ValueError("a trial stands there twice")
+        return [_in_space(each, number, space) for number, each in enumerate(found.trials)]
+    except ValueError as error:
+        raise DataError(f"{path}: damaged ({error}); {REMEDY}") from None
 
 
-def _read_entry(entry: dict[str, Any], number: int, metric: str, space: Space) -> Tried:
-    settings = entry["settings"]
-    if settings.keys() != space.keys():
-        raise ValueError(f"entry {number + 1} sets {', '.join(sorted(settings)) or 'nothing'}")
-    trial, value = str(entry.get("trial", f"earlier_{number}")), entry[metric]
-    if Path(trial).name != trial:
-        raise ValueError(f"'{trial}' is no name of a trial")
-    return Tried(
-        trial=trial,
-        settings={name: _value_in(space[name], given) for name, given in settings.items()},
-        value=float(value) if value is not None and math.isfinite(value) else None,
-        folds=int(entry["folds"]),
-        error=entry["error"],
-        ended=bool(entry.get("ended", True)),
+def _in_space(each: Tried, number: int, space: Space) -> Tried:
+    """Give a trial back with its settings as the space has them.
+
+    Raises:
+        ValueError: They are none of its.
+    """
+    if each.settings.keys() != space.keys():
+        raise ValueError(f"entry {number + 1} sets {', '.join(sorted(each.settings)) or 'nothing'}")
+    settings = {name: _value_in(space[name], given) for name, given in each.settings.items()}
+    is_number = each.value is not None and math.isfinite(each.value)
+    return each.model_copy(
+        update={"settings": settings, "value": each.value if is_number else None}
     )
 
 
 def _value_in(values: tuple[Any, ...] | Range, given: Any) -> Any:
     """The value of a space that was written as `given`; JSON knows no tuples."""
     if isinstance(values, Range):
-        if not isinstance(given, int | float) or not values.low <= given <= values.high:
-            raise ValueError(f"{given!r} lies outside of {values.low} to {values.high}")
+        is_number = isinstance(given, int | float) and not isinstance(given, bool)
+        if not is_number or not values.low <= given <= values.high:
+            raise ValueError(f"{given!r:.40} lies outside of {values.low} to {values.high}")
         return int(given) if values.integer else float(given)
     for value in values:
-        if json.loads(json.dumps(value)) == given:
+        if json.dumps(value) == json.dumps(given):
             return value
-    raise ValueError(f"{given!r} is none of the values searched")
+    raise ValueError(f"{given!r:.40} is none of the values searched")

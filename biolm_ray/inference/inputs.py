@@ -16,12 +16,11 @@ from biolm_ray.data.splits import rows_in_splits
 from biolm_ray.data.targets import Targets
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.saved import SavedModel, is_model_folder, load_model
-from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.results.manifest import MANIFEST, FoldRecord, Manifest, first_misfit, results_of
+from biolm_ray.results.manifest import MANIFEST, FoldRecord, Manifest, results_of
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, Tokenizer
-from biolm_ray.training.outcome import MODEL_FILES, ROWS, read_done
+from biolm_ray.training.outcome import why_unfinished
 
 log = logging.getLogger("biolm_ray")
 
@@ -69,7 +68,7 @@ def same_place(one: Path, other: Path) -> bool:
 
 def _finished(folds: Mapping[Path, FoldRecord], output: Path, *, allow_missing: bool) -> list[Path]:
     """Keep the finished models of an experiment, and say or refuse that others are missing."""
-    problems = {folder: _unfinished(folder, fold) for folder, fold in folds.items()}
+    problems = {folder: why_unfinished(folder, fold.files) for folder, fold in folds.items()}
     found = [folder for folder, problem in problems.items() if problem is None]
     if len(found) == len(folds):
         return found
@@ -90,22 +89,6 @@ def _finished(folds: Mapping[Path, FoldRecord], output: Path, *, allow_missing: 
     if found:
         remedy += ", or set model.allow_missing_folds: true to use the others"
     raise ConfigError(f"{output}: {what} not finished{named}: {problem}; {remedy}")
-
-
-def _unfinished(folder: Path, fold: FoldRecord) -> str | None:
-    """Say why a model does not count as finished; None if it does."""
-    files = fold.files
-    if not files:
-        try:
-            done = read_done(folder)
-        except ValueError as error:
-            return str(error)
-        if done is None or WEIGHTS_FILE not in done.files:
-            return f"{folder} holds no finished model"
-        files = done.files
-    return first_misfit(
-        folder, {name: files[name] for name in (*MODEL_FILES, ROWS) if name in files}
-    )
 
 
 def _all_there(path: Path) -> list[Path]:

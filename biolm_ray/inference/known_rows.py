@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int, Int8, UInt64
 
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_hashes import row_hashes
-from biolm_ray.training.outcome import EARLIER, TrainedRows, read_rows
+from biolm_ray.training.trained_rows import EARLIER, TrainedRows, read_rows
 
 log = logging.getLogger("biolm_ray")
 
@@ -80,7 +80,7 @@ def find_known_rows(
     """
     models = [read_rows(folder) for folder in folders]
     known = [model for model in models if model is not None and _is_told(model, prepared)]
-    others = [model.hashes for model in known if model.prepared != prepared.name]
+    others = [model.hashes for model in known if not model.is_of(prepared)]
     hashes = row_hashes(prepared, rows) if others else np.zeros((len(rows), 2), np.uint64)
     is_named = np.zeros(len(rows), dtype=bool)
     for other in others:
@@ -88,7 +88,7 @@ def find_known_rows(
             is_named |= np.isin(hashes[:, 0], part[:, 0])
     roles = np.full((len(folders), len(rows)), UNKNOWN, dtype=np.int8)
     for number, model in enumerate(models):
-        if model is not None and model.prepared == prepared.name:
+        if model is not None and model.is_of(prepared):
             for part, role in ROLES.items():
                 roles[number, np.isin(rows, model.rows[part])] = role
         elif model is not None and model.hashes:
@@ -97,14 +97,14 @@ def find_known_rows(
     return KnownRows(
         roles=roles,
         is_own=len(known) == len(folders)
-        and all(prepared.name == model.prepared or digest == model.digest for model in known)
+        and all(model.is_of(prepared) or digest == model.digest for model in known)
         and bool((roles != UNKNOWN).any()),
         num_silent=len(folders) - len(known),
     )
 
 
 def _is_told(model: TrainedRows, prepared: PreparedData) -> bool:
-    return model.prepared == prepared.name or bool(model.hashes)
+    return model.is_of(prepared) or bool(model.hashes)
 
 
 def _roles_by_hash(

@@ -15,19 +15,23 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import AfterValidator, Field, NonNegativeInt
 
 from biolm_ray.errors import DataError
-from biolm_ray.files import read_json, write_json
+from biolm_ray.files import read_json
+from biolm_ray.records import Record, RecordFile, as_record, write_record
 
 MANIFEST = "manifest.json"
 KIND = "biolm_ray results"
 REPLACED = "replaced"
 """The folder, in the output folder, of results that others have replaced."""
+REMEDY = (
+    "it says which results belong to this folder: put back a copy of it, or remove it to have all "
+    "that lies there read as it is"
+)
 READ_BYTES = 1 << 20
-MOST_BYTES = 256 << 20
 # From a table of an experiment up to the experiment: its fold, the mode, the output folder.
 MOST_PARENTS = 3
 
@@ -56,17 +60,15 @@ PlainPath = Annotated[str, AfterValidator(_plain)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Record(BaseModel):
-    """A part of the manifest: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class Digest(Record):
     """What a file held when it was written: its size in bytes and the SHA-256 of its content."""
 
     size: NonNegativeInt
     sha256: Sha256
+
+
+Files = Annotated[dict[str, Digest], AfterValidator(_plain_table)]
+"""Digests of files, by their plain paths below a folder."""
 
 
 class Run(Record):
@@ -96,7 +98,7 @@ class FoldRecord(Record):
 
     name: str
     folder: PlainPath
-    files: Annotated[dict[str, Digest], AfterValidator(_plain_table)] = {}
+    files: Files = Field(default_factory=dict)
 
 
 class TableRecord(Record):
@@ -150,17 +152,25 @@ class Moving(Record):
 
     to: Annotated[PlainPath, Field(pattern=rf"^{REPLACED}/[^/]+$")]
     paths: tuple[PlainPath, ...]
-    modes: dict[str, ModeRecord] = {}
+    modes: dict[str, ModeRecord] = Field(default_factory=dict)
     remove: bool = False
 
 
-class Manifest(Record):
+class Manifest(RecordFile):
     """All results of an output folder, by mode."""
 
+    MOST_BYTES: ClassVar[int] = 256 << 20
+
     kind: Literal["biolm_ray results"] = KIND
-    format: Literal[1] = 1
-    modes: dict[str, ModeRecord] = {}
+    modes: dict[str, ModeRecord] = Field(default_factory=dict)
     moving: Moving | None = None
+
+    @classmethod
+    def as_today(cls, values: Any) -> Any:
+        """The first manifests tell their version, which was always 1, under another name."""
+        if isinstance(values, dict) and values.get("format") == 1:
+            return {name: value for name, value in values.items() if name != "format"}
+        return values
 
 
 def new_run(version: str, settings: str = "", now: datetime | None = None) -> Run:
@@ -183,31 +193,24 @@ def read_manifest(output: Path) -> Manifest | None:
         DataError: It is damaged, of a later version, or names places outside of the folder.
     """
     path = output / MANIFEST
-    if not path.is_file():
-        return None
     try:
-        content = read_json(path, MOST_BYTES)
+        values = read_json(path, Manifest.MOST_BYTES)
+    except FileNotFoundError:
+        return None
     except DataError as error:
-        raise _unusable(path, str(error).removeprefix(f"{path}: ")) from None
-    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise DataError(f"{error}; {REMEDY}") from None
+    if not _is_ours(values):
         return None
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise _unusable(path, f"'{where}': {first['msg']}" if where else first["msg"]) from None
+    return as_record(values, str(path), Manifest, REMEDY)
 
 
-def _unusable(path: Path, problem: str) -> DataError:
-    return DataError(
-        f"{path}: damaged, or of another version ({problem}). It says which results belong to "
-        "this folder; put back a copy of it, or remove it to have all that lies there read as it is"
-    )
+def _is_ours(values: Any) -> bool:
+    """Whether a file is a manifest of results, if a damaged one: other programs have such files."""
+    return isinstance(values, dict) and (values.get("kind") == KIND or "modes" in values)
 
 
 def write_manifest(output: Path, manifest: Manifest) -> None:
-    write_json(output / MANIFEST, manifest.model_dump(mode="json"))
+    write_record(output / MANIFEST, manifest)
 
 
 def update_manifest(output: Path, change: Callable[[Manifest], Manifest]) -> Manifest:
@@ -306,13 +309,22 @@ def first_misfit(folder: Path, files: Mapping[str, Digest]) -> str | None:
         files: What they held, by their paths below the folder.
     """
     for name, written in files.items():
-        path = folder / name
+        problem = _misfit(folder / name, written)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _misfit(path: Path, written: Digest) -> str | None:
+    try:
         if not path.is_file():
             return f"{path} is missing"
         if path.stat().st_size != written.size:
             return f"{path} has {path.stat().st_size:,} bytes in place of {written.size:,}"
         if file_digest(path) != written:
             return f"{path} has another content than when it was written"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror or error})"
     return None
 
 

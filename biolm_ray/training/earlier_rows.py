@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from biolm_ray.data.splits import Fold
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_hashes import row_hashes
-from biolm_ray.training.outcome import SEEN_PARTS, EarlierRows, TrainedRows, read_rows
+from biolm_ray.training.trained_rows import SEEN_PARTS, EarlierRows, TrainedRows, read_rows
 
 log = logging.getLogger("biolm_ray")
 
@@ -23,7 +23,7 @@ def rows_seen_before(
     In their own data set rows go by their number, in any other by their id and sequence, and those
     that are not known by that by their sequence alone.
     """
-    if earlier.prepared == prepared.name:
+    if earlier.is_of(prepared):
         return np.isin(rows, np.concatenate([earlier.rows[part] for part in SEEN_PARTS]))
     if not earlier.hashes:
         return np.zeros(len(rows), dtype=bool)

@@ -26,9 +26,10 @@ from biolm_ray.training.fold_data import FoldData, evaluate, make_objective
 from biolm_ray.training.fold_tables import write_prediction_tables
 from biolm_ray.training.loop import Report, fit
 from biolm_ray.training.normalization import check_batch_size
-from biolm_ray.training.outcome import done_already, mark_done, save_rows, save_training
+from biolm_ray.training.outcome import done_already, mark_done, save_training
 from biolm_ray.training.seeding import derive_seed
 from biolm_ray.training.settings import LoopSettings, loop_settings
+from biolm_ray.training.trained_rows import save_rows
 from biolm_ray.training.workers import Workers
 
 

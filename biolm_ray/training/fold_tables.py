@@ -15,6 +15,7 @@ from biolm_ray.data.naming import kept_apart
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path, write_json
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.records import RecordFile, read_record
 from biolm_ray.training.evaluate import Predictions
 
 Labels = Float[np.ndarray, "rows targets"] | Sequence[str] | None
@@ -188,6 +189,29 @@ def write_results(folder: Path, metrics: dict[str, float]) -> None:
         if own:
             write_json(folder / f"{part}_results.json", dict(sorted((shared | own).items())))
     write_json(folder / ALL_RESULTS, named)
+
+
+class AllResults(RecordFile):
+    """The metrics of a training by their names, in the form that readers of the reference expect.
+
+    It has no `format_version`, since a reader would take it for a metric.
+    """
+
+    metrics: dict[str, float | None]
+
+    @classmethod
+    def as_today(cls, values: Any) -> Any:
+        return {"metrics": values}
+
+
+def read_results(folder: Path) -> dict[str, float | None]:
+    """Read `all_results.json`: metrics as their files name them.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
+    remedy = "put back a copy of it, or train the model again"
+    return read_record(folder / ALL_RESULTS, AllResults, remedy).metrics
 
 
 def as_written(metrics: dict[str, float]) -> dict[str, float | None]:

@@ -6,12 +6,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 from tensorboardX import SummaryWriter
 
 from biolm_ray.files import told_when_full, write_json, write_text
+from biolm_ray.records import RecordFile, read_record
 from biolm_ray.training.checkpoint import Progress
 
 STEPS = "steps.csv"
+TRAINER_STATE = "trainer_state.json"
 COLUMNS = ("epoch", "step", "loss", "learning_rate", "gradient_norm", "rows", "seconds")
 CURVES = ("loss", "learning_rate", "gradient_norm")
 
@@ -103,7 +106,7 @@ def write_state(folder: Path, progress: Progress) -> None:
         if judged:
             history.append({**of_both, **judged})
     write_json(
-        folder / "trainer_state.json",
+        folder / TRAINER_STATE,
         {
             "epoch": float(progress.epochs),
             "global_step": num_steps,
@@ -111,6 +114,38 @@ def write_state(folder: Path, progress: Progress) -> None:
             "log_history": history,
         },
     )
+
+
+class EpochEntry(BaseModel):
+    """What is written of the training or the validation of an epoch."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, float | None]
+
+    epoch: FiniteFloat
+
+    @property
+    def values(self) -> dict[str, float | None]:
+        """All that stands there besides the epoch, by its name."""
+        return self.__pydantic_extra__
+
+
+class TrainerState(RecordFile):
+    """`trainer_state.json`: its form is that of transformers, which has no `format_version`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    log_history: tuple[EpochEntry, ...]
+
+
+def read_state(folder: Path) -> TrainerState:
+    """Read the epochs of a training.
+
+    Raises:
+        DataError: They are missing or damaged.
+    """
+    remedy = "put back a copy of it, or train the model again"
+    return read_record(folder / TRAINER_STATE, TrainerState, remedy)
 
 
 def _last_steps(path: Path) -> dict[int, dict[str, float]]:

@@ -9,7 +9,7 @@ import pytest
 
 import biolm_ray
 from biolm_ray import load_config
-from biolm_ray.training.outcome import read_rows
+from biolm_ray.training.trained_rows import read_rows
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -39,7 +39,7 @@ def reported_folds(lines: list[str]) -> set[tuple[str, str]]:
     return {(found[2], found[1]) for line in lines if (found := pattern.match(line))}
 
 
-def read(path: Path) -> list:
+def read(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
@@ -77,7 +77,7 @@ def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
     folder = tmp_path / "search" / "tune"
     assert not (folder / "best_config.yaml").exists()
     assert pickles_below(tmp_path / "search") == []
-    half_done = [trial for trial in read(folder / "trials.json") if not trial["ended"]]
+    half_done = [trial for trial in read(folder / "trials.json")["trials"] if not trial["ended"]]
     assert half_done
     leave_pickles(folder / "search", tmp_path / "code-has-run")
 
@@ -87,22 +87,22 @@ def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
     assert "continuing the search" in after
     assert not (tmp_path / "code-has-run").exists()
     assert pickles_below(tmp_path / "search") == []
-    trials = read(folder / "trials.json")
+    trials = read(folder / "trials.json")["trials"]
     assert [(trial["error"], trial["ended"]) for trial in trials] == [(None, True)] * 4
     assert {trial["trial"] for trial in trials} == {p.name for p in (folder / "trials").iterdir()}
     for begun in half_done:
         assert begun["settings"] in [trial["settings"] for trial in trials]
     best = load_config(folder / "best_config.yaml", "fine-tune")
     complete = [trial for trial in trials if trial["folds"] == 3]
-    winner = max(complete, key=lambda trial: trial["pearson"])["settings"]
+    winner = max(complete, key=lambda trial: trial["value"])["settings"]
     assert best.training.learning_rate == winner["training.learning_rate"]
     assert best.model.options["channels"] == winner["model.channels"]
 
     with start_command(tmp_path, *TUNE, "--set", "tune.num_samples=5") as third:
         one_more, _ = third.communicate(timeout=300)
     assert third.returncode == 0, one_more
-    assert read(folder / "trials.json")[:4] == trials
-    (fifth,) = read(folder / "trials.json")[4:]
+    assert read(folder / "trials.json")["trials"][:4] == trials
+    (fifth,) = read(folder / "trials.json")["trials"][4:]
     assert fifth["settings"] not in [trial["settings"] for trial in trials]
 
     with start_command(tmp_path, *TUNE, "--set", "tune.metric=loss") as fourth:

@@ -17,7 +17,7 @@ from biolm_ray.inference.predict import MeanPredictions
 from biolm_ray.report.cross_validation import report_folds
 from biolm_ray.report.predictions import labelled_table
 from biolm_ray.training.fold import FoldJob
-from biolm_ray.training.outcome import ROWS, read_rows, save_rows
+from biolm_ray.training.trained_rows import ROWS, read_rows, save_rows
 from tests.stored import store_rows
 
 FOLD = Fold(0, "0", np.array([0, 3]), np.array([1]), np.array([], dtype=np.int64))

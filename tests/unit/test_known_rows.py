@@ -34,7 +34,8 @@ from biolm_ray.results.manifest import (
     with_mode,
 )
 from biolm_ray.training.earlier_rows import find_earlier_rows, say_seen_before
-from biolm_ray.training.outcome import DONE, files_of, save_rows
+from biolm_ray.training.outcome import DONE, files_of
+from biolm_ray.training.trained_rows import save_rows
 
 SEQUENCES = [[7, 8, 9], [9, 9], [7], [8, 7, 9, 9], [10], [11, 7]]
 ALL = np.arange(len(SEQUENCES))
@@ -190,7 +191,7 @@ def test_damaged_rows_are_refused_and_named(tmp_path: Path, damage) -> None:
     (folder,) = make_folds(tmp_path / "models", prepared)[:1]
     path = folder / "rows.npz"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match=r"0/rows.npz is damaged; it says which rows the model has"):
+    with pytest.raises(DataError, match=r"0/rows.npz: damaged .* it says which rows the model has"):
         find_known_rows([folder], prepared, ALL)
 
 

@@ -1,6 +1,7 @@
 """The record of results: written and read again, and refused where it cannot be trusted."""
 
 import json
+import os
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from biolm_ray.errors import DataError
 from biolm_ray.results.manifest import (
+    KIND,
     MANIFEST,
     FoldRecord,
     Manifest,
@@ -101,22 +103,48 @@ def test_results_move_only_to_where_replaced_ones_lie(tmp_path, to):
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "problem"),
     [
-        lambda text: text[:-20],
-        lambda text: text.replace('"format": 1', '"format": 99'),
-        lambda text: text.replace('"name"', '"nom"'),
-        lambda text: text.replace('"size": 7', '"size": -7'),
-        lambda text: text.replace("fine-tune/1", "fine-tune/0"),
-        lambda text: "[" * 100_000,
+        (lambda text: text[:-20], "not readable as JSON"),
+        (lambda text: text.replace('"format_version": 1', '"format_version": 0'), "damaged"),
+        (lambda text: text.replace('"name"', '"nom"'), "damaged"),
+        (lambda text: text.replace('"size": 7', '"size": -7'), "damaged"),
+        (lambda text: text.replace("fine-tune/1", "fine-tune/0"), "damaged"),
+        (lambda text: text.replace(KIND, "another kind"), "damaged .'kind'"),
+        (lambda text: "[" * 100_000, "not readable as JSON"),
     ],
 )
-def test_a_damaged_manifest_is_told_with_what_to_do(tmp_path, damage):
+def test_a_damaged_manifest_is_told_with_what_to_do(tmp_path, damage, problem):
     write_manifest(tmp_path, manifest_of(tmp_path))
     path = tmp_path / MANIFEST
     path.write_text(damage(path.read_text()))
-    with pytest.raises(DataError, match=r"manifest\.json: damaged, .* put back a copy"):
+    with pytest.raises(DataError, match=rf"manifest\.json: {problem}.* put back a copy"):
         read_manifest(tmp_path)
+
+
+def test_a_manifest_of_the_first_version_is_read(tmp_path):
+    manifest = manifest_of(tmp_path)
+    values = manifest.model_dump(mode="json", exclude={"format_version"})
+    write(tmp_path / MANIFEST, json.dumps({**values, "format": 1}))
+    assert read_manifest(tmp_path) == manifest
+
+
+def test_a_manifest_of_a_later_version_is_told(tmp_path):
+    write(tmp_path / MANIFEST, json.dumps({"kind": KIND, "format_version": 2}))
+    with pytest.raises(DataError, match=r"written by a later version .*; update biolm_ray"):
+        read_manifest(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_does_not_fit(tmp_path, monkeypatch):
+    files = {"a": file_digest(write(tmp_path / "a", "content"))}
+    touched = tmp_path / "a"
+    os.utime(touched, (1, 1))
+
+    def refused(path, *arguments, **named):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert first_misfit(tmp_path, files) == f"{touched} cannot be read (Permission denied)"
 
 
 def test_tables_take_the_places_of_earlier_ones_at_the_same_path(tmp_path):

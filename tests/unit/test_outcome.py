@@ -71,8 +71,8 @@ def test_a_mark_with_other_files_does_not_count(job, caplog, name):
     ("value", "problem"),
     [
         (0.99, f"{DONE} tells other metrics than {ALL_RESULTS}"),
-        ("high", f"{DONE} is damaged"),
-        (None, f"{DONE} is damaged"),
+        ("high", f"{DONE}: damaged ('metrics.test_spearman': "),
+        (None, f"{DONE}: damaged ('metrics.test_spearman': "),
     ],
 )
 def test_a_mark_with_metrics_that_no_file_vouches_for_does_not_count(job, caplog, value, problem):
@@ -83,10 +83,10 @@ def test_a_mark_with_metrics_that_no_file_vouches_for_does_not_count(job, caplog
     assert problem in caplog.text
 
 
-def test_a_mark_that_is_nested_too_deeply_is_damaged(job, caplog):
+def test_a_mark_that_is_nested_too_deeply_does_not_count(job, caplog):
     (job.folder / DONE).write_text("[" * 100_000)
     assert done_already(job) is None
-    assert f"{DONE} is damaged" in caplog.text
+    assert f"{DONE}: not readable as JSON (nested too deeply)" in caplog.text
 
 
 def test_a_mark_of_another_training_does_not_count(job, tmp_path):
@@ -137,4 +137,4 @@ def test_a_mark_of_an_earlier_version_counts_where_its_files_are(job, name):
 def test_a_damaged_mark_does_not_count(job, caplog):
     (job.folder / DONE).write_text('{"metrics": {')
     assert done_already(job) is None
-    assert f"{job.folder / DONE} is damaged" in caplog.text
+    assert f"{job.folder / DONE}: not readable as JSON" in caplog.text

@@ -12,7 +12,7 @@ from biolm_ray.data.splits import Fold
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.inference.plans import ScoringPlan, plan_scoring, superseded
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.training.outcome import save_rows
+from biolm_ray.training.trained_rows import save_rows
 
 TABLE = "loo_scores_remove.csv"
 TESTS = ((0, 1), (2, 3), (4, 5))

@@ -7,11 +7,13 @@ import pytest
 from biolm_ray.config.load import load_config
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.experiment.resuming import MORE_EPOCHS, differing_settings, plan_jobs
+from biolm_ray.experiment.begun import TrainingSettings, differing_settings
+from biolm_ray.experiment.resuming import plan_jobs
 from biolm_ray.experiment.storage import SETTINGS
 from biolm_ray.files import write_json
 from biolm_ray.models.saved import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
+from biolm_ray.records import write_record
 from biolm_ray.training.fold_tables import ALL_RESULTS
 from biolm_ray.training.outcome import DONE, mark_done
 
@@ -44,7 +46,7 @@ def make_jobs(folder: Path, number: int = 2, **changes) -> list[Job]:
 def begin(plan) -> None:
     if plan.anew:
         (plan.job.folder / DONE).unlink(missing_ok=True)
-    write_json(plan.job.folder / SETTINGS, plan.settings)
+    write_record(plan.job.folder / SETTINGS, plan.settings)
 
 
 def finish(job: Job) -> None:
@@ -153,7 +155,7 @@ def test_more_epochs_start_from_the_best_weights(tmp_path):
     plans = run(jobs, 5, finishing=0)
     assert [plan.job.weights for plan in plans] == [job.folder for job in jobs]
     assert [plan.job.config.training.resume for plan in plans] == [5, 5]
-    assert json.loads((jobs[0].folder / SETTINGS).read_text())[MORE_EPOCHS] == [5]
+    assert json.loads((jobs[0].folder / SETTINGS).read_text())["more_epochs"] == [5]
 
 
 @pytest.mark.parametrize("resume", [5, True, "auto"])
@@ -174,7 +176,7 @@ def test_when_all_are_finished_a_number_trains_on_once_more(tmp_path):
     run(jobs, False, finishing=2)
     run(jobs, 5, finishing=2)
     assert names(run(jobs, 5, finishing=2)) == ["fold 0", "fold 1"]
-    assert json.loads((jobs[0].folder / SETTINGS).read_text())[MORE_EPOCHS] == [5, 5]
+    assert json.loads((jobs[0].folder / SETTINGS).read_text())["more_epochs"] == [5, 5]
 
 
 def test_a_run_killed_while_it_began_more_epochs_begins_the_others(tmp_path):
@@ -216,20 +218,70 @@ def test_more_epochs_may_be_trained_with_another_number_of_epochs_in_the_file(tm
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "", "[" * 100_000, "[]", '"x"', f'{{"{MORE_EPOCHS}": 3}}', b"\xff".decode("latin1")],
+    ["{", "", "[" * 100_000, "[]", '"x"', '{"more_epochs": 3}', b"\xff".decode("latin1")],
 )
 def test_damaged_settings_are_told_with_what_to_do(tmp_path, text):
     jobs = make_jobs(tmp_path)
     run(jobs, False, finishing=2)
     (jobs[1].folder / SETTINGS).write_text(text, encoding="latin1")
-    remedy = rf"1/{SETTINGS}: damaged \(.*put back a copy of it, or run without resume"
+    remedy = rf"1/{SETTINGS}: .*put back a copy of it, or remove it to have this model trained"
     for resume in (True, "auto", 3):
         with pytest.raises(DataError, match=remedy):
             plan_jobs(jobs, resume)
     plan_jobs(jobs, False)
 
 
+SETTINGS_OF_A_JOB = {
+    "prepared": "abc",
+    "rows": "x",
+    "task": "regression",
+    "model": {"name": "saluki", "options": {"layers": 3}},
+    "weights": None,
+    "preprocessing": {"block_size": 512},
+    "training": {"seed": 0},
+}
+
+
+def settings_with(**changes) -> TrainingSettings:
+    return TrainingSettings(**{**SETTINGS_OF_A_JOB, **changes})
+
+
 def test_settings_differ_by_their_dotted_names():
-    before = {"a": {"b": 1, "c": 2}, "rows": "x"}
-    now = {"a": {"b": 1, "c": 3, "d": 4}, "rows": "y"}
-    assert differing_settings(before, now) == ["a.c", "a.d", "rows of the fold"]
+    now = settings_with(
+        rows="y",
+        model={"name": "saluki", "options": {"layers": 4, "channels": 8}},
+        training={"seed": 1},
+    )
+    assert differing_settings(settings_with(), now) == [
+        "model.options.channels",
+        "model.options.layers",
+        "rows of the fold",
+        "training.seed",
+    ]
+
+
+def test_a_setting_that_came_later_counts_as_its_default(tmp_path):
+    now = settings_with(training={"seed": 0, "loss": "mse", "lora_rank": None, "freeze": "none"})
+    assert differing_settings(settings_with(), now) == []
+    other = settings_with(training={"seed": 0, "loss": "huber", "lora_rank": 4, "freeze": "none"})
+    assert differing_settings(settings_with(), other) == ["training.lora_rank", "training.loss"]
+
+
+def test_what_is_not_compared_any_more_is_no_difference():
+    """The patience of a training was compared once, and that code may run."""
+    model = {**SETTINGS_OF_A_JOB["model"], "trust_remote_code": True}
+    before = settings_with(training={"seed": 0, "patience": 3}, model=model)
+    assert differing_settings(before, settings_with()) == []
+    gone = settings_with(training={"seed": 0, "of_an_old_version": 3})
+    assert differing_settings(gone, settings_with()) == ["training.of_an_old_version"]
+
+
+def test_what_an_earlier_version_has_begun_is_gone_on_with(tmp_path):
+    jobs = make_jobs(tmp_path)
+    run(jobs, False, finishing=1)
+    for job in jobs:
+        path = job.folder / SETTINGS
+        old = json.loads(path.read_text())
+        del old["format_version"], old["training"]["feed"], old["preprocessing"]["region"]
+        path.write_text(json.dumps(old))
+    assert [plan.metrics for plan in plan_jobs(jobs, True)] == [{}, None]

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from biolm_ray.config.load import load_config
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import DataError
 from biolm_ray.experiment.search import TrialRecord, _searcher
 from biolm_ray.experiment.tried import Trials, Tried, read_trials
 
@@ -79,20 +79,32 @@ def test_a_finished_search_of_an_earlier_version_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settings": {"model.plugin": "evil.py"}}, "sets model.plugin"),
+        ({"settings": {"model.plugin": "evil.py"}}, "entry 1 sets model.plugin"),
         ({"settings": settings() | {"training.learning_rate": 3.0}}, "lies outside"),
         ({"settings": settings() | {"splits.ratio": "evil"}}, "none of the values searched"),
         ({"trial": "../../evil"}, "no name of a trial"),
-        ({"pearson": "high"}, "real number"),
-        ({"folds": None}, "NoneType"),
+        ({"value": "high"}, "'trials.0.value'"),
+        ({"folds": None}, "'trials.0.folds'"),
+        ({"settings": settings() | {"training.learning_rate": True}}, "lies outside"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused(tmp_path, change, message):
     path = tmp_path / "trials.json"
     Trials(path, "pearson", [tried("a")]).update("a", folds=2)
-    (entry,) = json.loads(path.read_text())
-    path.write_text(json.dumps([entry | change]))
-    with pytest.raises(ConfigError, match=f"{message}.*tune.resume: false"):
+    whole = json.loads(path.read_text())
+    (entry,) = whole["trials"]
+    path.write_text(json.dumps(whole | {"trials": [entry | change]}))
+    with pytest.raises(DataError, match=f"trials.json: damaged .*{message}.*tune.resume: false"):
+        read_trials(path, "pearson", SPACE)
+
+
+def test_trials_of_another_metric_or_of_one_name_are_refused(tmp_path):
+    path = tmp_path / "trials.json"
+    Trials(path, "pearson", [tried("a"), tried("b")]).update("a", folds=2)
+    with pytest.raises(DataError, match="judged by 'pearson'"):
+        read_trials(path, "loss", SPACE)
+    path.write_text(path.read_text().replace('"trial": "b"', '"trial": "a"'))
+    with pytest.raises(DataError, match="a trial stands there twice"):
         read_trials(path, "pearson", SPACE)
 
 
