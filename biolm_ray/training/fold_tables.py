@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from pydantic import AfterValidator
 from scipy.stats import rankdata
 from sklearn.metrics import classification_report
 
@@ -191,13 +192,19 @@ def write_results(folder: Path, metrics: dict[str, float]) -> None:
     write_json(folder / ALL_RESULTS, named)
 
 
+def _of_an_epoch(metrics: dict[str, float | None]) -> dict[str, float | None]:
+    if not math.isfinite(metrics.get("epoch") or 0.0):
+        raise ValueError("'epoch' is no number")
+    return metrics
+
+
 class AllResults(RecordFile):
     """The metrics of a training by their names, in the form that readers of the reference expect.
 
     It has no `format_version`, since a reader would take it for a metric.
     """
 
-    metrics: dict[str, float | None]
+    metrics: Annotated[dict[str, float | None], AfterValidator(_of_an_epoch)]
 
     @classmethod
     def as_today(cls, values: Any) -> Any:

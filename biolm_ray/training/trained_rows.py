@@ -1,5 +1,6 @@
 """Which rows a model was trained, validated and tested with: `rows.npz` in its folder."""
 
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def read_rows(folder: Path) -> TrainedRows | None:
     """
     path = folder / ROWS
     try:
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         if not path.is_file():
             raise _damaged(path, "it is no file")

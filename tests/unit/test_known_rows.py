@@ -1,7 +1,9 @@
 """Rows that models were made with, found again in other data sets."""
 
 import io
+import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +178,54 @@ DAMAGES = {
     "no name": lambda whole: written(np.savez, train=np.zeros(3, np.int64)),
     "no numbers": lambda whole: written(np.savez, prepared="x", train=np.zeros(3)),
     "no hashes": lambda whole: written(np.savez, prepared="x", train_hashes=np.zeros((3, 2))),
+    "packed": lambda whole: written(np.savez_compressed, **arrays(whole)),
+    "a bomb": lambda whole: written(
+        np.savez_compressed, **arrays(whole) | {"train": np.arange(1 << 20)}
+    ),
+    "a shape beyond the memory": lambda whole: with_shape(whole, (10**11,)),
+    "a shape without end": lambda whole: with_shape(whole, (10**11, 10**11)),
+    "a negative shape": lambda whole: with_shape(whole, (-1, -3)),
+    "a nested type": lambda whole: with_shape(whole, (3,), "[" * 5000),
+    "negative rows": lambda whole: with_array(whole, train=[-3, 1, 2]),
+    "doubled rows": lambda whole: with_array(whole, train=[1, 1, 2]),
+    "rows in no order": lambda whole: with_array(whole, train=[5, 4]),
+    "rows that are no integers": lambda whole: with_array(whole, train=[4.0, 5.0]),
+    "rows that are unsigned": lambda whole: with_array(whole, train=np.uint64([4, 5])),
+    "rows of two axes": lambda whole: with_array(whole, train=[[4], [5]]),
+    "rows beyond the data": lambda whole: with_array(whole, train=[4, 60]),
+    "fewer hashes": lambda whole: with_array(whole, train_hashes=np.zeros((1, 2), np.uint64)),
+    "signed hashes": lambda whole: with_array(whole, train_hashes=np.zeros((2, 2), np.int64)),
+    "hashes of a part alone": lambda whole: written(
+        np.savez, **{k: v for k, v in arrays(whole).items() if k != "test_hashes"}
+    ),
+    "a list of names": lambda whole: with_array(whole, prepared=["a", "b"]),
+    "an endless name": lambda whole: with_array(whole, prepared="x" * 5000),
+    "another array": lambda whole: with_array(whole, further=[1]),
+    "a version that is none": lambda whole: with_array(whole, format_version=0),
 }
+
+
+def arrays(whole: bytes) -> dict[str, np.ndarray]:
+    return dict(np.load(io.BytesIO(whole)))
+
+
+def with_array(whole: bytes, **changes) -> bytes:
+    changed = {name: np.array(value) for name, value in changes.items()}
+    return written(np.savez, **arrays(whole) | changed)
+
+
+def with_shape(whole: bytes, shape: tuple[int, ...], kind: str = "<i8") -> bytes:
+    """An archive whose training rows claim another shape or type than their bytes have."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, array in arrays(whole).items():
+            content = written(np.save, array)
+            if name == "train":
+                told = {"descr": kind, "fortran_order": False, "shape": shape}
+                head = written(np.lib.format.write_array_header_1_0, told)
+                content = head + bytes(24)
+            file.writestr(f"{name}.npy", content)
+    return archive.getvalue()
 
 
 def written(write, *arrays, **named) -> bytes:
@@ -192,6 +241,25 @@ def test_damaged_rows_are_refused_and_named(tmp_path: Path, damage) -> None:
     path = folder / "rows.npz"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=r"0/rows.npz: damaged .* it says which rows the model has"):
+        find_known_rows([folder], prepared, ALL)
+
+
+def test_rows_of_a_later_version_are_not_read(tmp_path: Path) -> None:
+    prepared = write(tmp_path / "data")
+    (folder,) = make_folds(tmp_path / "models", prepared)[:1]
+    path = folder / "rows.npz"
+    path.write_bytes(with_array(path.read_bytes(), format_version=2))
+    with pytest.raises(DataError, match=r"later version of biolm_ray \(format 2.*update"):
+        find_known_rows([folder], prepared, ALL)
+
+
+@pytest.mark.parametrize("other", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.name)])
+def test_what_is_no_file_of_rows_is_not_waited_for(tmp_path: Path, other) -> None:
+    prepared = write(tmp_path / "data")
+    (folder,) = make_folds(tmp_path / "models", prepared)[:1]
+    (folder / "rows.npz").unlink()
+    other(folder / "rows.npz")
+    with pytest.raises(DataError, match=r"rows\.npz: damaged \(it is no file\)"):
         find_known_rows([folder], prepared, ALL)
 
 
