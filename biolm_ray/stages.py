@@ -31,13 +31,9 @@ from biolm_ray.experiment.results import (
     RunResults,
     RunTokenizer,
     begin_run,
-    begin_search,
-    begin_training,
-    finish_training,
     publish_prepared,
     replace_tokenizer,
     told_when_stopped,
-    with_moved_weights,
 )
 from biolm_ray.experiment.runtime import Cluster, connected
 from biolm_ray.experiment.search import SearchResult, search
@@ -53,6 +49,12 @@ from biolm_ray.experiment.setup import (
 )
 from biolm_ray.experiment.storage import check_shared
 from biolm_ray.experiment.tracking import check_tracking, track
+from biolm_ray.experiment.training_results import (
+    begin_search,
+    begin_training,
+    finish_training,
+    with_moved_weights,
+)
 from biolm_ray.experiment.trial import Trial
 from biolm_ray.files import told_when_full
 from biolm_ray.inference.distribute import score_tables
@@ -79,7 +81,7 @@ from biolm_ray.report.interpretation import (
 )
 from biolm_ray.report.predictions import labelled_table, report_predictions
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
-from biolm_ray.results.aside import LOGS, results_to_replace, tables_in
+from biolm_ray.results.contents import LOGS, results_to_replace, tables_in
 from biolm_ray.results.lock import locked
 from biolm_ray.results.manifest import relative
 from biolm_ray.results.output_folder import check_output
@@ -163,6 +165,7 @@ def running(config: Config) -> Iterator[tuple[Config, Cluster, RunResults]]:
         with told_when_stopped(results), connected(config.resources.address) as cluster:
             if config.mode != "tokenize":
                 check_shared(folder)
+            results.finish_moving()
             yield config, cluster, results
 
 

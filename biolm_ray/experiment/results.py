@@ -5,32 +5,30 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from biolm_ray.config.load import write_config
 from biolm_ray.config.schema import Config
-from biolm_ray.errors import BiolmError, ConfigError, ResourceError, attach
-from biolm_ray.experiment.failures import Outcome
-from biolm_ray.experiment.resuming import Plan
+from biolm_ray.errors import BiolmError, ResourceError, attach
 from biolm_ray.logs import RESULT
 from biolm_ray.models.stored_weights import weights_file
 from biolm_ray.preparation.rejects import REJECTED_FILE
 from biolm_ray.results.aside import (
-    LOGS,
     check_movable,
-    describe_results,
     finish_moving,
-    holds_results,
-    is_below,
     new_place,
-    results_to_replace,
     set_aside,
+)
+from biolm_ray.results.contents import (
+    LOGS,
+    describe_results,
+    holds_results,
+    results_to_replace,
 )
 from biolm_ray.results.lock import Lock
 from biolm_ray.results.manifest import (
     REPLACED,
-    FoldRecord,
     Manifest,
     ModeRecord,
     Run,
@@ -38,11 +36,8 @@ from biolm_ray.results.manifest import (
     read_manifest,
     record_tables,
     relative,
-    update_manifest,
-    with_mode,
 )
 from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
-from biolm_ray.training.outcome import files_of
 
 log = logging.getLogger("biolm_ray")
 
@@ -84,6 +79,16 @@ class RunResults:
         if self.lock is not None:
             self.lock.check()
 
+    def finish_moving(self) -> None:
+        """End what a run that was broken off has begun to move aside, once nothing stops this one.
+
+        Raises:
+            DataError: It is not to be moved.
+            ResourceError: It cannot be moved.
+        """
+        self.check_lock()
+        finish_moving(self.output, remove=self.remove)
+
     def replace(self, paths: Sequence[str]) -> str | None:
         """Say what is replaced and move it aside; gives where to, None where there is nothing.
 
@@ -93,7 +98,7 @@ class RunResults:
         if not paths:
             return None
         if not self._places:
-            self._places.append(new_place(self.output, self.mode))
+            self._places.append(new_place(self.output, self.mode, remove=self.remove))
         to = self._places[0]
         what = describe_results(self.output, paths)
         if self.remove:
@@ -150,7 +155,7 @@ class RunResults:
 
 
 def begin_run(config: Config, version: str, lock: Lock | None = None) -> RunResults:
-    """Write the run's resolved configuration beside its log, and end what others have begun.
+    """Write the run's resolved configuration beside its log.
 
     What a run writes there describes its results, and becomes part of them with `publish`.
     """
@@ -158,14 +163,12 @@ def begin_run(config: Config, version: str, lock: Lock | None = None) -> RunResu
     logs = output / config.mode / LOGS
     write_config(config, logs / CONFIG_FILE)
     (logs / REJECTED_FILE).unlink(missing_ok=True)
-    remove = config.run.replaced_results == "remove"
-    finish_moving(output, remove=remove)
     records = (read_manifest(output) or Manifest()).modes.values()
     return RunResults(
         output=output,
         mode=config.mode,
         run=new_run(version, (logs / CONFIG_FILE).read_text(encoding="utf-8")),
-        remove=remove,
+        remove=config.run.replaced_results == "remove",
         known=frozenset(table.run.id for record in records for table in record.tables),
         lock=lock,
     )
@@ -193,56 +196,6 @@ def publish_prepared(results: RunResults, tokenizer: RunTokenizer) -> None:
         tokenizer.tokenizer.save(results.output)
 
 
-def begin_training(
-    results: RunResults, tokenizer: RunTokenizer, plans: Sequence[Plan]
-) -> list[Plan]:
-    """Make room for models that are to be trained, and write down which they are.
-
-    What belongs to a run that is resumed stays. Where models start from what is moved, they find
-    it where it goes.
-
-    Args:
-        results: Of the run.
-        tokenizer: That the models are trained with.
-        plans: What is to be done about each.
-
-    Raises:
-        ConfigError: They start from what is to be removed.
-    """
-    results.check_lock()
-    output = results.output
-    earlier = recorded(results)
-    anew = [plan for plan in plans if plan.replaces]
-    resumed = len(anew) < len(plans)
-    if resumed:
-        paths = _what_does_not_stay(results, plans, earlier)
-    else:
-        paths = results_to_replace(output, results.mode)
-    _check_kept(results, plans, paths)
-    replaced = results.replace(paths)
-    plans = [_with_moved_weights(plan, output, paths, replaced) for plan in plans]
-    folds = tuple(
-        FoldRecord(
-            name="" if plan.job.folder == results.folder else plan.job.folder.name,
-            folder=relative(plan.job.folder, output),
-            files={} if plan.metrics is None else files_of(plan.job.folder),
-        )
-        for plan in plans
-    )
-    staying = recorded(results)
-    record = ModeRecord(
-        run=results.run,
-        folds=folds,
-        tables=staying.tables if staying and resumed else (),
-        replaced=replaced or (earlier.replaced if earlier else None),
-    )
-    update_manifest(output, lambda manifest: with_mode(manifest, results.mode, record))
-    tokenizer.save(results)
-    if anew or not (results.folder / CONFIG_FILE).exists():
-        results.publish()
-    return plans
-
-
 def recorded(results: RunResults) -> ModeRecord | None:
     """Read what the manifest says of the mode of a run."""
     return (read_manifest(results.output) or Manifest()).modes.get(results.mode)
@@ -268,102 +221,6 @@ def mixed(results: RunResults, other: Run | None) -> ResourceError:
         "meanwhile; its results and this run's are mixed: when neither runs any more, run one of "
         "them again (a training without --resume)"
     )
-
-
-def _what_does_not_stay(
-    results: RunResults, plans: Sequence[Plan], earlier: ModeRecord | None
-) -> list[str]:
-    """List what of a run that is resumed is replaced: models of other folds or settings.
-
-    With those that are trained on goes what was made of them. A model that is kept stays, with
-    all that was made of it.
-    """
-    folders = {relative(plan.job.folder, results.output): plan for plan in plans}
-    old = [fold.folder for fold in earlier.folds] if earlier else []
-    going = [folder for folder in old if folder not in folders]
-    going += [folder for folder, plan in folders.items() if plan.replaces]
-    trained = [folder for folder, plan in folders.items() if plan.metrics is None]
-    return results_to_replace(results.output, results.mode, going, trained)
-
-
-def _check_kept(results: RunResults, plans: Sequence[Plan], paths: Sequence[str]) -> None:
-    starts = {plan.job.weights for plan in plans if plan.replaces and plan.job.weights}
-    for start in starts:
-        if results.remove and _inside(start, results.output, paths):
-            raise ConfigError(
-                f"training starts from {start}, which run.replaced_results: remove would remove; "
-                "set it to keep, or choose another outputpath"
-            )
-
-
-def _inside(folder: Path, output: Path, paths: Sequence[str]) -> bool:
-    return folder.is_relative_to(output) and is_below(relative(folder, output), paths)
-
-
-def _with_moved_weights(
-    plan: Plan, output: Path, paths: Sequence[str], replaced: str | None
-) -> Plan:
-    weights = plan.job.weights
-    if replaced is None or weights is None or not _inside(weights, output, paths):
-        return plan
-    moved = output / replaced / relative(weights, output)
-    return replace(plan, job=replace(plan.job, weights=moved))
-
-
-def with_moved_weights(config: Config) -> Config:
-    """Find earlier weights where the run that is resumed has moved them."""
-    if config.training.resume is False or config.model.pretrained is None:
-        return config
-    output, given = Path(config.output_path), Path(config.model.pretrained)
-    record = (read_manifest(output) or Manifest()).modes.get(config.mode)
-    if record is None or record.replaced is None or not _inside(given, output, [config.mode]):
-        return config
-    moved = output / record.replaced / relative(given, output)
-    if not moved.exists():
-        return config
-    model = config.model.model_copy(update={"pretrained": str(moved)})
-    return config.model_copy(update={"model": model})
-
-
-def finish_training(results: RunResults, outcomes: Sequence[Outcome]) -> None:
-    """Write down which models are finished, with the digests of their files.
-
-    Tables over them are to be written again.
-
-    Raises:
-        ResourceError: Another run has begun to train there.
-    """
-    results.check_lock()
-    finished = {
-        relative(outcome.job.folder, results.output): files_of(outcome.job.folder)
-        for outcome in outcomes
-        if outcome.metrics is not None
-    }
-
-    def with_files(manifest: Manifest) -> Manifest:
-        record = manifest.modes.get(results.mode)
-        if record is None or record.run.id != results.run.id:
-            raise mixed(results, record and record.run)
-        folds = [
-            fold.model_copy(update={"files": finished.get(fold.folder, {})})
-            for fold in record.folds
-        ]
-        changes = {"folds": tuple(folds), "tables": ()}
-        return with_mode(manifest, results.mode, record.model_copy(update=changes))
-
-    update_manifest(results.output, with_files)
-
-
-def begin_search(results: RunResults, tokenizer: RunTokenizer, *, continues: bool) -> None:
-    """Make room for a search, unless one is continued, and write down that it is there."""
-    results.check_lock()
-    record = recorded(results)
-    if not continues or record is None:
-        record = ModeRecord(run=results.run, replaced=None if continues else results.replace_all())
-        update_manifest(results.output, lambda manifest: with_mode(manifest, results.mode, record))
-    tokenizer.save(results)
-    if not continues or not (results.folder / CONFIG_FILE).exists():
-        results.publish()
 
 
 def replace_tokenizer(results: RunResults, tokenizer: Tokenizer) -> None:

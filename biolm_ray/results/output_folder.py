@@ -7,7 +7,7 @@ from pathlib import Path
 
 from biolm_ray.errors import BiolmError, ConfigError, ResourceError
 from biolm_ray.files import FULL
-from biolm_ray.results.aside import LOGS, MODE_FOLDERS
+from biolm_ray.results.contents import LOGS, MODE_FOLDERS
 from biolm_ray.results.manifest import relative, results_of
 
 MOST_SHOWN = 80

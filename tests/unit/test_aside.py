@@ -11,14 +11,12 @@ import pytest
 from biolm_ray.config.schema import MODES
 from biolm_ray.errors import DataError, ResourceError
 from biolm_ray.results import aside
-from biolm_ray.results.aside import (
+from biolm_ray.results.aside import finish_moving, new_place, set_aside
+from biolm_ray.results.contents import (
     MODE_FOLDERS,
     describe_results,
-    finish_moving,
     holds_results,
-    new_place,
     results_to_replace,
-    set_aside,
 )
 from biolm_ray.results.manifest import (
     MANIFEST,
@@ -179,7 +177,8 @@ def test_a_move_that_is_broken_off_anywhere_is_ended_by_the_next_run(
     tmp_path, monkeypatch, step, remove
 ):
     whole = make_experiment(tmp_path / "whole")
-    to = set_aside(whole, "fine-tune", PATHS, remove=remove, to="replaced/x")
+    to = "replaced/removing-x" if remove else "replaced/x"
+    set_aside(whole, "fine-tune", PATHS, remove=remove, to=to)
     output = make_experiment(tmp_path / "broken")
     before = contents(output)
     calls = iter(range(step + 1))
@@ -233,6 +232,8 @@ def test_two_moves_in_a_second_have_places_of_their_own(tmp_path):
     assert first == "replaced/fine-tune-2026-03-01-093000"
     (tmp_path / first).mkdir(parents=True)
     assert new_place(tmp_path, "fine-tune", now) == f"{first}-2"
+    removing = "replaced/removing-fine-tune-2026-03-01-093000"
+    assert new_place(tmp_path, "fine-tune", now, remove=True) == removing
 
 
 def test_what_cannot_be_moved_is_told(tmp_path, monkeypatch):
@@ -246,9 +247,9 @@ def test_what_cannot_be_moved_is_told(tmp_path, monkeypatch):
         set_aside(tmp_path, "fine-tune", ["fine-tune"])
 
 
-def begin_moving(output: Path, *paths: str, remove: bool = True) -> None:
-    """Leave a manifest that has begun with a move."""
-    moving = {"to": "replaced/x", "paths": paths, "remove": remove}
+def begin_moving(output: Path, *paths: str, to: str = "replaced/x") -> None:
+    """Leave a manifest that has begun with a move, after which what was moved is to be removed."""
+    moving = {"to": to, "paths": paths, "remove": True}
     content = Manifest().model_dump(mode="json") | {"moving": moving}
     write(output / MANIFEST, json.dumps(content))
 
@@ -296,16 +297,31 @@ def test_what_another_run_was_to_remove_is_kept_unless_this_one_removes_too(tmp_
     caplog.set_level(logging.INFO, "biolm_ray")
     for name, remove in {"kept": False, "removed": True}.items():
         write(tmp_path / name / "predict" / "a.csv", "a table")
-        begin_moving(tmp_path / name, "predict")
+        write(tmp_path / name / "replaced" / "x" / "b.csv", "another one")
+        begin_moving(tmp_path / name, "predict", to="replaced/removing-x")
         finish_moving(tmp_path / name, remove=remove)
-    assert (tmp_path / "kept/replaced/x/predict/a.csv").read_text() == "a table"
-    assert not (tmp_path / "removed" / "replaced" / "x").exists()
-    kept, removed = (record.getMessage() for record in caplog.records)
-    assert kept == (
-        f"an earlier run was broken off while it moved results to {tmp_path}/kept/replaced/x; "
-        "going on with it: predict"
+    kept, removed = tmp_path / "kept" / "replaced", tmp_path / "removed" / "replaced"
+    assert (kept / "x-2" / "predict" / "a.csv").read_text() == "a table"
+    assert [path.name for path in removed.iterdir()] == ["x"]
+    assert sorted(path.name for path in kept.iterdir()) == ["x", "x-2"]
+    going_on, renamed, removing = (record.getMessage() for record in caplog.records)
+    assert going_on == (
+        "an earlier run was broken off while it moved results to "
+        f"{kept}/removing-x; going on with it: predict"
     )
-    assert "and removing them (run.replaced_results: remove): predict" in removed
+    assert renamed == f"they were to be removed, and are kept in {kept}/x-2"
+    assert "and removing them (run.replaced_results: remove): predict" in removing
+
+
+def test_a_manifest_that_came_with_a_folder_removes_no_replaced_results(tmp_path):
+    write(tmp_path / "replaced" / "x" / "predict" / "a.csv", "mine")
+    write(tmp_path / "replaced" / "x" / "fine-tune" / "0" / "model.safetensors", "mine")
+    begin_moving(tmp_path, "predict", to="replaced/x")
+    finish_moving(tmp_path, remove=True)
+    assert set(contents(tmp_path)) == {
+        "replaced/x/fine-tune/0/model.safetensors",
+        "replaced/x/predict/a.csv",
+    }
 
 
 def test_tables_in_a_mode_folder_on_another_disk_are_replaced(tmp_path):

@@ -1,16 +1,23 @@
 """Two runs into one folder at once."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from biolm_ray.config.load import load_config
 from biolm_ray.errors import ResourceError
-from biolm_ray.experiment.results import RunResults, begin_run, finish_training
+from biolm_ray.experiment.results import RunResults, begin_run
+from biolm_ray.experiment.training_results import begin_search, finish_training
+from biolm_ray.experiment.training_results import begin_training as begin_trainings
+from biolm_ray.results.holder import this_process
+from biolm_ray.results.lock import LOCK, locked
 from biolm_ray.results.manifest import (
     Manifest,
     ModeRecord,
+    Moving,
     new_run,
     read_manifest,
     update_manifest,
@@ -19,6 +26,7 @@ from biolm_ray.results.manifest import (
 )
 
 RUN = new_run("0.1.0")
+NO_TOKENIZER: Any = None
 MIXED = r"another run \(started .*mixed: when neither runs any more, run one of them again"
 
 
@@ -32,6 +40,10 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def begin_training(results: RunResults) -> None:
@@ -74,3 +86,34 @@ def test_tables_of_an_earlier_run_may_be_written_again_and_again(tmp_path):
         results = begin(tmp_path)
         results.record_tables([table], [])
         results.record_tables([table], [])
+
+
+def test_a_run_that_was_suspended_changes_no_results_of_another(tmp_path):
+    with locked(tmp_path, "fine-tune") as lock:
+        results = RunResults(output=tmp_path, mode="fine-tune", run=RUN, lock=lock)
+        write(tmp_path / "fine-tune" / "0" / "model.safetensors", "weights")
+        holder = this_process("predict").model_copy(update={"machine": "another"})
+        (tmp_path / LOCK).write_text(holder.model_dump_json())
+        changes: list[Callable[[], object]] = [
+            results.finish_moving,
+            results.replace_all,
+            results.publish,
+            lambda: results.record_tables([], []),
+            lambda: finish_training(results, []),
+            lambda: begin_search(results, NO_TOKENIZER, continues=True),
+            lambda: begin_trainings(results, NO_TOKENIZER, []),
+        ]
+        before = contents(tmp_path)
+        for change in changes:
+            with pytest.raises(ResourceError, match="predict has begun here"):
+                change()
+        assert contents(tmp_path) == before
+
+
+def test_what_an_earlier_run_was_moving_stays_until_nothing_stops_this_one(tmp_path):
+    write(tmp_path / "predict" / "a.csv", "a table")
+    write_manifest(tmp_path, Manifest(moving=Moving(to="replaced/x", paths=("predict/a.csv",))))
+    results = begin(tmp_path)
+    assert (tmp_path / "predict" / "a.csv").exists()
+    results.finish_moving()
+    assert (tmp_path / "replaced" / "x" / "predict" / "a.csv").exists()
