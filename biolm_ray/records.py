@@ -4,6 +4,7 @@ They lie in folders that are copied, edited and sent around, so nothing is taken
 all of it is what it should be.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -46,6 +47,22 @@ class RecordFile(Record):
         This is no validator of pydantic: behind one, lists would not be taken for tuples.
         """
         return values
+
+
+class SealedFile(RecordFile):
+    """A file that only the program changes: a value that is lost or altered shows.
+
+    Attributes:
+        seal: A hash of all else that is in the file; those of the first version have none.
+    """
+
+    LATEST_VERSION: ClassVar[int] = 2
+
+    seal: str | None = None
+
+
+class LaterVersion(DataError):
+    """A file was written by a later version of the program, and is not damaged."""
 
 
 AnyFile = TypeVar("AnyFile", bound=RecordFile)
@@ -108,23 +125,50 @@ def as_record(values: Any, origin: str, kind: type[AnyFile], remedy: str) -> Any
     Raises:
         DataError: They are none, or those of a later version.
     """
-    version = values.get(VERSION_KEY, 1) if isinstance(values, dict) else 1
-    if type(version) is int and version > kind.LATEST_VERSION:
-        raise DataError(
-            f"{origin}: written by a later version of biolm_ray (format {version}; this one reads "
-            f"up to {kind.LATEST_VERSION}); update biolm_ray"
-        )
-    if type(version) is not int or version < 1:
-        raise DataError(f"{origin}: damaged ('{VERSION_KEY}' is {version!r:.40}); {remedy}")
+    stored = values if isinstance(values, dict) else {}
+    check_version(stored, origin, kind.LATEST_VERSION, remedy)
     values = kind.as_today(values)
     if not isinstance(values, dict):
         raise DataError(f"{origin}: damaged (it holds no table of values); {remedy}")
     try:
         # As JSON again: a list is then a tuple where one is asked for, and yet nothing else is
         # taken for what it is not, as "5" for 5 would be.
-        return kind.model_validate_json(json.dumps(values), strict=True)
+        record = kind.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise DataError(f"{origin}: damaged ({first_problem(error)}); {remedy}") from None
+    if isinstance(record, SealedFile):
+        _check_seal(record, stored, f"{origin}: damaged", remedy)
+    return record
+
+
+def check_version(values: dict[str, Any], origin: str, latest: int, remedy: str) -> None:
+    """Make sure that the version of a file is one that is understood.
+
+    Raises:
+        LaterVersion: It is a later one.
+        DataError: It is none.
+    """
+    version = values.get(VERSION_KEY, 1)
+    if type(version) is int and version > latest:
+        raise LaterVersion(
+            f"{origin}: written by a later version of biolm_ray (format {str(version)[:20]}; this "
+            f"one reads up to {latest}); update biolm_ray"
+        )
+    if type(version) is not int or version < 1:
+        raise DataError(f"{origin}: damaged ('{VERSION_KEY}' is {version!r:.40}); {remedy}")
+
+
+def _check_seal(record: SealedFile, values: dict[str, Any], where: str, remedy: str) -> None:
+    is_sealed = record.format_version > 1 or record.seal is not None
+    if is_sealed and record.seal != _seal(values):
+        raise DataError(f"{where} (something in it has changed since it was written); {remedy}")
+
+
+def _seal(values: dict[str, Any]) -> str:
+    rest = json.dumps(
+        {key: value for key, value in values.items() if key != "seal"}, sort_keys=True
+    )
+    return hashlib.sha256(rest.encode()).hexdigest()
 
 
 def first_problem(error: ValidationError) -> str:
@@ -141,4 +185,8 @@ def write_record(path: Path, record: RecordFile) -> None:
 
 def record_values(record: RecordFile) -> dict[str, Any]:
     """Give what is to be written of a file, for those who write it elsewhere."""
-    return {**record.model_dump(mode="json"), VERSION_KEY: record.LATEST_VERSION}
+    values = {**record.model_dump(mode="json"), VERSION_KEY: record.LATEST_VERSION}
+    if not isinstance(record, SealedFile):
+        return values
+    # What is hashed is what will be read: JSON knows no tuples, and no keys but texts.
+    return {**values, "seal": _seal(json.loads(json.dumps(values)))}

@@ -13,14 +13,10 @@ from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.first_lines import say_batches
 from biolm_ray.logs import RESULT
 from biolm_ray.models.batches import frame
+from biolm_ray.models.card import read_card
 from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
-from biolm_ray.models.registry import (
-    checkpoint_model,
-    default_model,
-    find_model,
-    read_options,
-)
-from biolm_ray.models.saved import card_spec, check_sizes, is_model_folder, read_card
+from biolm_ray.models.registry import checkpoint_model, default_model, find_model
+from biolm_ray.models.saved import described, is_model_folder
 from biolm_ray.preparation.labels import check_labels
 from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.prepared import PreparedData
@@ -50,10 +46,7 @@ def choose_model(config: Config, weights: Path | None) -> Config:
     model = config.model
     card = read_card(weights) if weights is not None else None
     if weights is not None and card is not None and model.name in {None, card.model}:
-        earlier = card_spec(card, model.plugin, weights)
-        remote_code = model.trust_remote_code
-        options = read_options(earlier, card.options, remote_code=remote_code)
-        check_sizes(weights, card, earlier, options)
+        described(weights, card, model.trusted)
         model = model.model_copy(
             update={
                 "name": card.model,

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.models.stored_weights import in_short
 from biolm_ray.tokenization import document
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer
@@ -37,14 +38,8 @@ def checkpoint_tokenizer(
     tokenizer = _load(source, remote_code)
     renamed = _canonical_names(tokenizer, source)
     ids: dict[str, int] = tokenizer.get_vocab()
-    vocabulary = {renamed.get(token, token): token_id for token, token_id in ids.items()}
-    taken = set(vocabulary.values())
-    if max(taken) > 2 * len(taken) + document.MOST_HOLES:
-        raise ConfigError(
-            f"the tokenizer of {source} has the id {max(taken)} for {len(taken)} tokens"
-        )
-    for token_id in set(range(max(taken))) - taken:
-        vocabulary[document.unused_name(token_id)] = token_id
+    named = {renamed.get(token, token): token_id for token, token_id in ids.items()}
+    vocabulary = _without_holes(named, source)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     written = {} if backend is None else json.loads(backend.to_str())
     if written.get("model", {}).get("type") == "BPE":
@@ -60,23 +55,35 @@ def checkpoint_tokenizer(
     return Tokenizer(settings.model_copy(update={"encoding": encoding}), model, byte_level)
 
 
+def _without_holes(vocabulary: dict[str, int], source: str) -> dict[str, int]:
+    """Name the ids that no token has, for a model has embeddings for them, too."""
+    taken = set(vocabulary.values())
+    if len(taken) < len(vocabulary):
+        raise ConfigError(f"the tokenizer of {source} has two tokens with the same id")
+    if max(taken) > 2 * len(taken) + document.MOST_HOLES:
+        raise ConfigError(
+            f"the tokenizer of {source} has the id {max(taken)} for {len(taken)} tokens"
+        )
+    holes = set(range(max(taken))) - taken
+    return vocabulary | {document.unused_name(token_id): token_id for token_id in holes}
+
+
 def _load(source: str, remote_code: bool) -> Any:
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=remote_code)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what reads it raises nothing more special, and whatever else
         if "trust_remote_code" in str(error) and not remote_code:
             raise ConfigError(
                 f"the tokenizer of checkpoint {source} needs Python files of its own, which are "
                 "not run: they could do all that you can. If you trust them, set "
                 "model.trust_remote_code: true; else set the model's option tokenizer: own"
             ) from None
-        reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"checkpoint {source} has no tokenizer that can be loaded ({reason}); set the model's "
-            "option tokenizer: own"
-        ) from None
+            f"checkpoint {source} has no tokenizer that can be loaded ({in_short(error)}); copy "
+            "its files once more, or set the model's option tokenizer: own"
+        ) from error
 
 
 def _canonical_names(tokenizer: Any, source: str) -> dict[str, str]:

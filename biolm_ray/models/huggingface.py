@@ -2,12 +2,15 @@
 
 import difflib
 import json
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from biolm_ray.config.schema import Section
@@ -16,6 +19,7 @@ from biolm_ray.models.bert_shortcut import bert_shortcut
 from biolm_ray.models.corruption import IGNORED, mask_tokens
 from biolm_ray.models.registry import REMOTE_CODE
 from biolm_ray.models.spec import Batch, ModelInputs, ModelSpec, Pretraining, Recipe
+from biolm_ray.models.stored_weights import in_short
 from biolm_ray.models.wrapping import (
     WrappedNetwork,
     refuse_specifiers,
@@ -24,6 +28,14 @@ from biolm_ray.models.wrapping import (
     transformer_groups,
 )
 
+log = logging.getLogger("biolm_ray")
+
+LIBRARY_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(SafetensorError, RecursionError, TypeError, ValueError),
+)
+"""What the library raises at settings and files that make no sense to it. RuntimeErrors are not
+among them: whoever builds without memory looks for those."""
 NAMES_OF_IDS = {
     "pad_token_id": "[PAD]",
     "mask_token_id": "[MASK]",
@@ -89,12 +101,13 @@ def _build_headed(auto_class: Any, options: HuggingFaceOptions, inputs: ModelInp
             network = _from_checkpoint(auto_class, options, config)
     except OSError as error:
         raise _unreachable(options.checkpoint, error) from None
-    except ValueError as error:
+    except LIBRARY_ERRORS as error:
         _refuse_own_code(options, error)
         head = auto_class.__name__.removeprefix("AutoModelFor")
+        source = "" if options.checkpoint is None else f"checkpoint {options.checkpoint}: "
         raise ConfigError(
-            f"{config.model_type} cannot be built with the head {head}: {_in_short(error)}"
-        ) from None
+            f"{source}{config.model_type} cannot be built with the head {head}: {in_short(error)}"
+        ) from error
     _check_positions(network, config, inputs.block_size)
     return WrappedNetwork(network, "right")
 
@@ -117,10 +130,25 @@ def _from_checkpoint(auto_class: Any, options: HuggingFaceOptions, config: Any) 
                 f"checkpoint {options.checkpoint} holds {name} of shape {list(stored)}, the "
                 f"model's config asks for {list(wanted)}; leave the sizes to the checkpoint"
             )
+    _tell_fresh(options.checkpoint, network, report["missing_keys"])
     if own_vocabulary:
         embeddings = network.get_input_embeddings().weight
         nn.init.normal_(embeddings, std=getattr(config, "initializer_range", 0.02))
     return network
+
+
+def _tell_fresh(checkpoint: str | None, network: nn.Module, missing: Iterable[str]) -> None:
+    """Warn of weights of the encoder that a checkpoint lacks; poolers are often left out."""
+    prefix = f"{network.base_model_prefix}."
+    lost = sorted(name for name in missing if name.startswith(prefix) and ".pooler." not in name)
+    if lost:
+        log.warning(
+            "checkpoint %s lacks %d weights of the encoder, which begin fresh: %s%s",
+            checkpoint,
+            len(lost),
+            ", ".join(lost[:3]),
+            ", ..." if len(lost) > 3 else "",
+        )
 
 
 def network_config(options: HuggingFaceOptions, inputs: ModelInputs) -> Any:
@@ -171,9 +199,9 @@ def _read_config(options: HuggingFaceOptions) -> Any:
         config = AutoConfig.from_pretrained(options.checkpoint, **options.config, **trust)
     except OSError as error:
         raise _unreachable(options.checkpoint, error) from None
-    except (ValueError, TypeError, StrictDataclassError) as error:
+    except (*LIBRARY_ERRORS, StrictDataclassError) as error:
         _refuse_own_code(options, error)
-        raise ConfigError(f"model huggingface, {source}: {_in_short(error)}") from None
+        raise ConfigError(f"model huggingface, {source}: {in_short(error)}") from error
     _refuse_kernels(options, config)
     return config
 
@@ -218,12 +246,8 @@ def _check_local(checkpoint: str) -> None:
 def _unreachable(checkpoint: str | None, error: OSError) -> ConfigError:
     return ConfigError(
         f"checkpoint {checkpoint} is neither a folder with a model nor to be had from the "
-        f"Hugging Face hub ({_in_short(error)}); give the path of a downloaded checkpoint"
+        f"Hugging Face hub ({in_short(error)}); give the path of a downloaded checkpoint"
     )
-
-
-def _in_short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _check_positions(network: nn.Module, config: Any, block_size: int) -> None:

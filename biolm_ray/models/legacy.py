@@ -1,6 +1,8 @@
 """Model folders of the reference system, read without running anything that is stored in them."""
 
 import io
+import logging
+import os
 import pickle
 import struct
 from dataclasses import dataclass
@@ -14,11 +16,15 @@ from biolm_ray import files
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import DataError
 
+log = logging.getLogger("biolm_ray")
+
 Weight = TypeVar("Weight")
 MOST_SCALER_BYTES = 1 << 20
 MOST_CARD_BYTES = 16 << 20
 SCALER_FILE = "scaler.pkl"
 SALUKI_MARK = "model.entry_block.conv.weight"
+SALUKI_BIAS = "model.dense_block.l2.bias"
+SALUKI_LAYERS = "model.mid_blocks."
 XLNET_MARK = "transformer.word_embedding.weight"
 XLNET_HEAD = "logits_proj.bias"
 XLNET_LANGUAGE_HEAD = "lm_loss.bias"
@@ -143,7 +149,12 @@ def read_scaler(folder: Path) -> Scaler:
         DataError: The file holds anything but a label scaler, or is damaged.
     """
     path = folder / SCALER_FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
+        log.warning(
+            "%s: there is no %s, so what the model gives is taken for labels as they are",
+            folder,
+            SCALER_FILE,
+        )
         return Scaler(kind="none")
     try:
         with path.open("rb") as file:
@@ -152,8 +163,9 @@ def read_scaler(folder: Path) -> Scaler:
             raise ValueError(f"larger than {MOST_SCALER_BYTES >> 20} MB")
         stored = ScalerReader(io.BytesIO(content)).load()
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError,
-            KeyError, IndexError, OverflowError, struct.error) as error:  # fmt: skip
-        raise DataError(f"{path}: refused: {error}") from None
+            LookupError, ArithmeticError, MemoryError, RecursionError, OSError,
+            struct.error) as error:  # fmt: skip
+        raise DataError(f"{path}: refused: {str(error)[:200]}") from None
     return _translated(stored, path)
 
 
@@ -230,23 +242,26 @@ def read_old_model(folder: Path, weights: dict[str, Tensor], num_columns: int) -
             name="xlnet",
             options={name: config[name] for name in XLNET_SIZES if name in config},
             num_specifiers=0,
-            targets=_old_targets(folder, len(weights[XLNET_HEAD]))
+            targets=_old_targets(folder, weights[XLNET_HEAD].numel())
             if XLNET_HEAD in weights
             else None,
         )
-    channels, num_inputs, kernel = weights[SALUKI_MARK].shape
+    shape, bias = weights[SALUKI_MARK].shape, weights.get(SALUKI_BIAS)
+    if len(shape) != 3 or bias is None or bias.dim() != 1:
+        raise DataError(f"{folder}: the weights are not all there, or not those of one model")
+    channels, num_inputs, kernel = shape
     if num_inputs < num_columns:
         raise DataError(
             f"{folder}: the weights take {num_inputs} input columns, but tokenizer.json has "
             f"{num_columns} tokens; the files belong to different models"
         )
-    layers = {name.split(".")[2] for name in weights if name.startswith("model.mid_blocks.")}
+    layers = {name.split(".")[2] for name in weights if name.startswith(SALUKI_LAYERS)}
     sizes = {"channels": channels, "num_layers": len(layers), "kernel": kernel}
     return OldModel(
         name="saluki",
         options={"variant": "reference", "padding": "blocksize", **sizes},
         num_specifiers=num_inputs - num_columns,
-        targets=_old_targets(folder, len(weights["model.dense_block.l2.bias"])),
+        targets=_old_targets(folder, len(bias)),
     )
 
 
@@ -281,5 +296,7 @@ def _old_targets(folder: Path, num_outputs: int) -> Targets:
     if num_outputs == 1:
         return Targets(task="regression", scaler=read_scaler(folder))
     names = read_json(folder / "config.json").get("id2label", {})
+    if not isinstance(names, dict):
+        raise DataError(f"{folder / 'config.json'}: damaged ('id2label' names no classes)")
     classes = tuple(str(names.get(str(index), index)) for index in range(num_outputs))
     return Targets(task="classification", classes=classes)

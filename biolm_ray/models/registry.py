@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from biolm_ray.config.schema import ModelConfig, Section
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.models.spec import ModelSpec
 
 GROUP = "biolm_ray.models"
@@ -94,17 +94,27 @@ def used_plugin(name: str, plugin: str | None) -> UsedPlugin | None:
     )
 
 
-def read_options(spec: ModelSpec, options: dict[str, Any], *, remote_code: bool = False) -> Any:
+def read_options(
+    spec: ModelSpec,
+    options: dict[str, Any],
+    *,
+    remote_code: bool = False,
+    saved_in: Path | None = None,
+) -> Any:
     """Check a model's own settings and fill in the defaults.
 
     Args:
         spec: The model.
         options: Its settings, from a configuration or a model folder.
         remote_code: Whether a checkpoint's own Python files may run.
+        saved_in: The card of the model folder that they come from, where they do.
 
     Raises:
         ConfigError: A key is unknown or a value does not fit; the first such problem is told.
+        DataError: The same, in a card.
     """
+    if saved_in is not None and REMOTE_CODE in options:
+        raise DataError(f"{saved_in}: {REMOTE_CODE} is no option of a model that a folder can set")
     if REMOTE_CODE in options:
         raise ConfigError(f"{REMOTE_CODE} is no option of a model; set model.{REMOTE_CODE}")
     if REMOTE_CODE in spec.options.model_fields:
@@ -117,6 +127,8 @@ def read_options(spec: ModelSpec, options: dict[str, Any], *, remote_code: bool 
     try:
         return spec.options.model_validate(options)
     except ValidationError as error:
+        if saved_in is not None:
+            raise DataError(f"{saved_in}: damaged ({_option_message(spec, error)})") from None
         raise ConfigError(_option_message(spec, error)) from None
 
 
@@ -130,7 +142,9 @@ def _option_message(spec: ModelSpec, error: ValidationError) -> str:
             f"its options: {_joined(valid)}"
         )
     subject = f"option '{key}' of model {spec.name}" if key else f"the options of {spec.name}"
-    return f"{subject}: found {problem['input']!r}; {problem['msg'].removeprefix('Value error, ')}"
+    return (
+        f"{subject}: found {problem['input']!r:.60}; {problem['msg'].removeprefix('Value error, ')}"
+    )
 
 
 def _plugin_specs(plugin: str) -> dict[str, ModelSpec]:

@@ -1,6 +1,7 @@
 """The weights in a model folder, ours or of the reference system: tensors and nothing else."""
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,19 @@ from biolm_ray.models.legacy import translated_names
 
 WEIGHTS_FILE = "model.safetensors"
 OLD_WEIGHTS_FILE = "pytorch_model.bin"
+KINDS_OF_NUMBERS = (
+    *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+)
+"""Of weights, and of the counters and masks that models keep beside them."""
+REMEDY = "copy the model folder once more from where it came from, or train the model again"
+SAFETENSORS_ERRORS = (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError)
+TORCH_ERRORS = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error, EOFError, ImportError, OSError),
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError),
+    *(RuntimeError, TypeError, ValueError),
+)
+"""What reading a file as one of torch raises where it is none, or a damaged one."""
 
 
 def weights_file(folder: Path) -> Path | None:
@@ -31,6 +45,11 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     """
     weights = stored_weights(folder)
     for name, tensor in weights.items():
+        if tensor.dtype not in KINDS_OF_NUMBERS:
+            raise DataError(
+                f"{folder}: the weights '{name}' are stored as {tensor.dtype}, which is not read; "
+                "store them as float32, or use another model"
+            )
         if not tensor.isfinite().all():
             raise DataError(
                 f"{folder}: the weights '{name}' hold numbers that are not finite (NaN or "
@@ -47,8 +66,8 @@ def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     try:
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise DataError(f"{path}: damaged ({error})") from None
+    except SAFETENSORS_ERRORS as error:
+        raise _damaged(path, error) from None
 
 
 def stored_weights(folder: Path) -> dict[str, Tensor]:
@@ -61,20 +80,37 @@ def stored_weights(folder: Path) -> dict[str, Tensor]:
     if path.is_file():
         try:
             return load_file(path)
-        except SafetensorError as error:
-            raise DataError(f"{path}: damaged ({error})") from None
+        except SAFETENSORS_ERRORS as error:
+            raise _damaged(path, error) from None
     if not old_path.is_file():
         raise DataError(f"{folder}: {WEIGHTS_FILE} is missing; the model folder is incomplete")
-    _check_old_file(old_path)
     try:
+        _check_old_file(old_path)
         stored = torch.load(old_path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise DataError(f"{old_path}: damaged, or holds more than weights ({reason})") from None
-    if not isinstance(stored, dict) or not all(isinstance(v, Tensor) for v in stored.values()):
-        raise DataError(f"{old_path}: holds no table of tensors")
+    except TORCH_ERRORS as error:
+        # Torch advises to load such a file with all that is in it, which could run code.
+        reason = "" if isinstance(error, pickle.UnpicklingError) else f" ({in_short(error)})"
+        raise DataError(
+            f"{old_path}: damaged, or holds more than weights, and nothing else is read of such a "
+            f"file{reason}; {REMEDY}"
+        ) from None
+    if not isinstance(stored, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()
+    ):
+        raise DataError(f"{old_path}: holds no table of tensors; {REMEDY}")
     _check_extent(stored, old_path)
     return stored
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: damaged ({in_short(error)}); {REMEDY}")
+
+
+def in_short(error: Exception) -> str:
+    """What a library says, in one line that can be shown."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    line = " ".join(said.split())[:200] or type(error).__name__
+    return line.encode("ascii", "backslashreplace").decode()
 
 
 def _check_old_file(path: Path) -> None:
@@ -90,7 +126,8 @@ def _check_extent(stored: dict[str, Tensor], path: Path) -> None:
     """Refuse tensors that stand for far more numbers than the file holds."""
     num_bytes = path.stat().st_size
     for name, value in stored.items():
-        if value.layout != torch.strided or value.numel() * value.element_size() > num_bytes:
+        has_numbers = value.layout == torch.strided and value.device.type == "cpu"
+        if not has_numbers or value.numel() * value.element_size() > num_bytes:
             raise DataError(
                 f"{path}: '{name}' is said to be of the shape {list(value.shape)}, more than the "
                 f"file of {num_bytes} bytes holds"

@@ -7,6 +7,7 @@ letters that are longer than one character.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from biolm_ray.errors import DataError
@@ -16,7 +17,7 @@ from biolm_ray.tokenization.markers import CDS_END, CDS_START, EXON_JUNCTION
 from biolm_ray.tokenization.settings import SPECIAL_TOKENS, TokenizerSettings
 
 MOST_HOLES = 4096
-"""Ids that a vocabulary may leave out, beside as many as it has tokens."""
+"""Ids that the vocabulary of a checkpoint may leave out, beside as many as it has tokens."""
 
 UNKNOWN, PAD, CLS, SEP = SPECIAL_TOKENS[:4]
 
@@ -65,20 +66,22 @@ def read_model(document: Any, origin: str) -> tuple[dict[str, Any], dict[str, An
     model = document.get("model") if isinstance(document, dict) else None
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise DataError(f"{origin}: not the tokenizer.json of a trained tokenizer")
-    _check_ids(list(model["vocab"].values()), origin)
+    _check_ids(model["vocab"], origin)
     model = {**model, "vocab": {**model["vocab"], **_added_later(document, origin)}}
+    _check_all_there(model["vocab"], origin)
     kind = model.get("type")
     if kind not in ("WordLevel", "BPE"):
-        raise DataError(f"{origin}: holds a {kind} tokenizer; WordLevel and BPE can be used")
+        raise DataError(
+            f"{origin}: holds a {_shown(kind)} tokenizer; WordLevel and BPE can be used"
+        )
     missing = [name for name in (UNKNOWN, PAD) if name not in model["vocab"]]
     if missing:
         raise DataError(f"{origin}: the vocabulary lacks the special token {missing[0]}")
     if kind == "WordLevel":
         return model, None
-    step = document.get("pre_tokenizer") or {}
-    for candidate in [step, *step.get("pretokenizers", [])]:
-        if candidate.get("type") == BYTE_LEVEL["type"]:
-            return model, candidate
+    for step in _steps(document.get("pre_tokenizer")):
+        if step.get("type") == BYTE_LEVEL["type"]:
+            return model, step
     raise DataError(f"{origin}: its BPE does not work on bytes (no ByteLevel step)")
 
 
@@ -87,36 +90,77 @@ def unused_name(token_id: int) -> str:
     return f"[unused {token_id}]"
 
 
+def _steps(given: Any) -> list[dict[str, Any]]:
+    """The steps before the model: one, or those of a sequence."""
+    if not isinstance(given, dict):
+        return []
+    more = given.get("pretokenizers")
+    more = more if isinstance(more, list) else []
+    return [given, *(step for step in more if isinstance(step, dict))]
+
+
 def _added_later(document: dict[str, Any], origin: str) -> dict[str, int]:
     """Name the ids that the vocabulary lacks, such as those of XLNet's <eop> and <eod>."""
     vocabulary = document["model"]["vocab"]
     taken, added = set(vocabulary.values()), {}
-    for token in document.get("added_tokens") or []:
-        token_id, content = token.get("id"), token.get("content")
+    for token_id, content, is_special in _read_added(document.get("added_tokens"), origin):
         if content in vocabulary or token_id in taken:
             continue
         if token_id != len(vocabulary) + len(added):
             raise DataError(
-                f"{origin}: the added token '{content}' has the id {token_id}, where "
+                f"{origin}: the added token '{_shown(content)}' has the id {token_id}, where "
                 f"{len(vocabulary) + len(added)} comes next"
             )
-        if not token.get("special"):
+        if not is_special:
             raise DataError(
-                f"{origin}: '{content}' was added to the vocabulary after it was learnt, and texts "
-                "cannot be encoded with it; learn a tokenizer that has it from the start"
+                f"{origin}: '{_shown(content)}' was added to the vocabulary after it was learnt, "
+                "and texts cannot be encoded with it; learn a tokenizer that has it from the start"
             )
         added[unused_name(token_id)] = token_id
     return added
 
 
-def _check_ids(token_ids: list[Any], origin: str) -> None:
+def _read_added(listed: Any, origin: str) -> Iterator[tuple[int, str, bool]]:
+    """The id and text of each added token, and whether it is a special one."""
+    if not isinstance(listed, list | None):
+        raise DataError(f"{origin}: damaged ('added_tokens' is no list)")
+    for token in listed or []:
+        found = token if isinstance(token, dict) else {}
+        token_id, content, special = found.get("id"), found.get("content"), found.get("special")
+        if type(token_id) is not int or type(content) is not str:
+            raise DataError(f"{origin}: damaged (an entry of 'added_tokens' has no id or no text)")
+        yield token_id, content, special is True
+
+
+def _check_ids(vocabulary: dict[str, Any], origin: str) -> None:
     """Refuse ids that name no row of a table, or a row of one that would not fit into memory."""
-    most = 2 * len(token_ids) + MOST_HOLES
-    for token_id in token_ids:
-        if type(token_id) is not int or not 0 <= token_id < most:
+    tokens: dict[int, str] = {}
+    for token, token_id in vocabulary.items():
+        if type(token_id) is not int or not 0 <= token_id < 2 * len(vocabulary) + MOST_HOLES:
             raise DataError(
-                f"{origin}: a vocabulary of {len(token_ids)} tokens cannot have the id {token_id!r}"
+                f"{origin}: a vocabulary of {len(vocabulary)} tokens cannot have the id "
+                f"{repr(token_id)[:40]}"
             )
+        if token_id in tokens:
+            raise DataError(
+                f"{origin}: damaged (the tokens '{_shown(tokens[token_id])}' and "
+                f"'{_shown(token)}' have the same id {token_id})"
+            )
+        tokens[token_id] = token
+
+
+def _check_all_there(vocabulary: dict[str, int], origin: str) -> None:
+    """Refuse a vocabulary that leaves ids out: a model has as many as there are tokens."""
+    missing = set(range(len(vocabulary))) - set(vocabulary.values())
+    if missing:
+        raise DataError(
+            f"{origin}: damaged (no token has the id {min(missing)}, and there are "
+            f"{len(vocabulary)} tokens)"
+        )
+
+
+def _shown(text: Any) -> str:
+    return str(text)[:40].encode("ascii", "backslashreplace").decode()
 
 
 def _added_token(content: str, token_id: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from biolm_ray.errors import ConfigError
 LetterCase = Literal["keep", "upper", "lower"]
 Nucleotides = Literal["keep", "rna", "dna"]
 NUCLEOTIDES = "ACGTUNacgtun"
+MOST_SPECIFIERS = 10_000
+"""Numbers of a token, as a tokenizer that comes from anybody may ask for."""
 SPECIAL_TOKENS = ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", "[BOS]", "[EOS]")
 
 
@@ -65,10 +67,10 @@ class TokenizerSettings(Section):
         fitting: What it was learnt with, if that is known.
     """
 
-    encoding: str
+    encoding: str = Field(pattern=r"^(atomic|bpe|[1-9]mer)$")
     token_separator: str | None = None
     specifier_separator: str | None = None
-    num_specifiers: int = 0
+    num_specifiers: int = Field(default=0, ge=0, le=MOST_SPECIFIERS)
     replacements: dict[str, str] = Field(default_factory=dict)
     center_token: str | None = None
     drop_markers: bool = False

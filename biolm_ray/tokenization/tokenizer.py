@@ -1,5 +1,6 @@
 """The one tokenizer of every encoding: raw sequence text in, token ids out."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from biolm_ray.config.schema import DataConfig, PreprocessingConfig
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.files import read_json, write_json
+from biolm_ray.records import VERSION_KEY, check_version, first_problem
 from biolm_ray.tokenization import bpe, document
 from biolm_ray.tokenization.atomic import TokenTexts, read_tokens
 from biolm_ray.tokenization.blocks.cleaning import clean_texts
@@ -235,7 +237,7 @@ class Tokenizer:
             settings = _read_settings(saved)
             if (settings.encoding == "bpe") != (byte_level is not None):
                 raise DataError(f"{saved}: encoding {settings.encoding} does not fit {file.name}")
-            return cls(settings, model, byte_level)
+            return cls._made(settings, model, byte_level, file)
         if settings is None:
             raise ConfigError(
                 f"{file}: no {SETTINGS_FILE} beside it says how sequences are read; give the "
@@ -244,7 +246,25 @@ class Tokenizer:
         encoding = "bpe" if byte_level is not None else settings.encoding
         if byte_level is None and settings.kmer_size is None:
             encoding = "atomic"
-        return cls(settings.model_copy(update={"encoding": encoding}), model, byte_level)
+        settings = settings.model_copy(update={"encoding": encoding})
+        return cls._made(settings, model, byte_level, file)
+
+    @classmethod
+    def _made(
+        cls,
+        settings: TokenizerSettings,
+        model: dict[str, Any],
+        byte_level: dict[str, Any] | None,
+        file: Path,
+    ) -> "Tokenizer":
+        """Make a tokenizer of what a file holds."""
+        if byte_level is not None:
+            try:
+                bpe.encoder(model, byte_level)
+            except Exception as error:  # the library raises nothing more special
+                reason = str(error).split("\n", 1)[0][:120]
+                raise DataError(f"{file}: damaged (its BPE cannot be used: {reason})") from error
+        return cls(settings, model, byte_level)
 
     def _encode_cleaned(self, texts: list[str], problems: dict[int, str]) -> EncodedBlock:
         assert self._bpe is not None
@@ -315,9 +335,16 @@ def _asked(data: DataConfig, name: str, used: str) -> str:
 
 
 def _read_settings(file: Path) -> TokenizerSettings:
+    """Read how texts are read; a file without a version is of the first, as we write it."""
+    remedy = "copy the folder once more from where it came from, or make the tokenizer again"
+    values = read_json(file, MOST_BYTES)
+    if not isinstance(values, dict):
+        raise DataError(f"{file}: damaged (it holds no table of values); {remedy}")
+    check_version(values, str(file), 1, remedy)
+    rest = json.dumps({key: value for key, value in values.items() if key != VERSION_KEY})
     try:
-        return TokenizerSettings.model_validate(read_json(file, MOST_BYTES))
+        return check_settings(TokenizerSettings.model_validate_json(rest, strict=True))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{file}: {where or 'the file'}: {first['msg']}") from None
+        raise DataError(f"{file}: damaged ({first_problem(error)}); {remedy}") from None
+    except ConfigError as error:
+        raise DataError(f"{file}: damaged ({error}); {remedy}") from None

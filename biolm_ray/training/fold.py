@@ -12,8 +12,8 @@ from torch import nn
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
 from biolm_ray.models.batches import frame
+from biolm_ray.models.card import ModelCard
 from biolm_ray.models.registry import find_model
-from biolm_ray.models.saved import ModelCard
 from biolm_ray.models.spec import ModelInputs, ModelSpec
 from biolm_ray.models.stored_weights import load_weights
 from biolm_ray.preparation.prepared import PreparedData

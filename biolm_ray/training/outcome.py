@@ -11,7 +11,8 @@ from torch import nn
 
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import DataError
-from biolm_ray.models.saved import CARD_FILE, ModelCard, save_model
+from biolm_ray.models.card import CARD_FILE, ModelCard
+from biolm_ray.models.saved import save_model
 from biolm_ray.models.stored_weights import OLD_WEIGHTS_FILE, WEIGHTS_FILE, weights_file
 from biolm_ray.records import VERSION_KEY, RecordFile, find_record, write_record
 from biolm_ray.results.manifest import Digest, Files, file_digest, first_misfit

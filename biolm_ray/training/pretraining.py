@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.batches import RowBatches, frame
+from biolm_ray.models.card import ModelCard
 from biolm_ray.models.registry import find_model
-from biolm_ray.models.saved import ModelCard
 from biolm_ray.models.spec import ModelInputs, ModelSpec, Pretraining
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.tokenization.tokenizer import Tokenizer

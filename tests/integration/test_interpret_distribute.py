@@ -31,8 +31,9 @@ from biolm_ray.inference.plans import ScoringPlan
 from biolm_ray.inference.scorer import UnitScorer
 from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.inference.worker import ScoringJob, ScoringWorker
+from biolm_ray.models.card import ModelCard
 from biolm_ray.models.registry import find_spec, read_options
-from biolm_ray.models.saved import ModelCard, load_model, save_model
+from biolm_ray.models.saved import load_model, save_model
 from biolm_ray.models.spec import ModelInputs
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.report.text import describe_scoring

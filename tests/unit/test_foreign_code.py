@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from cards import older_card
 
 from biolm_ray.config.load import load_config
 from biolm_ray.config.schema import Config, ModelConfig, TrustedCode
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.experiment.setup import choose_model
+from biolm_ray.models.card import ModelCard, read_card
 from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
 from biolm_ray.models.registry import find_model, find_spec, read_options
-from biolm_ray.models.saved import ModelCard, load_model, read_card, save_model
+from biolm_ray.models.saved import load_model, save_model
 from biolm_ray.models.spec import ModelInputs
 from biolm_ray.tokenization import document
 from biolm_ray.tokenization.settings import SPECIAL_TOKENS, TokenizerSettings
@@ -71,9 +73,7 @@ def test_a_plugin_named_by_a_model_folder_is_asked_for_and_not_run(
 ):
     changed = plugin.with_name("evil.py")  # a file that no earlier import can stand for
     shutil.copy(plugin, changed)
-    card = json.loads((model / "config.json").read_text())
-    card["plugin"] = str(changed) if as_older_card else {"name": str(changed)}
-    (model / "config.json").write_text(json.dumps(card))
+    older_card(model, plugin=str(changed) if as_older_card else {"name": str(changed)})
     monkeypatch.chdir(changed.parent)
     with pytest.raises(ConfigError, match=r"needs --plugin .*evil\.py.*no code is run"):
         load_model(model)
@@ -86,8 +86,7 @@ def test_a_plugin_named_by_a_model_folder_is_asked_for_and_not_run(
 def test_a_module_named_by_a_card_is_not_imported(model, tmp_path, marker, monkeypatch):
     (tmp_path / "innocent.py").write_text(mark(marker))
     monkeypatch.syspath_prepend(tmp_path)
-    card = json.loads((model / "config.json").read_text()) | {"plugin": {"name": "innocent"}}
-    (model / "config.json").write_text(json.dumps(card))
+    older_card(model, plugin={"name": "innocent"})
     with pytest.raises(ConfigError, match="needs --plugin innocent"):
         load_model(model)
     assert not marker.exists()
@@ -103,8 +102,7 @@ def test_with_its_plugin_given_a_model_loads_and_another_content_is_told(model, 
 
 
 def test_an_installed_model_of_the_same_name_does_not_stand_in_for_a_plugin(model):
-    card = json.loads((model / "config.json").read_text()) | {"model": "saluki"}
-    (model / "config.json").write_text(json.dumps(card))
+    older_card(model, model="saluki")
     with pytest.raises(ConfigError, match=r"needs --plugin mean_pool\.py \(SHA-256 \w{64}\)"):
         load_model(model)
 
@@ -260,13 +258,11 @@ def test_code_of_a_checkpoint_is_not_run_even_where_yes_is_piped_in(checkpoint, 
 
 
 def test_a_card_cannot_let_code_of_a_checkpoint_run(checkpoint, model, marker):
-    card = json.loads((model / "config.json").read_text()) | {"model": "huggingface"}
-    card |= {"plugin": None, "options": {"checkpoint": str(checkpoint), "trust_remote_code": True}}
-    (model / "config.json").write_text(json.dumps(card))
-    with pytest.raises(ConfigError, match="trust_remote_code is no option of a model"):
+    options = {"checkpoint": str(checkpoint), "trust_remote_code": True}
+    older_card(model, model="huggingface", plugin=None, options=options)
+    with pytest.raises(DataError, match="trust_remote_code is no option of a model"):
         load_model(model)
-    card["options"].pop("trust_remote_code")
-    (model / "config.json").write_text(json.dumps(card))
+    older_card(model, options={"checkpoint": str(checkpoint)})
     with pytest.raises(ConfigError, match="which are not run"):
         load_model(model)
     assert not marker.exists()

@@ -9,8 +9,9 @@ import torch
 
 from biolm_ray.errors import DataError
 from biolm_ray.models.batches import collate, crop
+from biolm_ray.models.card import read_card
 from biolm_ray.models.registry import find_spec, read_options
-from biolm_ray.models.saved import is_model_folder, load_model, read_card, save_model
+from biolm_ray.models.saved import is_model_folder, load_model, save_model
 from biolm_ray.models.stored_weights import load_weights
 from biolm_ray.tokenization.settings import TokenizerSettings
 

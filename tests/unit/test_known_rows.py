@@ -23,7 +23,7 @@ from biolm_ray.inference.known_rows import (
     find_known_rows,
     tell_known_rows,
 )
-from biolm_ray.models.saved import CARD_FILE
+from biolm_ray.models.card import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_hashes import row_hashes

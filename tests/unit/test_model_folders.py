@@ -6,7 +6,7 @@ import pytest
 
 from biolm_ray.errors import ConfigError
 from biolm_ray.inference.inputs import model_folders
-from biolm_ray.models.saved import CARD_FILE
+from biolm_ray.models.card import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.results.manifest import (
     FoldRecord,

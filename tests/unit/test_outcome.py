@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from biolm_ray.models.saved import CARD_FILE
+from biolm_ray.models.card import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.training.fold_tables import ALL_RESULTS, PREDICTIONS, write_results
 from biolm_ray.training.outcome import DONE, done_already, mark_done

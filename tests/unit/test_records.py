@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from biolm_ray.errors import DataError
-from biolm_ray.records import Record, RecordFile, find_record, read_record, write_record
+from biolm_ray.records import Record, RecordFile, SealedFile, find_record, read_record, write_record
 
 
 class Part(Record):
@@ -111,3 +111,35 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
     loop.symlink_to(loop)
     with pytest.raises(DataError, match="cannot be read"):
         read_record(loop, Example, REMEDY)
+
+
+class Sealed(SealedFile):
+    share: float
+    names: dict[str, int] = {}
+
+
+def test_a_sealed_file_shows_what_has_changed_in_it(tmp_path):
+    path = tmp_path / "sealed.json"
+    write_record(path, Sealed(share=0.1, names={"b": 1, "a": 2}))
+    written = json.loads(path.read_text())
+    assert read_record(path, Sealed, REMEDY).share == 0.1
+    without = {key: value for key, value in written.items() if key != "seal"}
+    for changed in (
+        written | {"share": 0.2},
+        written | {"names": {}},
+        {key: value for key, value in written.items() if key != "names"},
+        written | {"seal": "0" * 64},
+        without,
+        written | {"format_version": 1},
+    ):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(DataError, match="something in it has changed since it was written"):
+            read_record(path, Sealed, REMEDY)
+    path.write_text(json.dumps(dict(reversed(written.items()))))
+    assert read_record(path, Sealed, REMEDY).names == {"a": 2, "b": 1}
+
+
+def test_a_file_from_before_seals_has_none(tmp_path):
+    path = tmp_path / "sealed.json"
+    path.write_text(json.dumps({"share": 0.1}))
+    assert read_record(path, Sealed, REMEDY).seal is None

@@ -11,7 +11,7 @@ from biolm_ray.experiment.begun import TrainingSettings, differing_settings
 from biolm_ray.experiment.resuming import plan_jobs
 from biolm_ray.experiment.storage import SETTINGS
 from biolm_ray.files import write_json
-from biolm_ray.models.saved import CARD_FILE
+from biolm_ray.models.card import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.records import write_record
 from biolm_ray.training.fold_tables import ALL_RESULTS

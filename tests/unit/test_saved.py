@@ -6,15 +6,17 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from cards import older_card
 from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from biolm_ray.config.schema import PreprocessingConfig
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.models.card import ModelCard, read_card
 from biolm_ray.models.legacy import read_scaler
 from biolm_ray.models.registry import find_spec, read_options
-from biolm_ray.models.saved import ModelCard, is_model_folder, load_model, read_card, save_model
+from biolm_ray.models.saved import is_model_folder, load_model, save_model
 from biolm_ray.models.spec import ModelInputs
 from biolm_ray.models.stored_weights import load_weights
 from biolm_ray.tokenization import document
@@ -113,7 +115,7 @@ def test_a_folder_is_a_model_once_weights_and_card_are_there(tmp_path):
     [
         ("config.json", None, "config.json: the file is missing"),
         ("config.json", b"{", "not readable as JSON"),
-        ("config.json", b'{"inputs": {}}', "config.json: 'model': Field required"),
+        ("config.json", b'{"inputs": {}}', "config.json: damaged \\('model' is missing"),
         ("model.safetensors", None, "model.safetensors is missing"),
         ("model.safetensors", b"half", "model.safetensors: damaged"),
         ("tokenizer.json", None, "tokenizer.json is missing"),
@@ -122,6 +124,7 @@ def test_a_folder_is_a_model_once_weights_and_card_are_there(tmp_path):
 )
 def test_a_missing_or_damaged_file_is_named(tmp_path, file, content, message):
     _save(tmp_path)
+    older_card(tmp_path)
     if content is None:
         (tmp_path / file).unlink()
     else:
@@ -133,7 +136,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, file, content, message):
 def test_weights_that_do_not_fit_the_card_are_refused(tmp_path):
     _save(tmp_path / "a")
     _save(tmp_path / "b", "xlnet")
-    shutil.copy(tmp_path / "a" / "config.json", tmp_path / "b")
+    shutil.copy(older_card(tmp_path / "a") / "config.json", tmp_path / "b")
     with pytest.raises(DataError, match=r"the weights do not fit config.json: 'columns|entry"):
         load_model(tmp_path / "b")
 
@@ -141,6 +144,7 @@ def test_weights_that_do_not_fit_the_card_are_refused(tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_refused_by_their_name(tmp_path, value):
     _save(tmp_path)
+    older_card(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     name = sorted(weights)[-1]
     weights[name].view(-1)[-1] = value

@@ -16,7 +16,7 @@ from biolm_ray.experiment.setup import (
     plan_run,
 )
 from biolm_ray.files import write_json
-from biolm_ray.models.saved import CARD_FILE
+from biolm_ray.models.card import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.tokenization.fitting import fit, fitting_of, make_settings
 from biolm_ray.tokenization.settings import TokenizerSettings

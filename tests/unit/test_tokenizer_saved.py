@@ -136,7 +136,7 @@ def test_damaged_settings_are_refused(tmp_path):
     with pytest.raises(DataError, match="encoding bpe does not fit"):
         Tokenizer.load(tmp_path)
     (tmp_path / "tokenization.json").write_text('{"encoding": 3}', encoding="utf-8")
-    with pytest.raises(DataError, match=r"tokenization\.json: encoding: "):
+    with pytest.raises(DataError, match=r"tokenization\.json: damaged \('encoding': "):
         Tokenizer.load(tmp_path)
 
 

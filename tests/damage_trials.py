@@ -1,0 +1,51 @@
+"""Try all damages of all kinds of folders, and count what each ends in: `python damage_trials.py`.
+
+Run it in the folder `tests` with the package installed. Names of kinds restrict it to those. It
+ends with 1 if any damage ends in anything but a sentence or the same result.
+"""
+
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from damaged import OTHER, SENTENCE, UNCHANGED, outcomes
+from model_folders import KINDS, damages_of
+
+EDITED = "another result of an edit that nothing shows"
+
+
+def main(names: list[str]) -> int:
+    """Try the damages of some kinds of folders, or of all, and print what is wrong."""
+    logging.disable(logging.CRITICAL)
+    total: Counter[str] = Counter()
+    for name in names or list(KINDS):
+        total += _try_kind(name)
+    print(f"in all: {_said(total)}")
+    return int(bool(total.keys() - {SENTENCE, UNCHANGED, EDITED}))
+
+
+def _try_kind(name: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        whole = KINDS[name].write(Path(folder) / "whole")
+        tried = outcomes(damages_of(whole), whole, Path(folder) / "place", KINDS[name].use)
+        for damage, found in tried:
+            is_edited = damage.is_edit and found.kind == OTHER
+            kind = EDITED if is_edited else found.kind
+            counts[kind] += 1
+            if kind not in (SENTENCE, UNCHANGED, EDITED):
+                print(f"  {name}: {damage.name[:120]!a}: {kind}: {found.told[:300]!a}")
+    print(f"{name}: {_said(counts)}; {time.monotonic() - started:.0f} s", flush=True)
+    return counts
+
+
+def _said(counts: Counter[str]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in counts.most_common())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
