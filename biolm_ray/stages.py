@@ -65,6 +65,7 @@ from biolm_ray.inference.predict import MeanPredictions
 from biolm_ray.inference.prediction import predict_on_ray
 from biolm_ray.inference.scores_file import table_files
 from biolm_ray.inference.table_work import LooSummary
+from biolm_ray.inference.used_models import UsedModels
 from biolm_ray.logs import RESULT, logged
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.scanning import prepared_folder
@@ -265,14 +266,16 @@ def finetune(config: Config) -> FinetuneResult:
 def predict(config: Config) -> PredictResult:
     """Predict the rows of a file with a model, or with the models of all folds."""
     with running(config) as (config, cluster, results):
-        config, folders, prepared = _read_with_models(config, results)
+        config, models, prepared = _read_with_models(config, results)
+        folders = models.folders
         rows = chosen_rows(config, prepared)
         known = find_known_rows(folders, prepared, rows)
-        models = "model" if len(folders) == 1 else "models"
-        log.info("predicting %d rows with %d %s", len(rows), len(folders), models)
+        counted = "model" if len(folders) == 1 else "models"
+        log.info("predicting %d rows with %d %s", len(rows), len(folders), counted)
         tell_known_rows(known, "predicted")
         results.announce(results_to_replace(results.output, results.mode))
-        predicted = _predict_rows(config, cluster, folders, prepared, rows, known.may_predict)
+        with models.unchanged():
+            predicted = _predict_rows(config, cluster, folders, prepared, rows, known.may_predict)
         results.replace_all()
         path, table, metrics = report_predictions(results.folder, prepared, rows, *predicted)
         results.publish()
@@ -285,27 +288,33 @@ def predict(config: Config) -> PredictResult:
 def interpret(config: Config) -> InterpretResult:
     """Score how much each token of the sequences matters to the prediction."""
     with running(config) as (config, cluster, results):
-        config, folders, prepared = _read_with_models(config, results)
+        config, models, prepared = _read_with_models(config, results)
         num_workers, gpu_per_worker = place_inference(
             cluster, config.resources, config.interpret.num_workers
         )
-        plans = plan_scoring(config, folders, prepared)
+        plans = plan_scoring(config, models.folders, prepared)
         check_readings(config, [name for plan in plans for name in prepared.ids_of(plan.rows)])
         results.announce(_replaced_tables(plans, results, [plan.out_csv for plan in plans]))
         num_sequences = sum(len(plan.rows) for plan in plans)
         edit = config.interpret.edit
         log.info("scoring %d sequences (%s) on %d workers", num_sequences, edit, num_workers)
-        summaries = score_tables(
-            plans,
-            prepared.location,
-            config.interpret,
-            num_workers=num_workers,
-            gpu_per_worker=gpu_per_worker,
-            preprocessing=config.preprocessing,
-            trusted=config.model.trusted,
-            progress=ScoringProgress(log, num_workers=num_workers),
-            make_room=lambda tables: results.make_room(_replaced_tables(plans, results, tables)),
-        )
+
+        def make_room(tables: Sequence[Path]) -> None:
+            models.check()
+            results.make_room(_replaced_tables(plans, results, tables))
+
+        with models.unchanged():
+            summaries = score_tables(
+                plans,
+                prepared.location,
+                config.interpret,
+                num_workers=num_workers,
+                gpu_per_worker=gpu_per_worker,
+                preprocessing=config.preprocessing,
+                trusted=config.model.trusted,
+                progress=ScoringProgress(log, num_workers=num_workers),
+                make_room=make_room,
+            )
         for summary in summaries:
             paths = ", ".join(map(str, summary.paths))
             log.log(RESULT, "%s\nscores: %s", describe_scoring(summary), paths)
@@ -423,14 +432,15 @@ def _set_up(
 
 def _read_with_models(
     config: Config, results: RunResults
-) -> tuple[Config, list[Path], PreparedData]:
+) -> tuple[Config, UsedModels, PreparedData]:
     """What predict and interpret begin with: trained models, and data as they read it."""
     folders = model_folders(
         Path(config.model.pretrained or config.output_path),
         allow_missing=config.model.allow_missing_folds,
     )
+    models = UsedModels(folders)
     config, tokenizer, room = model_to_read_with(folders[0], config)
-    return config, folders, _prepare(config, tokenizer, results, room)
+    return config, models, _prepare(config, tokenizer, results, room)
 
 
 def _prepare(config: Config, tokenizer: Tokenizer, results: RunResults, room: int) -> PreparedData:

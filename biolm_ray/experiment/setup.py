@@ -24,11 +24,13 @@ from biolm_ray.preparation.quarantine import rows_without_logarithm
 from biolm_ray.preparation.rejects import REJECTED_FILE
 from biolm_ray.preparation.scanning import Progress
 from biolm_ray.preparation.vocabulary import fit_tokenizer
+from biolm_ray.results.manifest import MANIFEST, Manifest, read_manifest, results_of
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.tokenization.tokenizer import MAPPINGS, TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.adaptation import check_adaptation
 from biolm_ray.training.fold import model_inputs
+from biolm_ray.training.outcome import why_unfinished
 
 log = logging.getLogger("biolm_ray")
 
@@ -100,13 +102,14 @@ def earlier_weights(config: Config) -> Path | None:
     model for more epochs. A folder with a tokenizer alone serves fine-tuning, too.
 
     Raises:
-        ConfigError: The folder named holds neither model nor tokenizer, or a model for each fold.
+        ConfigError: The folder named holds neither model nor tokenizer, or a model for each fold;
+            or the model is not finished.
     """
     own = Path(config.output_path) / "pre-train"
     if config.model.from_scratch:
         return None
     if config.model.pretrained is None:
-        return own if config.mode != "pre-train" and is_model_folder(own) else None
+        return None if config.mode == "pre-train" else _own_pretrained(own)
     given = Path(config.model.pretrained)
     trains_on = type(config.training.resume) is int
     found = [folder for folder in _sources(given, config) if is_model_folder(folder)]
@@ -114,6 +117,7 @@ def earlier_weights(config: Config) -> Path | None:
         return own
     if config.mode != "pre-train" or trains_on:
         if found:
+            _check_finished(found[0])
             return found[0]
         _refuse_folds(given, config)
     elif found:
@@ -130,6 +134,37 @@ def earlier_weights(config: Config) -> Path | None:
     if config.mode != "pre-train" and not trains_on:
         log.info("pretrainedmodel %s has a tokenizer and no model: weights are fresh", given)
     return None
+
+
+def _own_pretrained(own: Path) -> Path | None:
+    """Give the experiment's own pre-trained model, which the manifest knows; None without one."""
+    manifest = read_manifest(own.parent)
+    if manifest is not None and "pre-train" in manifest.modes:
+        _check_finished(own)
+    elif not is_model_folder(own):
+        return None
+    elif manifest is not None:
+        log.warning("%s: %s does not name it; it is used as it is", own, own.parent / MANIFEST)
+    return own
+
+
+def _check_finished(folder: Path) -> None:
+    """Make sure that a model to start from is finished, if it is one of an experiment's.
+
+    Raises:
+        ConfigError: The run that trains it has not ended, or was broken off.
+    """
+    output, manifest = results_of(folder) or (folder, Manifest())
+    for mode, record in manifest.modes.items():
+        for fold in record.folds:
+            problem = None
+            if (output / fold.folder).resolve() == folder.resolve():
+                problem = why_unfinished(folder, fold.files)
+            if problem is not None:
+                raise ConfigError(
+                    f"the model to start from is not finished: {problem}; finish it with {mode} "
+                    "--resume, name another one (pretrainedmodel), or set model.from_scratch: true"
+                )
 
 
 def more_epochs_of(config: Config, weights: Path | None) -> Config:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,8 @@ def load_scores(path: str | Path) -> LooScores:
     path = Path(path)
     vouched = _Vouched.of(path)
     if not path.is_dir():
-        return _load_file(vouched.checked(path))
-    parts = [_load_file(vouched.checked(found)) for found in _tables_in(path, vouched)]
+        return vouched.load([path])[0]
+    parts = vouched.load(_tables_in(path, vouched))
     metadata = dict(parts[0].metadata)
     if len(parts) > 1 and metadata:
         differences = [part.metadata["largest_difference"] for part in parts]
@@ -150,6 +150,17 @@ class _Vouched:
         if misfit:
             raise DataError(f"{misfit}; run interpret again, or put the file back")
         return path
+
+    def load(self, paths: Sequence[Path]) -> list[LooScores]:
+        """Read tables of one run: once all are read, they are still what they were to be."""
+        files = [_file_to_read(path).absolute() for path in paths]
+        loaded = [_load_file(self.checked(path)) for path in paths]
+        vouched = [file for file in files if file in self.tables]
+        for file in vouched:
+            misfit = first_misfit(file.parent, {file.name: self.tables[file]})
+            if misfit:
+                raise DataError(f"{misfit}: a run has replaced it while it was read; read it again")
+        return loaded
 
     def tell_missing(self, folder: Path, places: Collection[Path]) -> None:
         """Say which folds of an experiment have no table where others have one."""

@@ -10,6 +10,7 @@ import pytest
 import biolm_ray
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.inference import loaded_scores
 from biolm_ray.inference.loaded_scores import explained
 from biolm_ray.inference.score_table import score_columns
 from biolm_ray.inference.scores_file import (
@@ -184,6 +185,25 @@ def test_a_table_that_has_changed_is_refused(tmp_path: Path) -> None:
     experiment_with_scores(tmp_path)
     write_scores(tmp_path / "fine-tune" / "1", scores_of("another", "a", 0.0))
     with pytest.raises(DataError, match=r"1/loo_scores_insert\.parquet has .*; run"):
+        biolm_ray.load_scores(tmp_path / "fine-tune")
+
+
+@pytest.mark.parametrize("later", ["0", "1"])
+def test_tables_of_two_runs_are_not_put_together(tmp_path: Path, monkeypatch, later: str) -> None:
+    experiment_with_scores(tmp_path)
+    read, run = loaded_scores._load_file, new_run("0.1.0")
+
+    def replaced_meanwhile(path: Path):
+        found = read(path)
+        if path.parent.name == later:
+            for fold in "01":
+                path = tmp_path / "fine-tune" / fold
+                path = write_scores(path, scores_of(f"later {fold}", "a", 0.0))
+                record_tables(tmp_path, "interpret", run, [path])
+        return found
+
+    monkeypatch.setattr(loaded_scores, "_load_file", replaced_meanwhile)
+    with pytest.raises(DataError, match=r"has .* (another content|in place of)"):
         biolm_ray.load_scores(tmp_path / "fine-tune")
 
 

@@ -18,6 +18,15 @@ from biolm_ray.experiment.setup import (
 from biolm_ray.files import write_json
 from biolm_ray.models.card import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
+from biolm_ray.results.manifest import (
+    Digest,
+    FoldRecord,
+    Manifest,
+    ModeRecord,
+    file_digest,
+    new_run,
+    write_manifest,
+)
 from biolm_ray.tokenization.fitting import fit, fitting_of, make_settings
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.training.batching import epoch_steps
@@ -34,6 +43,10 @@ def put_model(folder: Path) -> Path:
     for name in (WEIGHTS_FILE, CARD_FILE):
         write_json(folder / name, {})
     return folder
+
+
+def files_of(folder: Path) -> dict[str, Digest]:
+    return {name: file_digest(folder / name) for name in (WEIGHTS_FILE, CARD_FILE)}
 
 
 def put_tokenizer(folder: Path, encoding: str = "bpe") -> Path:
@@ -54,6 +67,37 @@ def test_without_a_folder_named_fine_tuning_starts_from_its_own_pre_training(tmp
     own = put_model(tmp_path / "output" / "pre-train")
     assert earlier_weights(config_of(tmp_path, pretrainedmodel=None)) == own
     assert earlier_weights(config_of(tmp_path, "pre-train", pretrainedmodel=None)) is None
+
+
+@pytest.mark.parametrize("given", [None, "output", "output/pre-train"])
+def test_a_pre_training_that_the_manifest_calls_unfinished_is_not_started_from(tmp_path, given):
+    own = put_model(tmp_path / "output" / "pre-train")
+    named = None if given is None else tmp_path / given
+    config = config_of(tmp_path, pretrainedmodel=named)
+    fold = FoldRecord(name="", folder="pre-train")
+    for folds in ((fold,), (fold.model_copy(update={"files": files_of(own)}),)):
+        record = ModeRecord(run=new_run("0.1.0"), folds=folds)
+        write_manifest(own.parent, Manifest(modes={"pre-train": record}))
+        if folds[0].files:
+            assert earlier_weights(config) == own
+            (own / WEIGHTS_FILE).write_text("of a run that was broken off")
+        with pytest.raises(ConfigError, match=r"is not finished: .*; finish it with pre-train --r"):
+            earlier_weights(config)
+        assert earlier_weights(config_of(tmp_path, pretrainedmodel=None, fromscratch=True)) is None
+
+
+def test_a_pre_training_that_has_no_weights_yet_is_not_passed_over(tmp_path):
+    record = ModeRecord(run=new_run("0.1.0"), folds=(FoldRecord(name="", folder="pre-train"),))
+    write_manifest(tmp_path / "output", Manifest(modes={"pre-train": record}))
+    with pytest.raises(ConfigError, match="pre-train holds no finished model; finish it with"):
+        earlier_weights(config_of(tmp_path, pretrainedmodel=None))
+
+
+def test_a_model_that_was_put_beside_results_is_used_with_a_warning(tmp_path, caplog):
+    own = put_model(tmp_path / "output" / "pre-train")
+    write_manifest(tmp_path / "output", Manifest())
+    assert earlier_weights(config_of(tmp_path, pretrainedmodel=None)) == own
+    assert "manifest.json does not name it; it is used as it is" in caplog.text
 
 
 @pytest.mark.parametrize("fold", ["", "0"])
