@@ -18,6 +18,7 @@ from biolm_ray.errors import (
     ResourceError,
     TrainingError,
     UnexpectedError,
+    attach,
     is_unexpected,
     root_cause,
     sentence,
@@ -58,12 +59,25 @@ def _of_ray_train(cause: BaseException) -> bool:
     return type(cause).__module__.startswith("ray.train.")
 
 
-def final_error(error: Exception, num_losses: int) -> BaseException:
-    """Give the error to tell when a model is not taken up again."""
+def final_error(error: Exception, num_losses: int, last_words: str = "") -> BaseException:
+    """Give the error to tell when a model is not taken up again.
+
+    Args:
+        error: As Ray raises it.
+        num_losses: How often a worker was lost.
+        last_words: What the last one had printed, if that is known.
+    """
     cause = root_cause(error)
     if not is_loss(error):
         return cause
-    times = "once" if num_losses == 1 else f"{num_losses} times"
+    final = _loss(cause, "once" if num_losses == 1 else f"{num_losses} times")
+    if last_words:
+        final.args = (f"{final} (what it printed last is in run.log)",)
+        attach(final, remote_traceback=last_words)
+    return final
+
+
+def _loss(cause: BaseException, times: str) -> BiolmError:
     if isinstance(cause, OutOfMemoryError):
         return ResourceError(
             f"its worker was ended {times} because its node ran out of memory; train fewer models "
@@ -108,6 +122,8 @@ def raise_failures(outcomes: list[Outcome]) -> None:
     classes = {UnexpectedError if is_unexpected(error) else type(error) for error in errors}
     shared = classes.pop() if len(classes) == 1 else TrainingError
     kind = shared if issubclass(shared, BiolmError) else TrainingError
+    if len(outcomes) == 1:
+        raise kind(_by_cause(failed)[0]) from errors[0]
     finished = len(outcomes) - len(failed)
     raise kind(
         f"{len(failed)} of {len(outcomes)} models failed; {finished} finished and kept "

@@ -22,10 +22,12 @@ class Start:
     Attributes:
         attempt: Which attempt it is, counted from 1.
         nodes: Hexadecimal ids of the nodes of its workers.
+        workers: Those of the workers.
     """
 
     attempt: int
-    nodes: frozenset[str]
+    nodes: frozenset[str] = frozenset()
+    workers: frozenset[str] = frozenset()
 
 
 class Board:
@@ -37,13 +39,14 @@ class Board:
         self._notes: Notes = []
         self._stops = False
 
-    def start(self, name: str, attempt: int, node: str) -> None:
+    def start(self, name: str, attempt: int, node: str, worker: str) -> None:
         """Take in that a worker of a model runs on a node."""
-        before = self._starts.get(name, Start(attempt, frozenset()))
+        before = self._starts.get(name, Start(attempt))
         if attempt > before.attempt:
-            before = Start(attempt, frozenset())
+            before = Start(attempt)
         if attempt == before.attempt:
-            self._starts[name] = Start(attempt, before.nodes | {node})
+            nodes, workers = before.nodes | {node}, before.workers | {worker}
+            self._starts[name] = Start(attempt, nodes, workers)
 
     def report(self, name: str, event: Mapping[str, float | str]) -> None:
         """Take in how far a model is, or a sentence ("note") that is to be told."""

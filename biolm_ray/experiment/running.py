@@ -12,8 +12,9 @@ from ray.exceptions import RayActorError, RayError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from biolm_ray.errors import root_cause
+from biolm_ray.errors import attach, root_cause
 from biolm_ray.experiment.failures import Outcome, describe_failure, final_error, is_loss
+from biolm_ray.experiment.last_words import last_words
 from biolm_ray.experiment.notices import were_taken_away
 from biolm_ray.experiment.placement import Placement, parallel_now
 from biolm_ray.experiment.progress import (
@@ -134,12 +135,14 @@ class SideBySide:
         announced = lost and self._was_announced(job)
         self._losses[job.name] += lost and not announced
         losses, most = self._losses[job.name], self._placement.resources.max_failures
+        words = last_words(self._starts.get(job.name, Start(0)).workers) if lost else ""
         if not lost or losses > most:
-            self._fail(job, final_error(error, losses))
+            self._fail(job, final_error(error, losses, words))
             return
         cause = str(root_cause(error)).partition("\n")[0][:200]
         count = "its node was taken away" if announced else f"loss {losses} of {most} allowed"
-        self._say(logging.WARNING, f"{job.name} is taken up again; {count} ({cause})")
+        attach(error, remote_traceback=words)
+        self._say(logging.WARNING, f"{job.name} is taken up again; {count} ({cause})", error)
         self.waiting.appendleft(job)
 
     def _fail(self, job: Any, error: BaseException) -> None:
@@ -152,8 +155,7 @@ class SideBySide:
             return
         text = describe_failure(job.name, error, self._told)
         goes_on = "; the others go on" if self.running or self.waiting else ""
-        self._display.interrupt()
-        log.error(text + goes_on, exc_info=(type(error), error, error.__traceback__))
+        self._say(logging.ERROR, text + goes_on, error)
 
     def _was_announced(self, job: Any) -> bool:
         start = self._starts.get(job.name)
@@ -209,9 +211,10 @@ class SideBySide:
         epochs = self._display.num_epochs
         self._say(logging.INFO, describe_estimate(tried, epochs, self._num_models, parallel))
 
-    def _say(self, level: int, text: str) -> None:
+    def _say(self, level: int, text: str, error: BaseException | None = None) -> None:
+        """Say something below what is drawn; where an error was raised goes to the file alone."""
         self._display.interrupt()
-        log.log(level, text)
+        log.log(level, text, exc_info=error)
 
     def save(self) -> None:
         """Let the models that train write checkpoints where they are, within some seconds."""
@@ -226,12 +229,10 @@ class SideBySide:
         while self._unsaved() and time.monotonic() < deadline:
             self.collect()
 
-    def _unsaved(self) -> list[Any]:
-        """The models that have begun to train, as far as is known, and have not been saved."""
+    def _unsaved(self) -> list[str]:
+        """The models that have begun to train, and of which no checkpoint was written since."""
         events = {job.name: self._events.get(job.name, {}) for job in self.running.values()}
-        return [
-            name for name, event in events.items() if "progress" in event and SAVED not in event
-        ]
+        return [name for name, event in events.items() if event and SAVED not in event]
 
     def _cancel(self) -> None:
         for reference in self.running:

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import ray.cloudpickle
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from biolm_ray.config.load import with_settings, write_config
 from biolm_ray.config.schema import Config, Range
-from biolm_ray.errors import ConfigError, TrainingError, root_cause
+from biolm_ray.errors import ConfigError, TrainingError, root_cause, sentence
 from biolm_ray.experiment.begun import SearchSettings, differing_settings, search_settings
+from biolm_ray.experiment.failures import CAUSE_LETTERS
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.experiment.tried import TRIALS, Trials, Tried, read_trials
 from biolm_ray.records import find_record, write_record
@@ -190,10 +192,7 @@ def _run_trials(
             name="search", storage_path=scratch, verbose=0, callbacks=[record]
         ),
     )
-    results = tuner.fit()
-    for identifier, place in record.failed.items():
-        cause = results[place].error
-        trials.update(identifier, error=str(cause and root_cause(cause))[-500:])
+    tuner.fit()
     is_over = budget_seconds is not None and time.monotonic() - started >= budget_seconds
     if not all(each.ended for each in trials) and not is_over:
         raise KeyboardInterrupt
@@ -223,14 +222,9 @@ def _searcher(config: Config, metric: str, trials: Trials) -> OptunaSearch:
 
 
 class TrialRecord(tune.Callback):
-    """Writes down what each trial has reached after each fold, and says it in a line.
-
-    Attributes:
-        failed: Place among the trials of this run of each that failed, by its identifier.
-    """
+    """Writes down what each trial has reached after each fold, and says it in a line."""
 
     def __init__(self, trials: Trials, folder: Path, metric: str, num_samples: int) -> None:
-        self.failed: dict[str, int] = {}
         self._trials, self._folder, self._metric = trials, folder, metric
         self._num_samples = num_samples
         self._num_earlier = sum(each.counts for each in trials)
@@ -243,22 +237,44 @@ class TrialRecord(tune.Callback):
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         value, fold = result[self._metric], result["fold"]
         self._trials.update(trial.trial_id, value=value, folds=fold)
-        settings = ", ".join(f"{name} {value}" for name, value in trial.config.items())
         log.info(
-            "trial %d of %d, fold %d: mean %s %.4f with %s",
-            self._num_earlier + trials.index(trial) + 1,
-            self._num_samples,
+            "%s, fold %d: mean %s %.4f with %s",
+            self._name(trials, trial),
             fold,
             self._metric,
             value,
-            settings,
+            _settings_of(trial),
         )
+
+    def _name(self, trials, trial) -> str:
+        return f"trial {self._num_earlier + trials.index(trial) + 1} of {self._num_samples}"
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
         self._trials.update(trial.trial_id, ended=True)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        self.failed[trial.trial_id] = trials.index(trial)
+        error = root_cause(_error_of(trial))
+        text = sentence(error)
+        log.error(
+            "%s failed: %s; with %s",
+            self._name(trials, trial),
+            text,
+            _settings_of(trial),
+            exc_info=error,
+        )
         if trial.trial_id not in self._trials:  # its process could not even be started
             self._trials.start(trial.trial_id, dict(trial.config))
-        self._trials.update(trial.trial_id, ended=True, error="failed")
+        self._trials.update(trial.trial_id, ended=True, error=text[-CAUSE_LETTERS:])
+
+
+def _settings_of(trial: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in trial.config.items())
+
+
+def _error_of(trial: Any) -> BaseException:
+    """Read the error that Ray Tune has just put down, in its own private folder."""
+    try:
+        with Path(trial.pickled_error_file).open("rb") as file:
+            return ray.cloudpickle.load(file)
+    except (OSError, TypeError):  # an error of Ray Tune's own is kept as a text only
+        return TrainingError("its process could not be started or was lost")

@@ -93,4 +93,5 @@ def without_exits() -> Iterator[None]:
 
 
 def _tell_start(board: Any, name: str, attempt: int) -> None:
-    board.start.remote(name, attempt, ray.get_runtime_context().get_node_id())
+    context = ray.get_runtime_context()
+    board.start.remote(name, attempt, context.get_node_id(), context.get_worker_id())

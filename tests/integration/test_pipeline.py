@@ -12,7 +12,7 @@ from biolm_ray import load_config
 from biolm_ray.cli import main
 from biolm_ray.config.load import load_config as load
 from biolm_ray.demo.data import write_demo_data
-from biolm_ray.errors import BiolmError, ConfigError, DataError, TrainingError
+from biolm_ray.errors import BiolmError, ConfigError, DataError, UnexpectedError
 from biolm_ray.inference import prediction
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -481,13 +481,22 @@ def test_resume_keeps_finished_folds_and_refuses_other_settings(data: Path, tmp_
         biolm_ray.finetune(load_config(None, "fine-tune", changed))
 
 
-def test_a_fold_that_fails_leaves_the_others_and_resume_trains_it_alone(data: Path, tmp_path):
+def test_a_fold_that_fails_leaves_the_others_and_resume_trains_it_alone(
+    data: Path, tmp_path, capsys
+):
     settings = settings_for(data, tmp_path)
     folder = tmp_path / "fine-tune"
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "checkpoint").write_text("in the way")
-    with pytest.raises(TrainingError, match=r"1 of 3 models failed; 2 fin(.|\n)*fold 1: .*check"):
+    with pytest.raises(UnexpectedError, match=r"1 of 3 models failed; 2 fin(.|\n)*1: .*check"):
         biolm_ray.finetune(load_config(None, "fine-tune", settings))
+    said = capsys.readouterr().err
+    told = "fold 1 failed: unexpected FileExistsError: "
+    assert 0 <= said.find(told) < said.find("results: "), said
+    assert "Traceback" not in said
+    _, _, details = (folder / "logs" / "run.log").read_text().partition(f"ERROR {told}")
+    assert "in the worker: ray::train_with_ray()" in details
+    assert "checkpoint.py" in details.partition("RESULT")[0]
     assert [(folder / fold / "done.json").exists() for fold in "012"] == [True, False, True]
     (folder / "1" / "checkpoint").unlink()
     times = {f: (folder / f / "model.safetensors").stat().st_mtime_ns for f in "02"}

@@ -46,8 +46,9 @@ def test_an_estimate_counts_the_folds_that_must_wait_for_others():
 def test_a_board_keeps_the_nodes_of_the_newest_attempt():
     board = Board()
     for attempt, node in [(1, "a"), (2, "b"), (1, "late"), (2, "c")]:
-        board.start("fold 0", attempt, node)
-    assert board.news()[1] == {"fold 0": Start(2, frozenset({"b", "c"}))}
+        board.start("fold 0", attempt, node, f"worker {node}")
+    workers = frozenset({"worker b", "worker c"})
+    assert board.news()[1] == {"fold 0": Start(2, frozenset({"b", "c"}), workers)}
 
 
 def test_what_is_written_in_between_is_not_drawn_over():

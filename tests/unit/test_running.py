@@ -17,6 +17,7 @@ from biolm_ray.errors import (
     ResourceError,
     TrainingError,
     UnexpectedError,
+    details,
     root_cause,
 )
 from biolm_ray.experiment.failures import (
@@ -26,6 +27,7 @@ from biolm_ray.experiment.failures import (
     is_loss,
     raise_failures,
 )
+from biolm_ray.experiment.last_words import last_printed
 from biolm_ray.experiment.progress import SAVED, Board
 from biolm_ray.experiment.trainer import without_exits
 
@@ -130,6 +132,25 @@ def test_defects_alone_end_with_the_code_of_defects_and_keep_the_first_as_their_
         raise_failures([outcome(f"fold {fold}", error) for fold, error in enumerate(defects)])
     assert raised.value.exit_code == 1
     assert raised.value.__cause__ is defects[0]
+
+
+def test_a_model_alone_fails_with_its_cause_alone():
+    with pytest.raises(DataError, match=r"^fold 0: bad$"):
+        raise_failures([outcome("fold 0", DataError("bad"))])
+
+
+def test_the_end_of_what_lost_workers_have_printed_is_kept(tmp_path):
+    (tmp_path / "worker-aa-01000000-7.out").write_text("a" * 9000 + "\nloading\n")
+    (tmp_path / "worker-aa-01000000-7.err").write_text("Segmentation fault\n")
+    (tmp_path / "worker-bb-01000000-8.err").write_text("of another\n")
+    said = last_printed(tmp_path, ["aa", "cc"])
+    assert len(said) < 5000
+    assert said.startswith(f"the end of {tmp_path}/worker-aa-01000000-7.out:\na")
+    assert said.endswith("loading\nthe end of " + said.rpartition("the end of ")[2])
+    assert said.endswith("worker-aa-01000000-7.err:\nSegmentation fault")
+    error = final_error(WorkerCrashedError(), 1, said)
+    assert str(error).endswith("(what it printed last is in run.log)")
+    assert "Segmentation fault" in details(error)
 
 
 def test_an_exit_in_a_worker_becomes_an_error_that_names_it():
