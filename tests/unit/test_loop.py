@@ -11,6 +11,7 @@ from torch import nn
 
 from biolm_ray.config.schema import TrainingConfig
 from biolm_ray.errors import ResourceError, TrainingError
+from biolm_ray.experiment.progress import SAVED
 from biolm_ray.models.spec import Batch, Recipe
 from biolm_ray.training import loop
 from biolm_ray.training.accumulation import Loaded
@@ -165,8 +166,10 @@ def test_only_steps_after_the_checkpoint_are_done_again(tmp_path):
 
 def test_a_checkpoint_is_written_when_the_machine_will_be_taken_away(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT_SECONDS", -1.0)
+    events, what = [], objective(breaks_at=5)
     with pytest.raises(Broken):
-        train(tmp_path, make_module(), objective(breaks_at=5), must_leave=lambda: True)
+        train(tmp_path, make_module(), what, report=events.append, must_leave=lambda: True)
+    assert events.count({SAVED: 1.0}) == 2
     assert sorted(path.name[:16] for path in (tmp_path / "checkpoint").iterdir()) == [
         "000000-000000001",
         "000000-000000002",
