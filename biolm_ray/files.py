@@ -13,6 +13,7 @@ from typing import Any
 
 from biolm_ray.errors import BiolmError, DataError, ResourceError
 
+PRIVATE = 0o600
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -30,6 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             temporary = Path(folder) / path.name
             yield temporary
+            _open_to_others([temporary])
             os.replace(temporary, path)
 
 
@@ -45,6 +47,7 @@ def swapped_folder(path: Path) -> Iterator[Path]:
             new = Path(holder) / "new"
             new.mkdir()
             yield new
+            _open_to_others(new.rglob("*"))
             if os.path.lexists(path):
                 path.rename(Path(holder) / "old")
             new.rename(path)
@@ -61,6 +64,7 @@ def swapped_files(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new.", dir=folder) as holder:
             yield Path(holder)
+            _open_to_others(Path(holder).iterdir())
             fresh = {path.name: path for path in Path(holder).iterdir()}
             for name, path in fresh.items():
                 os.replace(path, folder / name)
@@ -68,6 +72,17 @@ def swapped_files(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
             for path in earlier:
                 if path.name not in fresh:
                     path.unlink()
+
+
+def _open_to_others(paths: Iterable[Path]) -> None:
+    """Let others read files as far as the umask allows; some writers keep all others out."""
+    for path in paths:
+        if path.is_file() and stat.S_IMODE(path.stat().st_mode) == PRIVATE:
+            # The umask cannot be read without setting it, for all threads; a new file shows it.
+            usual = path.with_name(".usual")
+            usual.touch()
+            path.chmod(stat.S_IMODE(usual.stat().st_mode))
+            usual.unlink()
 
 
 @contextmanager

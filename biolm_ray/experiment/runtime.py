@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,9 +12,13 @@ import ray
 from ray._private import ray_constants
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from biolm_ray.errors import ResourceError
+from biolm_ray.experiment.addresses import Address, check_address, choose_address
+from biolm_ray.experiment.start_failures import explain_start
 from biolm_ray.signals import handlers_kept
 
+log = logging.getLogger("biolm_ray")
+
+TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 LOOPBACK = "127.0.0.1"
 # Without this, Ray puts the machine's address in its network in the place of 127.0.0.1, and its
 # servers listen on all interfaces. Elsewhere than on Linux it is as Ray does by itself.
@@ -67,39 +72,45 @@ def connected(address: str | None) -> Iterator[Cluster]:
     A cluster that the caller has already joined is used and left running.
 
     Raises:
-        ResourceError: There is no cluster at the address.
+        ResourceError: There is no cluster at the address, or none can start here.
     """
     if ray.is_initialized():
         yield look_at_cluster(joined=True)
         return
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    try:
-        with handlers_kept():
-            _start(address)
-        if address == "local":
-            _keep_token_private()
-        yield look_at_cluster(joined=address != "local")
-    finally:
-        ray.shutdown()
+    chosen = choose_address(address)
+    check_address(chosen)
+    with _token_at_hand() if chosen.is_local else nullcontext():
+        try:
+            with handlers_kept():
+                _start(chosen)
+            if chosen.is_local:
+                _keep_token_private()
+            yield look_at_cluster(joined=not chosen.is_local)
+        finally:
+            ray.shutdown()
 
 
-def _start(address: str) -> None:
+def _start(address: Address) -> None:
+    """Start or join, and once more where the machine was only too busy the first time."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    is_local = address == "local"
-    try:
-        with _on_loopback() if is_local else nullcontext():
-            ray.init(
-                address=address,
-                include_dashboard=False if is_local else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address=LOOPBACK if is_local else None,
-            )
-    except ConnectionError as error:
-        raise ResourceError(
-            f"no Ray cluster answers at {address} ({str(error)[:200]}); "
-            "unset RAY_ADDRESS and resources.address to run on this machine alone"
-        ) from error
+    for is_last in (False, True):
+        try:
+            with _on_loopback() if address.is_local else nullcontext():
+                ray.init(
+                    address=address.text,
+                    include_dashboard=False if address.is_local else None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _node_ip_address=LOOPBACK if address.is_local else None,
+                )
+        except Exception as error:  # Ray raises all kinds, down to Exception itself
+            ray.shutdown()
+            explained, is_passing = explain_start(error, address)
+            if is_last or not is_passing:
+                raise explained from error
+            log.warning("%s. Trying once more", explained)
+        else:
+            return
 
 
 @contextmanager
@@ -118,11 +129,40 @@ def _on_loopback() -> Iterator[None]:
             os.environ[name] = before
 
 
+@contextmanager
+def _token_at_hand() -> Iterator[None]:
+    """Set a token for the cluster that starts in the block where the home folder can keep none.
+
+    Ray keeps the token of local clusters there, and fails where it cannot.
+    """
+    if any(name in os.environ for name in TOKEN_VARIABLES) or _home_keeps_tokens():
+        yield
+        return
+    os.environ[TOKEN_VARIABLES[0]] = secrets.token_hex(32)
+    try:
+        yield
+    finally:
+        os.environ.pop(TOKEN_VARIABLES[0], None)
+
+
+def _home_keeps_tokens() -> bool:
+    try:
+        folder = Path.home() / ".ray"
+        if os.access(folder / "auth_token", os.R_OK):
+            return True
+        folder.mkdir(exist_ok=True)
+    except (OSError, RuntimeError):  # no home folder, or none to write to
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 def _keep_token_private() -> None:
     """Let nobody else read the word that opens this user's clusters; Ray writes it for all to read.
 
     Other users of this machine reach its loopback address too.
     """
+    if TOKEN_VARIABLES[0] in os.environ:
+        return
     token = Path.home() / ".ray" / "auth_token"
     if token.is_file() and token.stat().st_uid == os.getuid() and token.stat().st_mode & 0o077:
         token.chmod(0o600)

@@ -1,9 +1,13 @@
 """Files that are whole or absent, and the words for a disk that is full."""
 
 import errno
+import os
+import stat
 
 import pytest
+import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from biolm_ray.errors import DataError, ResourceError
 from biolm_ray.files import atomic_path, swapped_files, swapped_folder, told_when_full
@@ -109,3 +113,23 @@ def test_files_of_an_earlier_run_go_when_their_successors_are_whole(tmp_path):
     with swapped_files(tmp_path, ["*_results.json"]) as new:
         (new / "b_results.json").write_text("new")
     assert contents(tmp_path) == {"b_results.json": "new", "config.yaml": "old"}
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_have_the_mode_that_the_umask_gives_whatever_wrote_them(tmp_path, umask, mode):
+    tensors = {"a": torch.zeros(2)}
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "model.safetensors") as path:
+            save_file(tensors, path)
+        with swapped_folder(tmp_path / "checkpoint") as folder:
+            (folder / "below").mkdir()
+            save_file(tensors, folder / "below" / "model.safetensors")
+        with swapped_files(tmp_path, ["*.new"]) as folder:
+            save_file(tensors, folder / "one.new")
+            (folder / "two.new").write_text("x")
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 4
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {mode}

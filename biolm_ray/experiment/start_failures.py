@@ -1,0 +1,150 @@
+"""What a failed start of Ray means, and what to do about it."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from biolm_ray.errors import ResourceError
+from biolm_ray.experiment.addresses import ANYWHERE, Address
+from biolm_ray.files import full_disk_error
+
+MOST_SHOWN = 200
+"""Characters of what Ray says that are shown where it is nothing that is known here."""
+_TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's own"
+_PROCESSES = "raise the limit (ulimit -u), or end other programs of yours"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A failure that is known by its words.
+
+    Attributes:
+        words: Of Ray or of the system, in small letters.
+        problem: What they mean; fields are filled in with `_fields`.
+        remedy: What to do.
+        is_passing: Whether it may be over at the next try.
+    """
+
+    words: str
+    problem: str
+    remedy: str
+    is_passing: bool = False
+
+
+JOINING = (
+    Known(
+        "could not find any running ray instance",
+        "no Ray cluster runs on this machine ({name})",
+        "start one with 'ray start --head', or {alone}",
+    ),
+    Known(
+        "version mismatch",
+        "the cluster at {name} has another version of Ray or Python: {versions}",
+        "install the same versions here, or submit the run as a job (ray job submit)",
+    ),
+    Known(
+        "no authentication token was found",
+        "a token is asked for (RAY_AUTH_MODE=token), and none is set here",
+        _TOKEN,
+    ),
+    Known("token is invalid or incorrect", "the cluster at {name} takes another token", _TOKEN),
+    Known("unauthenticated", "the cluster at {name} asks for a token", _TOKEN),
+    Known(
+        "no node info found matching",
+        "this machine is no part of the cluster at {name}, and a run needs to be on one that is",
+        "start it there, submit it as a job (ray job submit), or {alone}",
+    ),
+)
+STARTING = (
+    Known(
+        "af_unix path length",
+        "the path of the temporary folder, {temporary}, is too long for the sockets of Ray",
+        "set RAY_TMPDIR to a folder with a short path, such as /tmp",
+    ),
+    Known(
+        "can't start new thread",
+        "no more processes or threads may be started here",
+        _PROCESSES,
+    ),
+    Known(
+        "node timed out during startup",
+        "the machine is too busy or too short of memory to start Ray in time",
+        "try again when less is running",
+        is_passing=True,
+    ),
+    Known(
+        "failed to start gcs",
+        "the machine is too busy or too short of memory to start Ray in time",
+        "try again when less is running; Ray's own messages lie below {temporary}/ray",
+        is_passing=True,
+    ),
+)
+"""In the order in which they are looked for."""
+BY_NUMBER = {
+    errno.EAGAIN: ("no more processes or threads may be started here", _PROCESSES),
+    errno.ENOMEM: ("no memory is left", "end other programs, or take a larger machine"),
+    errno.EMFILE: ("too many files are open", "raise the limit: ulimit -n 65536"),
+    errno.ENFILE: ("too many files are open on this machine", "end other programs"),
+}
+_ANOTHER_FOLDER = "set RAY_TMPDIR to a folder with a short path that you may write to"
+
+
+def explain_start(error: BaseException, address: Address) -> tuple[ResourceError, bool]:
+    """Say in a sentence why Ray could not start or be joined, and whether to try once more."""
+    chain = list(_chain(error))
+    text = " ".join(str(item) for item in chain)
+    fields = _fields(address, text)
+    known = next((case for case in (*JOINING, *STARTING) if case.words in text.lower()), None)
+    if known is not None:
+        return _sentence(known.problem, known.remedy, fields, address), known.is_passing
+    if full_disk_error(error) is not None:
+        problem = "no space is left in the temporary folder {temporary}"
+        return _sentence(problem, "make room there, or " + _ANOTHER_FOLDER, fields, address), False
+    system = next((item for item in chain if isinstance(item, OSError) and item.errno), None)
+    if system is not None and system.errno in BY_NUMBER:
+        return _sentence(*BY_NUMBER[system.errno], fields, address), False
+    if system is not None and system.filename:
+        place = os.fsdecode(system.filename)
+        problem = f"{place} cannot be used ({os.strerror(system.errno or 0)})"
+        return _sentence(_plain(problem), _ANOTHER_FOLDER, fields, address), False
+    said = " ".join(str(error).split())[:MOST_SHOWN] or type(error).__name__
+    remedy = "see whether the head runs there" if not address.is_local else "try again"
+    return _sentence(_plain(f"Ray says: {said}"), remedy, fields, address), False
+
+
+def _sentence(
+    problem: str, remedy: str, fields: Mapping[str, str], address: Address
+) -> ResourceError:
+    what = "Ray cannot start" if address.is_local else "the Ray cluster cannot be joined"
+    return ResourceError(f"{what}: {problem.format_map(fields)}; {remedy.format_map(fields)}")
+
+
+def _plain(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _fields(address: Address, text: str) -> dict[str, str]:
+    name = f"{address.origin}: {ANYWHERE}" if address.text == ANYWHERE else address.name
+    temporary = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    return {
+        "name": name,
+        "alone": address.remedy,
+        "temporary": temporary,
+        "versions": _versions(text),
+    }
+
+
+def _versions(text: str) -> str:
+    """Both versions in a line, of a text that has them in lines of their own."""
+    lines = [line.strip() for line in text.splitlines()]
+    found = [line for line in lines if line.startswith(("Ray: ", "Python: "))]
+    there, here = (" and ".join(found[start : start + 2]) for start in (0, 2))
+    return f"{there} there, {here} here"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
