@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -171,6 +171,8 @@ def _run_command(arguments: list[str]) -> None:
         command = _known_mode(mode)
         file = values.pop("configfile", None)
         config = load_written(file, command, _overrides(values))
+        # Ray and torch take long to import; a mistyped name is told without them.
+        import_module("biolm_ray.preparation.first_look").look_at_paths(config)
         getattr(import_for_good("biolm_ray.stages"), STAGES[command])(config)
 
 

@@ -1,11 +1,12 @@
 """One function per command; the command line and the Python API share them."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,6 @@ from biolm_ray.experiment.cross_validation import fold_jobs, train_folds
 from biolm_ray.experiment.failures import raise_failures
 from biolm_ray.experiment.first_lines import (
     loop_settings_of,
-    say_assumptions,
     say_batches,
     say_center,
     say_copies,
@@ -38,35 +38,31 @@ from biolm_ray.experiment.results import (
 from biolm_ray.experiment.runtime import Cluster, connected
 from biolm_ray.experiment.search import SearchResult, search
 from biolm_ray.experiment.setup import (
-    choose_model,
-    earlier_weights,
     fit_run_tokenizer,
-    known_tokenizer,
-    more_epochs_of,
     plan_run,
     room_for_sequences,
     tokenize_data,
 )
+from biolm_ray.experiment.starting import TrainingStart, find_start
 from biolm_ray.experiment.storage import check_shared
-from biolm_ray.experiment.tracking import check_tracking, track
+from biolm_ray.experiment.tracking import track
 from biolm_ray.experiment.training_results import (
     begin_search,
     begin_training,
     finish_training,
-    with_moved_weights,
 )
 from biolm_ray.experiment.trial import Trial
 from biolm_ray.files import told_when_full
 from biolm_ray.inference.distribute import score_tables
-from biolm_ray.inference.inputs import chosen_rows, model_folders, model_to_read_with
+from biolm_ray.inference.inputs import chosen_rows, find_models
 from biolm_ray.inference.known_rows import find_known_rows, tell_known_rows
 from biolm_ray.inference.plans import ScoringPlan, plan_scoring, superseded
 from biolm_ray.inference.predict import MeanPredictions
 from biolm_ray.inference.prediction import predict_on_ray
 from biolm_ray.inference.scores_file import table_files
 from biolm_ray.inference.table_work import LooSummary
-from biolm_ray.inference.used_models import UsedModels
 from biolm_ray.logs import RESULT, logged
+from biolm_ray.preparation.first_look import look_at_data, look_at_model
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.scanning import prepared_folder
 from biolm_ray.report.cross_validation import (
@@ -93,6 +89,7 @@ from biolm_ray.training.pretraining import num_held_out
 
 log = logging.getLogger("biolm_ray")
 
+Start = TypeVar("Start")
 TOKENIZED = "tokenized data: %s"
 
 
@@ -142,8 +139,13 @@ class InterpretResult:
 
 
 @contextmanager
-def running(config: Config) -> Iterator[tuple[Config, Cluster, RunResults]]:
+def running(
+    config: Config, find: Callable[[Config], Start]
+) -> Iterator[tuple[Start, Cluster, RunResults]]:
     """Set a run up: absolute paths, the folder's lock, log file, its configuration, Ray.
+
+    Its data are looked at, and `find` finds what it starts from, before Ray starts: that takes a
+    while, and what is wrong is told without waiting for it.
 
     Where another run works in the folder, it is refused before anything is written there. On a
     cluster of several nodes it is refused where they do not share the results' folder.
@@ -163,16 +165,20 @@ def running(config: Config) -> Iterator[tuple[Config, Cluster, RunResults]]:
         log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), folder)
         if config.data.max_rows is not None:
             log.warning("no more than the first %d rows are read (dev)", config.data.max_rows)
-        with told_when_stopped(results), connected(config.resources.address) as cluster:
-            if config.mode != "tokenize":
-                check_shared(folder)
-            results.finish_moving()
-            yield config, cluster, results
+        with told_when_stopped(results):
+            look_at_data(config)
+            look_at_model(config)
+            results.finish_moving()  # models may lie among what is being moved
+            start = find(config)
+            with connected(config.resources.address) as cluster:
+                if config.mode != "tokenize":
+                    check_shared(folder)
+                yield start, cluster, results
 
 
 def tokenize(config: Config) -> TokenizeResult:
     """Learn a tokenizer from the sequences of a file."""
-    with running(config) as (config, _, results):
+    with running(config, lambda config: config) as (config, _, results):
         tokenizer = fit_run_tokenizer(config, _data_progress(config))
         prepared = None
         if config.run.prepare_only:  # no model is known yet that puts special tokens around
@@ -188,8 +194,9 @@ def tokenize(config: Config) -> TokenizeResult:
 
 def pretrain(config: Config) -> PretrainResult:
     """Train a language model on sequences without labels."""
-    with running(config) as (config, cluster, results):
-        config, weights, prepared, tokenizer = _set_up(config, results)
+    with running(config, find_start) as (start, cluster, results):
+        config, weights = start.config, start.weights
+        prepared, tokenizer = _prepare_training(start, results)
         folder = results.folder
         if config.run.prepare_only:
             publish_prepared(results, tokenizer)
@@ -215,8 +222,9 @@ def pretrain(config: Config) -> PretrainResult:
 
 def finetune(config: Config) -> FinetuneResult:
     """Train and test a model on every fold."""
-    with running(config) as (config, cluster, results):
-        config, weights, prepared, tokenizer = _set_up(config, results)
+    with running(config, find_start) as (start, cluster, results):
+        config, weights = start.config, start.weights
+        prepared, tokenizer = _prepare_training(start, results)
         folder = results.folder
         folds = plan_run(config, prepared, tokenizer.tokenizer)
         if config.run.prepare_only:
@@ -265,9 +273,9 @@ def finetune(config: Config) -> FinetuneResult:
 
 def predict(config: Config) -> PredictResult:
     """Predict the rows of a file with a model, or with the models of all folds."""
-    with running(config) as (config, cluster, results):
-        config, models, prepared = _read_with_models(config, results)
-        folders = models.folders
+    with running(config, find_models) as (found, cluster, results):
+        config, models, folders = found.config, found.models, found.models.folders
+        prepared = _prepare(config, found.tokenizer, results, found.room)
         rows = chosen_rows(config, prepared)
         known = find_known_rows(folders, prepared, rows)
         counted = "model" if len(folders) == 1 else "models"
@@ -287,8 +295,9 @@ def predict(config: Config) -> PredictResult:
 
 def interpret(config: Config) -> InterpretResult:
     """Score how much each token of the sequences matters to the prediction."""
-    with running(config) as (config, cluster, results):
-        config, models, prepared = _read_with_models(config, results)
+    with running(config, find_models) as (found, cluster, results):
+        config, models = found.config, found.models
+        prepared = _prepare(config, found.tokenizer, results, found.room)
         num_workers, gpu_per_worker = place_inference(
             cluster, config.resources, config.interpret.num_workers
         )
@@ -332,8 +341,9 @@ def interpret(config: Config) -> InterpretResult:
 
 def tune(config: Config) -> SearchResult:
     """Search the settings with the best mean score over the folds."""
-    with running(config) as (config, cluster, results):
-        config, weights, prepared, tokenizer = _set_up(config, results)
+    with running(config, find_start) as (start, cluster, results):
+        config, weights = start.config, start.weights
+        prepared, tokenizer = _prepare_training(start, results)
         folder = results.folder
         folds = plan_run(config, prepared, tokenizer.tokenizer)
         log.info("%s", folds[0].description)
@@ -414,33 +424,14 @@ def _replaced_tables(
     return list(dict.fromkeys(relative(path, results.output) for path in earlier))
 
 
-def _set_up(
-    config: Config, results: RunResults
-) -> tuple[Config, Path | None, PreparedData, RunTokenizer]:
-    """What every training begins with: its model, earlier weights, tokenized data, tokenizer."""
-    check_tracking(config.run.mlflow)
-    config = with_moved_weights(config)
-    weights = earlier_weights(config)
-    config = more_epochs_of(config, weights)
-    config = choose_model(config, weights)
-    say_assumptions(config, weights)
-    known = known_tokenizer(config, weights)
+def _prepare_training(
+    start: TrainingStart, results: RunResults
+) -> tuple[PreparedData, RunTokenizer]:
+    """What every training begins with: tokenized data, and the tokenizer, fitted if need be."""
+    config, known = start.config, start.tokenizer
     tokenizer = known or fit_run_tokenizer(config, _data_progress(config))
     prepared = _prepare(config, tokenizer, results, room_for_sequences(config, tokenizer))
-    return config, weights, prepared, RunTokenizer(tokenizer, is_new=known is None)
-
-
-def _read_with_models(
-    config: Config, results: RunResults
-) -> tuple[Config, UsedModels, PreparedData]:
-    """What predict and interpret begin with: trained models, and data as they read it."""
-    folders = model_folders(
-        Path(config.model.pretrained or config.output_path),
-        allow_missing=config.model.allow_missing_folds,
-    )
-    models = UsedModels(folders)
-    config, tokenizer, room = model_to_read_with(folders[0], config)
-    return config, models, _prepare(config, tokenizer, results, room)
+    return prepared, RunTokenizer(tokenizer, is_new=known is None)
 
 
 def _prepare(config: Config, tokenizer: Tokenizer, results: RunResults, room: int) -> PreparedData:

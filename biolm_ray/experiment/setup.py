@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from biolm_ray.config.schema import Config
-from biolm_ray.data.columns import LabelKind
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import Fold, plan_folds
 from biolm_ray.errors import ConfigError
@@ -17,6 +16,7 @@ from biolm_ray.models.card import read_card
 from biolm_ray.models.checkpoint_tokenizer import checkpoint_tokenizer
 from biolm_ray.models.registry import checkpoint_model, default_model, find_model
 from biolm_ray.models.saved import described, is_model_folder
+from biolm_ray.preparation.first_look import label_kind
 from biolm_ray.preparation.labels import check_labels
 from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.prepared import PreparedData
@@ -316,13 +316,6 @@ def tokenize_data(
         rejected_path=folder / REJECTED_FILE,
         progress=progress,
     )
-
-
-def label_kind(config: Config) -> LabelKind | None:
-    """Tell what the label column holds for the task at hand; None without one."""
-    if config.data.label_column is None or config.task is None:
-        return None
-    return "class" if config.task == "classification" else "number"
 
 
 def room_for_sequences(config: Config, tokenizer: Tokenizer) -> int:

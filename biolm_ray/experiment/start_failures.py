@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from biolm_ray.files import full_disk_error
 
 MOST_SHOWN = 200
 """Characters of what Ray says that are shown where it is nothing that is known here."""
+LEAST_FREE_BYTES = 16 << 20
+"""In the temporary folder; with less, Ray's processes cannot write their logs."""
 _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's own"
 _PROCESSES = "raise the limit (ulimit -u), or end other programs of yours"
 
@@ -49,12 +52,21 @@ JOINING = (
         "a token is asked for (RAY_AUTH_MODE=token), and none is set here",
         _TOKEN,
     ),
-    Known("token is invalid or incorrect", "the cluster at {name} takes another token", _TOKEN),
-    Known("unauthenticated", "the cluster at {name} asks for a token", _TOKEN),
+    Known("invalidauthtoken", "the cluster at {name} asks for a token, or for another one", _TOKEN),
+    Known(
+        "method not found",
+        "what listens at {name} is of Ray, but not its head",
+        "give the port that the head was started with (--port, else 6379), or {alone}",
+    ),
     Known(
         "no node info found matching",
         "this machine is no part of the cluster at {name}, and a run needs to be on one that is",
         "start it there, submit it as a job (ray job submit), or {alone}",
+    ),
+    Known(
+        "failed to connect to gcs",
+        "the head at {name} answers, but not in time",
+        "see whether it runs and is not overloaded, or {alone}",
     ),
 )
 STARTING = (
@@ -72,6 +84,12 @@ STARTING = (
         "node timed out during startup",
         "the machine is too busy or too short of memory to start Ray in time",
         "try again when less is running",
+        is_passing=True,
+    ),
+    Known(
+        "timed out waiting for file",
+        "its processes do not come up; the machine is too busy, or the limit of processes too low",
+        "try again when less is running, or " + _PROCESSES,
         is_passing=True,
     ),
     Known(
@@ -97,9 +115,11 @@ def explain_start(error: BaseException, address: Address) -> tuple[ResourceError
     text = " ".join(str(item) for item in chain)
     fields = _fields(address, text)
     known = next((case for case in (*JOINING, *STARTING) if case.words in text.lower()), None)
-    if known is not None:
+    # Ray's processes end without a word to this one where they cannot write their logs.
+    is_full = known is not None and known.is_passing and _free_bytes(fields) < LEAST_FREE_BYTES
+    if known is not None and not is_full:
         return _sentence(known.problem, known.remedy, fields, address), known.is_passing
-    if full_disk_error(error) is not None:
+    if is_full or full_disk_error(error) is not None:
         problem = "no space is left in the temporary folder {temporary}"
         return _sentence(problem, "make room there, or " + _ANOTHER_FOLDER, fields, address), False
     system = next((item for item in chain if isinstance(item, OSError) and item.errno), None)
@@ -134,6 +154,13 @@ def _fields(address: Address, text: str) -> dict[str, str]:
         "temporary": temporary,
         "versions": _versions(text),
     }
+
+
+def _free_bytes(fields: Mapping[str, str]) -> int:
+    try:
+        return shutil.disk_usage(fields["temporary"]).free
+    except OSError:
+        return LEAST_FREE_BYTES
 
 
 def _versions(text: str) -> str:

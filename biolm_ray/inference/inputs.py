@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import rows_in_splits
 from biolm_ray.data.targets import Targets
 from biolm_ray.errors import ConfigError
+from biolm_ray.inference.used_models import UsedModels
 from biolm_ray.models.saved import SavedModel, is_model_folder, load_model
+from biolm_ray.preparation.first_look import label_kind, look_at_data
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.results.manifest import MANIFEST, FoldRecord, Manifest, results_of
 from biolm_ray.tokenization.fitting import make_settings
@@ -120,6 +123,41 @@ def _tell_unvouched(folder: Path) -> None:
         folder,
         MANIFEST,
     )
+
+
+@dataclass(frozen=True)
+class ModelsFound:
+    """The models of a run, and how they read sequences.
+
+    Attributes:
+        config: Of the run, with the task and preprocessing of the models.
+        models: The folders of the models.
+        tokenizer: Of the models, reading the run's data.
+        room: Most tokens of a sequence that the models see.
+    """
+
+    config: Config
+    models: UsedModels
+    tokenizer: Tokenizer
+    room: int
+
+
+def find_models(config: Config) -> ModelsFound:
+    """Find the models that a run names, and what they read the rows with.
+
+    Raises:
+        ConfigError: There are none, or settings of the run contradict them.
+        DataError: A file of theirs is damaged, or the data lack a column of labels.
+    """
+    folders = model_folders(
+        Path(config.model.pretrained or config.output_path),
+        allow_missing=config.model.allow_missing_folds,
+    )
+    models, known = UsedModels(folders), label_kind(config)
+    config, tokenizer, room = model_to_read_with(folders[0], config)
+    if label_kind(config) != known:  # the model has told the task
+        look_at_data(config)
+    return ModelsFound(config, models, tokenizer, room)
 
 
 def model_to_read_with(folder: Path, config: Config) -> tuple[Config, Tokenizer, int]:

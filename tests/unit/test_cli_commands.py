@@ -14,6 +14,7 @@ from ray.exceptions import RayTaskError
 from biolm_ray import cli
 from biolm_ray.config.schema import MODES, Column, Config
 from biolm_ray.errors import BiolmError, DataError, ResourceError, TrainingError, attach
+from biolm_ray.preparation import first_look
 from biolm_ray.signals import Stopped
 
 FLAGS = [
@@ -60,6 +61,7 @@ class Stages(ModuleType):
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     fake = Stages()
     monkeypatch.setitem(sys.modules, "biolm_ray.stages", fake)
+    monkeypatch.setattr(first_look, "look_at_paths", lambda config: None)  # there are no files
     return fake
 
 

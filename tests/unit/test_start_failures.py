@@ -5,11 +5,12 @@ The texts are those of Ray 2.60, as it wrote them.
 
 import errno
 import os
+import shutil
 
 import pytest
 
 from biolm_ray.errors import ResourceError
-from biolm_ray.experiment import runtime
+from biolm_ray.experiment import runtime, start_failures
 from biolm_ray.experiment.addresses import Address
 from biolm_ray.experiment.start_failures import explain_start
 
@@ -47,6 +48,11 @@ def wrapped(error: Exception) -> Exception:
     [
         (SLOW, "too busy or too short of memory", "try again when less is running"),
         (RuntimeError("Failed to start GCS.  Last 0 lines"), "too busy", "own messages lie below"),
+        (
+            RuntimeError("Timed out waiting for file /tmp/ray/session_x/gcs_server_port_bacc2e"),
+            "its processes do not come up",
+            "(ulimit -u)",
+        ),
         (SOCKET, "is too long for the sockets of Ray", "set RAY_TMPDIR to a folder with a short"),
         (RuntimeError("can't start new thread"), "no more processes or threads", "ulimit -u"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "no more", "ulimit -u"),
@@ -74,6 +80,29 @@ def test_a_local_start_that_fails_says_why_and_what_to_do(error, problem, remedy
             ),
             "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN",
         ),
+        (
+            wrapped(
+                RuntimeError(
+                    "Failed to connect to GCS. Last connection error: ray.exceptions."
+                    "AuthenticationError: RPC error: InvalidAuthToken: Authentication token is "
+                    "missing or incorrect"
+                )
+            ),
+            "the cluster at resources.address head:6379 asks for a token, or for another one",
+        ),
+        (
+            wrapped(
+                RuntimeError(
+                    "Failed to connect to GCS. Last connection error: ray.exceptions.RpcError: "
+                    "RPC error: Method not found!"
+                )
+            ),
+            "is of Ray, but not its head; give the port",
+        ),
+        (
+            wrapped(RuntimeError("Failed to connect to GCS. Last connection error: TimedOut")),
+            "the head at resources.address head:6379 answers, but not in time",
+        ),
         (wrapped(RuntimeError("anything {else}")), "Ray says: Failed to connect to Ray cluster"),
     ],
 )
@@ -81,6 +110,14 @@ def test_a_cluster_that_cannot_be_joined_says_why(error, words):
     told = said(error, JOINED)
     assert told.startswith("the Ray cluster cannot be joined: ")
     assert words in told
+
+
+def test_a_start_that_is_too_slow_on_a_full_disk_is_not_tried_again(monkeypatch):
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(start_failures.shutil, "disk_usage", lambda _: usage)
+    explained, is_passing = explain_start(SLOW, LOCAL)
+    assert "no space is left in the temporary folder" in str(explained)
+    assert not is_passing
 
 
 def test_no_cluster_of_this_machine_says_how_to_start_one():

@@ -1,0 +1,104 @@
+"""What a look at files can find is told before Ray starts, and before torch is imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from biolm_ray import stages
+from biolm_ray.config.load import load_config
+from biolm_ray.errors import BiolmError, ConfigError, DataError
+from biolm_ray.experiment import runtime
+
+ROWS = "id\tsequence\tvalue\n" + "".join(f"g{row}\tacguacgu\t{row}\n" for row in range(9))
+GIVEN = {"idpos": "id", "seqpos": "sequence", "labelpos": "value", "blocksize": 64}
+RUN = {
+    "fine-tune": stages.finetune,
+    "pre-train": stages.pretrain,
+    "predict": stages.predict,
+    "interpret": stages.interpret,
+    "tokenize": stages.tokenize,
+    "tune": stages.tune,
+}
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch):
+    def init(**_):
+        raise AssertionError("Ray has been started")
+
+    monkeypatch.setattr(runtime.ray, "init", init)
+    monkeypatch.setattr(runtime.ray, "is_initialized", lambda: False)
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    path = tmp_path / "rows.tsv"
+    path.write_text(ROWS)
+    return path
+
+
+def told(mode: str, data: Path, kind: type[BiolmError], **settings) -> str:
+    given = {**GIVEN, "filepath": str(data), "outputpath": str(data.parent / "out"), **settings}
+    if mode in ("fine-tune", "tune"):
+        given.setdefault("task", "regression")
+    if mode == "tune":
+        given["tune.space"] = {"batchsize": [2, 4]}
+    with pytest.raises(kind) as caught:
+        RUN[mode](load_config(None, mode, given))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("mode", RUN)
+def test_missing_files_and_columns_are_told_before_ray_starts(mode, data):
+    assert "rows.tvs does not exist; did you mean rows.tsv?" in told(
+        mode, data, DataError, filepath=str(data.with_suffix(".tvs"))
+    )
+    assert "did you mean 'sequence'?" in told(mode, data, BiolmError, seqpos="sequnce")
+    data.write_bytes(b"PK\x03\x04xl/")
+    assert "Excel workbook" in told(mode, data, DataError)
+
+
+@pytest.mark.parametrize("mode", ["fine-tune", "pre-train", "predict", "interpret", "tune"])
+def test_a_model_that_is_not_there_is_told_before_ray_starts(mode, data):
+    missing, empty = data.parent / "missing", data.parent / "empty"
+    assert f"pretrainedmodel {missing} does not exist" in told(
+        mode, data, ConfigError, pretrainedmodel=str(missing)
+    )
+    assert f"pretrainedmodel {data} is no folder" in told(
+        mode, data, ConfigError, pretrainedmodel=str(data)
+    )
+    empty.mkdir()
+    assert str(empty) in told(mode, data, ConfigError, pretrainedmodel=str(empty))
+
+
+def test_an_unknown_model_or_plugin_or_option_is_told_before_ray_starts(data):
+    assert "model 'salukki' is unknown, did you mean 'saluki'?" in told(
+        "fine-tune", data, ConfigError, **{"model.name": "salukki"}
+    )
+    assert "mine.py: there is no such file" in told(
+        "fine-tune", data, ConfigError, **{"model.plugin": "mine.py"}
+    )
+    assert "has no option 'chanels'" in told("fine-tune", data, ConfigError, **{"model.chanels": 4})
+
+
+def test_the_command_line_tells_a_mistyped_name_without_torch_and_leaves_nothing(data):
+    program = (
+        "import sys\n"
+        "from biolm_ray.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        "assert not {'torch', 'ray'} & set(sys.modules)\n"
+        "sys.exit(code)\n"
+    )
+    arguments = ["predict", "--filepath", f"{data}x", "--seqpos", "2", "--outputpath", "out"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=data.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert done.stderr == f"error: {data}x does not exist; did you mean rows.tsv?\n"
+    assert [path.name for path in data.parent.iterdir()] == ["rows.tsv"]
