@@ -16,6 +16,7 @@ from biolm_ray.config.legacy import KEYS
 from biolm_ray.config.load import load_written
 from biolm_ray.config.meanings import FLAG_MEANINGS, MEANINGS, USED_PARTS
 from biolm_ray.config.names import Written, name_override, nearest
+from biolm_ray.config.paths import CONFIG_ENDINGS, DATA_ENDINGS, is_uri, without_compression_ending
 from biolm_ray.config.schema import MODES, Mode
 from biolm_ray.config.settings import all_settings
 from biolm_ray.errors import (
@@ -248,14 +249,27 @@ def _known_mode(mode: str | None) -> Mode:
     for known in MODES:
         if mode == known:
             return known
-    raise ConfigError(f"command line: '{mode}' is not a mode; {nearest(mode, COMMANDS)}")
+    hint = _flag_for(mode, "fine-tune ").removeprefix("; ") or nearest(mode, COMMANDS)
+    raise ConfigError(f"command line: '{mode}' is not a mode; {hint}")
 
 
 def _refuse(argument: str, valid: list[str]) -> NoReturn:
     flag = argument.partition("=")[0]
     if not flag.startswith("-"):
-        raise ConfigError(f"command line: nothing is expected where '{argument}' stands")
+        raise ConfigError(
+            f"command line: nothing is expected where '{argument}' stands{_flag_for(argument)}"
+        )
     raise ConfigError(f"command line: {flag} is not a flag; {nearest(flag, valid)}")
+
+
+def _flag_for(argument: str, command: str = "") -> str:
+    """Return the flag that a file on the command line was probably meant for, as a question."""
+    if Path(argument).suffix.lower() in CONFIG_ENDINGS:
+        return f"; did you mean {command}--configfile {argument}?"
+    looks_like_data = Path(without_compression_ending(argument.lower())).suffix in DATA_ENDINGS
+    if looks_like_data or is_uri(argument) or Path(argument).is_file():
+        return f"; did you mean {command}--filepath {argument}?"
+    return ""
 
 
 def _write_demo_data(arguments: list[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +20,7 @@ from biolm_ray.config.names import (
 from biolm_ray.config.paths import default_output
 from biolm_ray.config.schema import Column, Config, Mode, TuneConfig
 from biolm_ray.config.settings import allowed_text, choices
+from biolm_ray.config.spelling import did_you_mean
 from biolm_ray.config.values import UNSET
 from biolm_ray.errors import ConfigError
 from biolm_ray.masking import is_masked
@@ -146,8 +146,7 @@ def _explain(error: ValidationError, settings: Mapping[str, Setting]) -> str:
     if name not in all_names():
         name = next(parent for parent in OPEN if name.startswith(f"{parent}."))
     text = bad_value(setting, setting.value, allowed_text(name))
-    close = get_close_matches(str(setting.value).lower(), choices(name), n=1)
-    return f"{text}; did you mean '{close[0]}'?" if close else text
+    return f"{text}{did_you_mean(str(setting.value), choices(name))}"
 
 
 def _place(problem: Problem, settings: Mapping[str, Setting], label: str) -> str:

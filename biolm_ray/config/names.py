@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 from biolm_ray.config.legacy import KEYS, SECTIONS, OldKey
 from biolm_ray.config.schema import Config, Section
 from biolm_ray.config.source import Block
+from biolm_ray.config.spelling import closest
 from biolm_ray.config.values import UNSET, SettingType, read_value
 from biolm_ray.errors import ConfigError
 
@@ -86,14 +86,6 @@ def nearest(word: str, names: Iterable[str]) -> str:
     if close is not None:
         return f"did you mean '{close}'?"
     return f"valid here: {', '.join(names)}" if len(names) <= 24 else "see --help for all names"
-
-
-def closest(word: str, names: Iterable[str]) -> str | None:
-    """Find the name that is meant by `word`, whatever its case: one that holds it goes before."""
-    word, names = word.lower(), list(names)
-    holding = [name for name in names if len(word.strip("-")) >= 3 and word in name.lower()]
-    close = get_close_matches(word, holding, n=1, cutoff=0) or get_close_matches(word, names, n=1)
-    return close[0] if close else None
 
 
 def show(value: Any) -> str:

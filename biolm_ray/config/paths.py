@@ -35,6 +35,13 @@ COMPRESSIONS = (
 """All compressions that are read; each is recognised by content, whatever a file is called."""
 FASTA_ENDINGS = (".fasta", ".fa", ".fas", ".fsa", ".fna", ".faa", ".ffn", ".frn")
 FASTQ_ENDINGS = (".fastq", ".fq")
+DATA_ENDINGS = (
+    *(".tsv", ".csv", ".txt", ".tab", ".jsonl", ".ndjson", ".parquet"),
+    *FASTA_ENDINGS,
+    *FASTQ_ENDINGS,
+)
+"""Of the names of data files, usually; none of them decides how a file is read."""
+CONFIG_ENDINGS = (".yaml", ".yml")
 
 
 def without_compression_ending(name: str) -> str:

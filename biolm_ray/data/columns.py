@@ -1,13 +1,13 @@
 """What stands in the columns of a file: its layout."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from biolm_ray.config.schema import MISSING_VALUES, Column, DataConfig
-from biolm_ray.data.naming import AWKWARD, alike_in_files, name_for_files, told_apart
+from biolm_ray.config.spelling import did_you_mean
+from biolm_ray.data.naming import alike_in_files, name_for_files, told_apart
 from biolm_ray.data.targets import fits_float32
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.logs import escaped
@@ -158,14 +158,6 @@ def not_utf8(byte: int, where: str) -> str:
     return f"byte 0x{byte:02x} {where} is not UTF-8{meant}: {TO_UTF8}"
 
 
-def near_name(name: str, names: Sequence[str]) -> str | None:
-    """The one of some names that was probably meant: whatever its case, blanks and signs."""
-    plain = {AWKWARD.sub("_", known).replace("_", "").lower(): known for known in names[::-1]}
-    wanted = AWKWARD.sub("_", name).replace("_", "").lower()
-    near = difflib.get_close_matches(wanted, list(plain), n=1)
-    return plain[near[0]] if near else None
-
-
 def split_fields(line: str, separator: str) -> list[str] | None:
     """Split a line at its separators; those inside double quotes do not count.
 
@@ -296,8 +288,7 @@ def _find_column(
         return header.index(column.name)
     if column.name in header:
         raise DataError(f"{where}: {header.count(column.name)} columns are named '{column.name}'")
-    near = near_name(column.name, header)
-    hint = f"; did you mean '{near}'?" if near else hint
+    hint = did_you_mean(column.name, header) or hint
     raise DataError(
         f"{where}: no column is named '{column.name}', asked for as {role}; "
         f"the columns are {', '.join(header)}{hint}"

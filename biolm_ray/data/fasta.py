@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pyarrow as pa
 
-from biolm_ray.data.columns import Layout, kind_of, near_name, not_utf8, shown
+from biolm_ray.config.spelling import did_you_mean
+from biolm_ray.data.columns import Layout, kind_of, not_utf8, shown
 from biolm_ray.data.fields import Row, RowProblem, read_fields
 from biolm_ray.data.lines import BLANKS, Spans, Text, line_bounds
 from biolm_ray.data.rows import make_block
@@ -164,8 +165,7 @@ def _where_joined(raw: Text, line: int) -> str:
 def _what_there_is(attribute: str, attributes: list[str]) -> str:
     if not attributes:
         return "its header line has no attributes (name=value or name:value)"
-    near = near_name(attribute, attributes)
-    hint = f"; did you mean '{near}'?" if near else ""
+    hint = did_you_mean(attribute, attributes)
     return f"its attributes are {', '.join(attributes)}{hint}"
 
 

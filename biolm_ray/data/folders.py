@@ -1,6 +1,5 @@
 """Which files a path stands for: the file itself, those of a folder, or those of a pattern."""
 
-import difflib
 import fnmatch
 import json
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 from pyarrow import fs
 
 from biolm_ray.config.paths import is_uri
+from biolm_ray.config.spelling import did_you_mean
 from biolm_ray.data.filesystems import locate
 from biolm_ray.errors import DataError
 from biolm_ray.files import is_plain_name
@@ -154,5 +154,4 @@ def _nearest(path: str) -> str:
     if not folder.is_dir():
         return f" (nor does the folder {folder})"
     names = [entry.name for entry in folder.iterdir()]
-    near = difflib.get_close_matches(Path(path).name, names, n=1, cutoff=0.8)
-    return f"; did you mean {near[0]}?" if near else ""
+    return did_you_mean(Path(path).name, names, cutoff=0.8)

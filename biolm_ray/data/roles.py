@@ -1,9 +1,9 @@
 """Split values that name roles, such as train, val and test, in their common spellings."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 
+from biolm_ray.config.spelling import closest
 from biolm_ray.errors import DataError
 
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -55,8 +55,8 @@ def nearly_named(value: str, *, beside_roles: bool = False) -> str | None:
     cutoff = _LESS_CLOSE if beside_roles else _CLOSE
     fewest = _FEWER_LETTERS if beside_roles else _FEWEST_LETTERS
     names = [name for name in _RELATED if len(name) >= fewest and name[:1] == word[:1]]
-    near = difflib.get_close_matches(word, names, n=1, cutoff=cutoff)
-    return _RELATED[near[0]] if near else None
+    near = closest(word, names, cutoff=cutoff, holding=False)
+    return _RELATED[near] if near else None
 
 
 def read_roles(values: Sequence[str]) -> dict[str, list[str]] | None:

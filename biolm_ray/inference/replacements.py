@@ -1,11 +1,11 @@
 """The dictionary of a replacement run, as users write it and as token ids."""
 
-import difflib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from biolm_ray.config.spelling import closest
 from biolm_ray.errors import ConfigError
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
@@ -70,5 +70,5 @@ def same_place(mark: str, ids: Mapping[str, int]) -> int:
 
 def to_nearest(token: str, vocabulary: Collection[str]) -> str:
     """Name the token that is spelled most like one, for the end of a message."""
-    near = difflib.get_close_matches(token, vocabulary, n=1, cutoff=0.0)
-    return f"; the nearest is '{near[0]}'" if near else ""
+    near = closest(token, vocabulary, cutoff=0.0, holding=False)
+    return f"; the nearest is '{near}'" if near else ""

@@ -1,6 +1,5 @@
 """Any transformer of the Hugging Face library that has a sequence head: by checkpoint or sizes."""
 
-import difflib
 import json
 import logging
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from biolm_ray.config.schema import Section
+from biolm_ray.config.spelling import did_you_mean
 from biolm_ray.errors import ConfigError
 from biolm_ray.models.bert_shortcut import bert_shortcut
 from biolm_ray.models.corruption import IGNORED, mask_tokens
@@ -229,8 +229,7 @@ def _check_keys(given: dict[str, Any], config: Any) -> None:
     known = {*config.to_dict(), *config.attribute_map, *NAMES_OF_IDS}
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, sorted(known), n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(key, sorted(known))
             raise ConfigError(
                 f"model huggingface: {config.model_type} has no setting '{key}'{hint}"
             )

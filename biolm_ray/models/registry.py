@@ -1,6 +1,5 @@
 """Finding a model by its name, and reading its options."""
 
-import difflib
 import importlib
 import importlib.util
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from biolm_ray.config.schema import ModelConfig, Section
+from biolm_ray.config.spelling import did_you_mean
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.models.spec import ModelSpec
 
@@ -69,7 +69,8 @@ def find_spec(name: str | None, plugin: str | None = None) -> ModelSpec:
         if entry.name == name:
             return _checked_spec(entry.load(), f"entry point {entry.value}")
     known = sorted({*specs, *model_names()})
-    raise ConfigError(f"model '{name}' is unknown{_nearest(name, known)}; known: {_joined(known)}")
+    hint = did_you_mean(name, known)
+    raise ConfigError(f"model '{name}' is unknown (known: {_joined(known)}){hint}")
 
 
 def find_model(model: ModelConfig) -> tuple[ModelSpec, Any]:
@@ -138,8 +139,8 @@ def _option_message(spec: ModelSpec, error: ValidationError) -> str:
     valid = sorted(spec.options.model_fields.keys() - {REMOTE_CODE})
     if problem["type"] == "extra_forbidden":
         return (
-            f"model {spec.name} has no option '{key}'{_nearest(key, valid)}; "
-            f"its options: {_joined(valid)}"
+            f"model {spec.name} has no option '{key}' (its options: {_joined(valid)})"
+            f"{did_you_mean(key, valid)}"
         )
     subject = f"option '{key}' of model {spec.name}" if key else f"the options of {spec.name}"
     return (
@@ -196,11 +197,6 @@ def _checked_spec(value: Any, origin: str) -> ModelSpec:
             f"{origin} is a {type(value).__name__}; group {GROUP} takes ModelSpec objects"
         )
     return value
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word.lower(), list(known), n=1)
-    return f", did you mean '{near[0]}'?" if near else ""
 
 
 def _listed(specs: dict[str, ModelSpec]) -> str:

@@ -350,3 +350,19 @@ def test_demo_data_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["demo-data", "--output", str(file), "--rows", "5", "--seed", "2"]) == 0
     assert f"wrote 5 rows to {file}" in capsys.readouterr().out
     assert len(file.read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["fine-tune", "x.yaml"], "'x.yaml' stands; did you mean --configfile x.yaml?"),
+        (["tokenize", "rows.tsv.gz"], "; did you mean --filepath rows.tsv.gz?"),
+        (["predict", "s3://bucket/rows"], "; did you mean --filepath s3://bucket/rows?"),
+        (["x.YML"], "'x.YML' is not a mode; did you mean fine-tune --configfile x.YML?"),
+        (["Fine-Tune"], "'Fine-Tune' is not a mode; did you mean 'fine-tune'?"),
+        (["fine-tune", "--FilePath", "x"], "--FilePath is not a flag; did you mean '--filepath'?"),
+    ],
+)
+def test_what_stands_in_the_wrong_place_is_told_with_the_right_flag(arguments, hint, capsys):
+    assert cli.main(arguments) == 2
+    assert hint in capsys.readouterr().err

@@ -127,7 +127,7 @@ def test_unknown_schemes_are_answered_with_known_ones():
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (["half_lives.tsv"], r"half_lives\.tsv does not exist; did you mean half_life\.tsv"),
+        (["half_lives.tsv"], r"half_lives\.tsv does not exist; did you mean 'half_life\.tsv'"),
         (["nowhere/a.tsv"], r"a\.tsv does not exist \(nor does the folder .*nowhere\)"),
         (["*.csv"], r"no file matches .*\*\.csv"),
         (["void"], "void is a folder without data files"),
