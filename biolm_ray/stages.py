@@ -86,6 +86,7 @@ from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.earlier_rows import say_seen_before
 from biolm_ray.training.fold import FoldJob
 from biolm_ray.training.pretraining import num_held_out
+from biolm_ray.wording import counted
 
 log = logging.getLogger("biolm_ray")
 
@@ -164,7 +165,8 @@ def running(
         results = begin_run(config, __version__, lock)
         log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), folder)
         if config.data.max_rows is not None:
-            log.warning("no more than the first %d rows are read (dev)", config.data.max_rows)
+            rows = counted(config.data.max_rows, "row")
+            log.warning("only the first %s will be read (dev)", rows)
         with told_when_stopped(results):
             look_at_data(config)
             look_at_model(config)
@@ -278,8 +280,8 @@ def predict(config: Config) -> PredictResult:
         prepared = _prepare(config, found.tokenizer, results, found.room)
         rows = chosen_rows(config, prepared)
         known = find_known_rows(folders, prepared, rows)
-        counted = "model" if len(folders) == 1 else "models"
-        log.info("predicting %d rows with %d %s", len(rows), len(folders), counted)
+        num_models = counted(len(folders), "model")
+        log.info("predicting %s with %s", counted(len(rows), "row"), num_models)
         tell_known_rows(known, "predicted")
         results.announce(results_to_replace(results.output, results.mode))
         with models.unchanged():
@@ -306,7 +308,8 @@ def interpret(config: Config) -> InterpretResult:
         results.announce(_replaced_tables(plans, results, [plan.out_csv for plan in plans]))
         num_sequences = sum(len(plan.rows) for plan in plans)
         edit = config.interpret.edit
-        log.info("scoring %d sequences (%s) on %d workers", num_sequences, edit, num_workers)
+        sequences, workers = counted(num_sequences, "sequence"), counted(num_workers, "worker")
+        log.info("scoring %s (%s) on %s", sequences, edit, workers)
 
         def make_room(tables: Sequence[Path]) -> None:
             models.check()
@@ -381,14 +384,16 @@ def _predict_kept_aside(
         return None
     if num_finished < len(jobs):
         log.warning(
-            "the %d rows kept aside are predicted by all %d models, so not before the missing %d "
-            "are finished (--resume)",
+            "the rows kept aside (%d) are predicted by all %s together, once the missing %d %s "
+            "finished (--resume)",
             len(rows),
-            len(jobs),
+            counted(len(jobs), "model"),
             len(jobs) - num_finished,
+            "is" if len(jobs) - num_finished == 1 else "are",
         )
         return None
-    log.info("predicting the %d rows kept aside with all %d models", len(rows), len(jobs))
+    models = counted(len(jobs), "model")
+    log.info("predicting the %s kept aside with %s", counted(len(rows), "row"), models)
     folders = [job.folder for job in jobs]
     by_all = np.ones((len(folders), len(rows)), dtype=bool)
     return labelled_table(data, rows, *_predict_rows(config, cluster, folders, data, rows, by_all))

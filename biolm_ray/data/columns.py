@@ -11,6 +11,7 @@ from biolm_ray.data.naming import alike_in_files, name_for_files, told_apart
 from biolm_ray.data.targets import fits_float32
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.logs import escaped
+from biolm_ray.wording import counted
 
 LabelKind = Literal["number", "class"]
 Format = Literal["table", "fasta", "jsonl", "parquet", "datasets"]
@@ -295,13 +296,8 @@ def _find_column(
     )
 
 
-def count_columns(number: int) -> str:
-    """A number of columns, in words."""
-    return "1 column" if number == 1 else f"{number} columns"
-
-
 def too_few(num_columns: int, position: int, role: str) -> str:
-    return f"has {count_columns(num_columns)}, column {position + 1} asked for as {role}"
+    return f"has {counted(num_columns, 'column')}, column {position + 1} asked for as {role}"
 
 
 def read_number(text: str) -> float | None:

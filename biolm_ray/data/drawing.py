@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from biolm_ray.errors import DataError
+from biolm_ray.wording import counted
 
 
 def seeded_generator(seed: int, fold: int, purpose: str) -> np.random.Generator:
@@ -17,7 +18,7 @@ def seeded_generator(seed: int, fold: int, purpose: str) -> np.random.Generator:
 def part_sizes(ratio: Sequence[float], num_rows: int) -> list[int]:
     """Divide a count by largest remainders, every part at least one, the first one giving."""
     if num_rows < len(ratio):
-        raise DataError(f"{num_rows} rows cannot be divided into {len(ratio)} parts")
+        raise DataError(f"{counted(num_rows, 'row')} cannot be divided into {len(ratio)} parts")
     shares = np.asarray(ratio, dtype=np.float64) / sum(ratio) * num_rows
     sizes = np.floor(shares + 1e-9).astype(int)
     by_remainder = np.argsort(sizes - shares, kind="stable")

@@ -10,7 +10,6 @@ from biolm_ray.data.columns import (
     POINT_RULE,
     UNCLOSED_QUOTE,
     Layout,
-    count_columns,
     kind_of,
     label_roles,
     read_number,
@@ -20,6 +19,7 @@ from biolm_ray.data.columns import (
 )
 from biolm_ray.data.targets import parse_weight, weight_rule
 from biolm_ray.logs import has_control_characters
+from biolm_ray.wording import counted
 
 _NO_GAPS = str.maketrans("", "", GAPS)
 
@@ -78,11 +78,11 @@ def is_header(fields: Sequence[str], layout: Layout) -> bool:
 def _too_many(num_columns: int, layout: Layout) -> str:
     assert layout.num_columns is not None
     first = "the header has" if layout.header else "the first lines have"
-    wanted = count_columns(layout.num_columns)
+    wanted = counted(layout.num_columns, "column")
     if len(layout.header) < len(layout.names):
         wanted += ", row names included"
     return (
-        f"has {count_columns(num_columns)}, but {first} {wanted}: if a field holds the "
+        f"has {counted(num_columns, 'column')}, but {first} {wanted}: if a field holds the "
         "separator, put it in double quotes"
     )
 

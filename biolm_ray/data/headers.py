@@ -11,7 +11,6 @@ from biolm_ray.data.columns import (
     UNCLOSED_QUOTE,
     LabelKind,
     Layout,
-    count_columns,
     make_layout,
     shown,
     split_fields,
@@ -25,6 +24,7 @@ from biolm_ray.data.sources import SourceFile
 from biolm_ray.data.table import decode
 from biolm_ray.data.unannounced_header import NUM_LINES, header_sign
 from biolm_ray.errors import DataError
+from biolm_ray.wording import counted
 
 NUM_TITLES = 5
 """Lines that may stand above a header as a title, for a hint."""
@@ -208,7 +208,7 @@ def _hint(file: SourceFile, lines: Sequence[_Line], config: DataConfig) -> str:
                 continue
             if index == 0 and mark == detected:
                 return ""
-            hint = f"; line {line.number} and those below have {count_columns(width)}"
+            hint = f"; line {line.number} and those below have {counted(width, 'column')}"
             hint += f" separated by a {SEPARATOR_NAMES.get(mark, repr(mark))}"
             wanted = [f"data.skip_lines: {line.number - 1}"] if index else []
             if mark != detected:

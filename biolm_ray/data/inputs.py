@@ -18,6 +18,7 @@ from biolm_ray.data.columns import (
 from biolm_ray.data.headers import fasta_layout, json_layout, table_layout
 from biolm_ray.data.rows import rows_schema
 from biolm_ray.data.sources import FORMAT_NAMES, TEXT_FORMATS, SourceFile, find_files
+from biolm_ray.wording import counted
 
 _LAYOUTS: dict[Format, Callable[[SourceFile, DataConfig, LabelKind | None], Layout]] = {
     "table": table_layout,
@@ -80,7 +81,7 @@ class Input:
     def description(self) -> str:
         """One sentence for the log: what was detected."""
         first = self.layouts[0]
-        num_files = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
+        num_files = counted(len(self.files), "file")
         columns = ", ".join(_describe_column(first, role) for role in first.used)
         differ = any(layout.used != first.used for layout in self.layouts)
         where = " (in the first file; they differ)" if differ else ""

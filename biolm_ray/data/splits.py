@@ -12,6 +12,7 @@ from biolm_ray.data.drawing import deal, part_sizes, seeded_generator
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.roles import listed_roles, read_roles
 from biolm_ray.errors import DataError
+from biolm_ray.wording import counted, part_of
 
 HELD_OUT_SHARE = 0.1
 FOLDS_OF_ROLES = 5
@@ -137,7 +138,10 @@ def _rows_to_divide(config: SplitsConfig, table: _Table) -> tuple[Rows, str]:
         raise DataError(
             f"splits.leave_out names every split, so that of {table.num_rows} rows none is left"
         )
-    return kept, f"; left out: {table.num_rows - len(kept):,} rows of {_quoted(config.leave_out)}"
+    return (
+        kept,
+        f"; left out: {counted(table.num_rows - len(kept), 'row')} of {_quoted(config.leave_out)}",
+    )
 
 
 def _divide(config: SplitsConfig, table: _Table) -> list[Fold]:
@@ -177,8 +181,9 @@ def _by_roles(config: SplitsConfig, table: _Table, roles: dict[str, list[str]]) 
     asked = "" if config.num_folds else " (crossvalidation names no other number)"
     kept = f"the {len(aside):,} test rows are kept aside"
     text = (
-        f"{named}; {num_folds} disjoint folds{asked} within the {len(learnt):,} rows for training "
-        f"and validation, a tenth of each fold's training rows validates; "
+        f"{named}; {num_folds} disjoint folds{asked} within the "
+        f"{counted(len(learnt), 'row')} for training and validation, a tenth of each "
+        f"fold's training rows validates; "
         f"{kept if len(aside) else 'no row is for test, so none is kept aside'}"
     )
     folds = _disjoint_folds(num_folds, table.of_rows(learnt), "rows for training and validation")
@@ -203,7 +208,7 @@ def _by_split_values(config: SplitsConfig, table: _Table, values: list[str]) -> 
         )
     if config.cross_validate is False:
         return folds[:1]
-    note = f"{len(values)} folds, one for each split value; fold"
+    note = f"{counted(len(values), 'fold')}, one for each split value; fold"
     return [replace(fold, description=f"{note} {fold.name}: {fold.description}") for fold in folds]
 
 
@@ -270,7 +275,8 @@ def _named_sets(config: SplitsConfig, table: _Table) -> list[Fold]:
         folds.append(fold if validation else _hold_out_validation(fold, table))
     num_tested = len(np.unique(np.concatenate([fold.test for fold in folds])))
     if 0 < num_tested < table.num_rows and len(folds) > 1:
-        note = f"; {table.num_rows - num_tested:,} of {table.num_rows:,} rows are tested in no fold"
+        untested = part_of(table.num_rows - num_tested, table.num_rows, "row")
+        note = f"; {untested} tested in no fold"
         folds = [replace(fold, description=fold.description + note) for fold in folds]
     return folds
 
@@ -280,7 +286,7 @@ def _hold_outs(config: SplitsConfig, table: _Table) -> list[Fold]:
     ratio = config.ratio or (90.0, 10.0)
     kind = f"random {_percent(ratio)} split"
     if config.num_folds:
-        kind = f"{kind}, repeated {repeats} times (test sets may overlap)"
+        kind = f"{kind}, repeated {counted(repeats, 'time')} (test sets may overlap)"
     if table.splits is not None:
         kind = f"{kind}; the split column serves only splits_to_use (inferenceonsplits)"
     folds = []
@@ -364,4 +370,4 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 def _listed(values: Sequence[str], one: str = "value", many: str = "values") -> str:
-    return f"{len(values):,} {one if len(values) == 1 else many} ({_quoted(values)})"
+    return f"{counted(len(values), one, many)} ({_quoted(values)})"

@@ -19,6 +19,7 @@ from biolm_ray.records import write_record
 from biolm_ray.training.checkpoint import CHECKPOINTS
 from biolm_ray.training.fold import FoldJob, train_fold
 from biolm_ray.training.outcome import DONE
+from biolm_ray.wording import part_of
 
 log = logging.getLogger("biolm_ray")
 
@@ -87,7 +88,8 @@ def train_jobs(
     plans = plans if begin is None else begin(plans)
     missing = [plan for plan in plans if plan.metrics is None]
     if len(missing) < len(plans):
-        log.info("%d of %d models are finished already", len(plans) - len(missing), len(plans))
+        models = part_of(len(plans) - len(missing), len(plans), "model")
+        log.info("%s finished already", models)
     for plan in missing:
         _begin(plan)
         if more_epochs := plan.settings.more_epochs:

@@ -23,6 +23,7 @@ from biolm_ray.errors import (
     root_cause,
     sentence,
 )
+from biolm_ray.wording import counted
 
 CAUSE_LETTERS = 500
 LASTING = (RayTaskError, TaskCancelledError, RuntimeEnvSetupError, TaskUnschedulableError)
@@ -126,7 +127,7 @@ def raise_failures(outcomes: list[Outcome]) -> None:
         raise kind(_by_cause(failed)[0]) from errors[0]
     finished = len(outcomes) - len(failed)
     raise kind(
-        f"{len(failed)} of {len(outcomes)} models failed; {finished} finished and kept "
+        f"{len(failed)} of {counted(len(outcomes), 'model')} failed; {finished} finished and kept "
         "(--resume trains only the missing ones)\n  " + "\n  ".join(_by_cause(failed))
     ) from errors[0]
 

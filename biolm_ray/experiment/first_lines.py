@@ -16,6 +16,7 @@ from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_hashes import row_hashes
 from biolm_ray.training.fold import fold_settings
 from biolm_ray.training.settings import LoopSettings, loop_settings
+from biolm_ray.wording import counted, part_of
 
 log = logging.getLogger("biolm_ray")
 
@@ -80,9 +81,9 @@ def say_batches(config: Config, num_rows: int) -> None:
     batch_size = loop_settings_of(config).batch_size
     if batch_size > num_rows:
         log.info(
-            "batchsize %d is more than the %d training rows: a batch takes all of them",
+            "batchsize %d is more than the %s: a batch takes all of them",
             batch_size,
-            num_rows,
+            counted(num_rows, "training row"),
         )
 
 
@@ -92,11 +93,12 @@ def say_center(preprocessing: PreprocessingConfig, prepared: PreparedData) -> No
     if center is None:
         return
     num_centered, side = prepared.num_centered, preprocessing.cut_side
-    message = "centertoken '%s' stands in %d of %d rows; those without it are cut on the %s"
+    rows = counted(num_rows, "row")
+    message = "centertoken '%s' stands in %d of %s; those without it are cut on the %s"
     if num_centered == 0:
-        log.warning(f"{message}. Is it spelled as in the file?", center, 0, num_rows, side)
+        log.warning(f"{message}. Is it spelled as in the file?", center, 0, rows, side)
     elif num_centered < num_rows:
-        log.info(message, center, num_centered, num_rows, side)
+        log.info(message, center, num_centered, rows, side)
 
 
 def say_copies(config: Config, prepared: PreparedData, folds: Sequence[Fold]) -> None:
@@ -113,13 +115,12 @@ def say_copies(config: Config, prepared: PreparedData, folds: Sequence[Fold]) ->
         return
     num_judged = len(np.unique(np.concatenate([judged_rows(fold) for fold in folds])))
     first, second = prepared.ids_of(np.array(min(copies.items())))
+    part = "test" if len(folds[0].test) else "validation"
     log.warning(
-        "%d of %d %s rows have the same sequence as a training row of their fold ('%s' as '%s'), "
-        "so that a model may know them by heart and its scores are too good; keep one of each, or "
+        "%s the same sequence as a training row of the same fold ('%s' as '%s'), "
+        "so that a model may know it by heart and the scores are too good; keep one of each, or "
         "have copies in the same split (splitpos)",
-        len(copies),
-        num_judged,
-        "test" if len(folds[0].test) else "validation",
+        part_of(len(copies), num_judged, f"{part} row", ("has", "have")),
         first,
         second,
     )

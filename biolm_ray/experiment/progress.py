@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from biolm_ray.wording import counted
+
 BAR_WIDTH = 24
 SAVED = "saved"
 """The figure that a model reports when it has written a checkpoint because it must leave."""
@@ -96,9 +98,10 @@ def describe_estimate(
     rounds = -(-num_models // parallel)
     whole = readable_time(seconds * num_epochs * rounds)
     models = "the model" if num_models == 1 else f"all {num_models} models, {parallel} at a time"
+    most = "" if whole == LESS_THAN_A_SECOND else "at most "
     return (
         f"estimate: {readable_time(seconds)} an epoch, {event['memory_gb']:.1f} GB per worker; "
-        f"at most {whole} for {models}"
+        f"{most}{whole} for {models}"
     )
 
 
@@ -185,14 +188,14 @@ class DataProgress:
                 self._stream.write("\r\x1b[2K")
             if seconds >= 1:
                 self._logger.info(
-                    f"{action}: {num_rows:,} rows in {readable_time(seconds)}, "
+                    f"{action}: {counted(num_rows, 'row')} in {readable_time(seconds)}, "
                     f"{rate / 1e6:.1f} MB/s"
                 )
         elif now - self._said >= self._every_seconds and rate > 0:
             self._said = now
             share = num_bytes / total_bytes
             left = readable_time((total_bytes - num_bytes) / rate)
-            facts = f"{share:.0%}, {num_rows:,} rows, {rate / 1e6:.1f} MB/s, {left} left"
+            facts = f"{share:.0%}, {counted(num_rows, 'row')}, {rate / 1e6:.1f} MB/s, {left} left"
             if self._redraws:
                 bar = "█" * round(share * BAR_WIDTH)
                 self._stream.write(f"\r\x1b[2K{action} |{bar:{BAR_WIDTH}}| {facts}")
@@ -201,9 +204,14 @@ class DataProgress:
                 self._logger.info(f"{action}: {facts}")
 
 
+LESS_THAN_A_SECOND = "less than a second"
+
+
 def readable_time(seconds: float) -> str:
     """Write a duration the way people say it: 42 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
+    if whole < 1:
+        return LESS_THAN_A_SECOND
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

@@ -26,6 +26,7 @@ from biolm_ray.experiment.tried import TRIALS, Trials, Tried, read_trials
 from biolm_ray.records import find_record, write_record
 from biolm_ray.training.metrics import HIGHER_IS_BETTER
 from biolm_ray.training.seeding import derive_seed
+from biolm_ray.wording import counted
 
 log = logging.getLogger("biolm_ray")
 
@@ -151,7 +152,8 @@ def _earlier_trials(
         earlier = read_trials(folder / TRIALS, metric, config.tune.space)
     if earlier:
         ended = sum(each.counts for each in earlier)
-        log.info("continuing the search in %s: %d trials have ended", folder, ended)
+        trials = counted(ended, "trial has", "trials have")
+        log.info("continuing the search in %s: %s ended", folder, trials)
         begin(continues=True)
         return earlier
     begin(continues=False)

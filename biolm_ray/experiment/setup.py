@@ -31,6 +31,7 @@ from biolm_ray.tokenization.tokenizer import MAPPINGS, TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.adaptation import check_adaptation
 from biolm_ray.training.fold import model_inputs
 from biolm_ray.training.outcome import why_unfinished
+from biolm_ray.wording import counted, part_of
 
 log = logging.getLogger("biolm_ray")
 
@@ -289,8 +290,8 @@ def fit_run_tokenizer(config: Config, progress: Progress | None = None) -> Token
     tokenizer = fit_tokenizer(config, label_kind=label_kind(config), progress=progress)
     log.log(
         RESULT,
-        "tokenizer: %d tokens learnt from %s",
-        len(tokenizer.vocabulary),
+        "tokenizer: %s learnt from %s",
+        counted(len(tokenizer.vocabulary), "token"),
         ", ".join(config.data.paths),
     )
     return tokenizer
@@ -339,7 +340,7 @@ def plan_run(config: Config, prepared: PreparedData, tokenizer: Tokenizer) -> li
     kept = np.arange(prepared.num_rows)
     if config.preprocessing.drop_longer:
         kept = prepared.rows_within(room_for_sequences(config, tokenizer))
-        log.info("%d rows of %d are kept (only512)", len(kept), prepared.num_rows)
+        log.info("%s kept (only512)", part_of(len(kept), prepared.num_rows, "row"))
     kept = np.setdiff1d(kept, rows_without_logarithm(config, prepared), assume_unique=True)
     check_labels(config, prepared, kept)
     labels = prepared.labels

@@ -24,6 +24,7 @@ from biolm_ray.results.manifest import MANIFEST, FoldRecord, Manifest, results_o
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, Tokenizer
 from biolm_ray.training.outcome import why_unfinished
+from biolm_ray.wording import counted
 
 log = logging.getLogger("biolm_ray")
 
@@ -193,7 +194,7 @@ def check_label_columns(columns: Sequence[Column], targets: Targets, folder: Pat
         ConfigError: There are more of them, or fewer, or they stand in another order.
     """
     if columns and len(columns) != len(targets.suffixes):
-        found = "1 column" if len(columns) == 1 else f"{len(columns)} columns"
+        found = counted(len(columns), "column")
         wanted = f"the targets {', '.join(targets.names)}" if targets.names else "a single target"
         raise ConfigError(
             f"labelpos names {found}, but {folder} predicts {wanted}: "

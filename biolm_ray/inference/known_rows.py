@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int, Int8, UInt64
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_hashes import row_hashes
 from biolm_ray.training.trained_rows import EARLIER, TrainedRows, read_rows
+from biolm_ray.wording import part_of
 
 log = logging.getLogger("biolm_ray")
 
@@ -129,19 +130,17 @@ def tell_known_rows(known: KnownRows, done: str) -> None:
     num_some, num_all = int(known.seen_by_some.sum()), int(known.seen_by_all.sum())
     if num_some:
         log.info(
-            "%d of %d rows are among those that some of the %d models were trained or validated "
+            "%s among those that some of the %d models were trained or validated "
             "with; each is %s by the models that have not seen it",
-            num_some,
-            num_rows,
+            part_of(num_some, num_rows, "row"),
             num_models,
             done,
         )
     if num_all:
         log.warning(
-            "%d of %d rows are among those that %s trained or validated with; they are %s even "
-            "so, but that and metrics on them say nothing about new sequences",
-            num_all,
-            num_rows,
+            "%s among those that %s trained or validated with: %s even so, but this "
+            "and metrics on them say nothing about new sequences",
+            part_of(num_all, num_rows, "row"),
             "the model was" if num_models == 1 else f"each of the {num_models} models was",
             done,
         )

@@ -22,6 +22,7 @@ from biolm_ray.inference.known_rows import (
 )
 from biolm_ray.inference.scores_file import ENDINGS, table_stem
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.wording import counted
 
 log = logging.getLogger("biolm_ray")
 
@@ -83,8 +84,8 @@ def _chosen_folds(wanted: Sequence[int] | None, folders: Sequence[Path]) -> list
     missing = [fold for fold in wanted if fold not in places]
     if missing:
         raise ConfigError(
-            f"interpret.folds asks for fold {missing[0]}, but there are {len(folders)} models, "
-            f"numbered {', '.join(map(str, places))}"
+            f"interpret.folds asks for fold {missing[0]}, but there are "
+            f"{counted(len(folders), 'model')}, numbered {', '.join(map(str, places))}"
         )
     return [places[fold] for fold in dict.fromkeys(wanted)]
 
@@ -197,7 +198,7 @@ def _plan_file(
     num_left_out = int((seen_by_some & ~unseen[chosen].any(axis=0)).sum())
     if num_left_out:
         log.info(
-            "left out: %d rows that only models outside of interpret.folds have not seen",
-            num_left_out,
+            "left out: %s that only models outside of interpret.folds have not seen",
+            counted(num_left_out, "row"),
         )
     return plans

@@ -8,6 +8,7 @@ from jaxtyping import Bool, UInt8
 
 from biolm_ray.tokenization.blocks.encoded import EncodedBlock
 from biolm_ray.tokenization.tokenizer import Tokenizer
+from biolm_ray.wording import counted
 
 THYMINE, URACIL, CAPITAL, SMALL = 1, 2, 4, 8
 """Bits of the kinds of letters that a token or a row has."""
@@ -87,22 +88,23 @@ def mixtures(rows: Mapping[int, int], tokenizer: Tokenizer) -> list[str]:
     notes = []
     if num_t and num_u:
         notes.append(
-            f"{num_t:,} rows have the letter T and {num_u:,} the letter U, which are different "
-            "tokens; if they mean the same, set data.nucleotides: rna (or dna)"
+            f"{counted(num_t, 'row has', 'rows have')} the letter T and {num_u:,} the letter U, "
+            "which are different tokens; if they mean the same, set data.nucleotides: rna (or dna)"
         )
     elif (num_t and learnt & set("Uu") and not learnt & set("Tt")) or (
         num_u and learnt & set("Tt") and not learnt & set("Uu")
     ):
         found, known, setting = ("T", "U", "rna") if num_t else ("U", "T", "dna")
         notes.append(
-            f"{num_t or num_u:,} rows have the letter {found}, where the vocabulary was learnt "
-            f"from {known}; if they mean the same, set data.nucleotides: {setting}"
+            f"{counted(num_t or num_u, 'row has', 'rows have')} the letter {found}, where the "
+            f"vocabulary was learnt from {known}; if they mean the same, "
+            f"set data.nucleotides: {setting}"
         )
     if num_capital and num_small:
         notes.append(
-            f"{num_small:,} rows have small letters and {num_capital:,} capital ones, which are "
-            "different tokens (small letters often mark masked repeats); if they mean the same, "
-            "set data.letter_case: upper"
+            f"{counted(num_small, 'row has', 'rows have')} small letters and {num_capital:,} "
+            "capital ones, which are different tokens (small letters often mark masked repeats); "
+            "if they mean the same, set data.letter_case: upper"
         )
     return notes
 

@@ -12,6 +12,7 @@ from biolm_ray.data.columns import read_number, shown
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.errors import DataError
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.wording import counted, part_of
 
 log = logging.getLogger("biolm_ray")
 
@@ -66,10 +67,8 @@ def _check_classes(counts: Mapping[str, int], data: DataConfig, few: bool) -> No
         if name.lower() in MAYBE_MISSING:
             words = ", ".join(f"'{word}'" for word in (*data.missing_values, name))
             log.warning(
-                "%s of %s rows have the class %s: if it stands for a missing value, "
-                "set data.missing_values: [%s]",
-                f"{counts[name]:,}",
-                f"{num_rows:,}",
+                "%s the class %s: if it stands for a missing value, set data.missing_values: [%s]",
+                part_of(counts[name], num_rows, "row", ("has", "have")),
                 shown(name),
                 words,
             )
@@ -84,9 +83,10 @@ def _refuse_several_classes(counts: Mapping[str, int]) -> None:
         if lists:
             first = sorted_naturally(lists)[0]
             raise DataError(
-                f"class {shown(first)} ({counts[first]:,} rows) lists several classes, and a row "
-                "can be of one class only: train a classification of yes and no for each class, or "
-                f"write another sign than '{separator}' where a combination is a class of its own"
+                f"class {shown(first)} ({counted(counts[first], 'row')}) lists several classes, "
+                "and a row can be of one class only: train a classification of yes and no for each "
+                f"class, or write another sign than '{separator}' where a combination is a class "
+                "of its own"
             )
 
 

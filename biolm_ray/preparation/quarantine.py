@@ -10,6 +10,7 @@ from biolm_ray.config.schema import Config
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.rejects import REJECT_SCHEMA, SKIPPED_RULE, BadRows, write_rejected
 from biolm_ray.preparation.scanning import Scanned
+from biolm_ray.wording import part_of
 
 log = logging.getLogger("biolm_ray")
 
@@ -24,9 +25,8 @@ def check_rejected(
     num_skipped = prepared.manifest["rejected"].get(SKIPPED_RULE, 0)
     if num_skipped:
         log.warning(
-            "%s of %s rows have no marker e, and so no known 3'UTR: they are left out",
-            f"{num_skipped:,}",
-            f"{scanned.num_rows:,}",
+            "%s left out, without a marker e and so without a known 3'UTR",
+            part_of(num_skipped, scanned.num_rows, "row"),
         )
     unscaled = _unscaled_rejects(config, prepared)
     if config.data.on_bad_rows == "stop":
@@ -38,9 +38,8 @@ def check_rejected(
     if len(rejects) and path is not None:
         write_rejected(path, rejects, prepared.manifest["files"])
         log.warning(
-            "%s of %s rows are left out (%s): %s",
-            f"{len(rejects):,}",
-            f"{scanned.num_rows:,}",
+            "%s left out (%s): %s",
+            part_of(len(rejects), scanned.num_rows, "row"),
             bad_rows.described,
             path,
         )

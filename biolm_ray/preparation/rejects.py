@@ -12,6 +12,7 @@ from biolm_ray.data.reading import Input
 from biolm_ray.errors import DataError
 from biolm_ray.files import atomic_path
 from biolm_ray.logs import escaped
+from biolm_ray.wording import counted
 
 log = logging.getLogger("biolm_ray")
 
@@ -92,9 +93,9 @@ class BadRows:
     def _more(self, num_more: int) -> str:
         if not num_more:
             return ""
-        rows = "row has" if num_more == 1 else "rows have"
+        more = counted(num_more, "more row has", "more rows have")
         seen = "" if self._num_seen >= self._num_rows else f" among the first {self._num_seen:,}"
-        return f" ({num_more} more {rows} the same problem{seen})"
+        return f" ({more} the same problem{seen})"
 
 
 def describe_counts(counts: Counter[str] | dict[str, int]) -> str:

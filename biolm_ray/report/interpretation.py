@@ -32,6 +32,7 @@ from biolm_ray.report.regions import MarkedTrack, mark_regions, read_spans, regi
 from biolm_ray.report.score_plots import Picture, choose_pictures, write_picture
 from biolm_ray.report.tracks import Track, is_nucleic, make_tracks, read_score_pieces
 from biolm_ray.training.fold_tables import write_table
+from biolm_ray.wording import counted, part_of
 
 log = logging.getLogger("biolm_ray")
 
@@ -259,7 +260,7 @@ def describe_interpretation(found: Interpretation) -> str:
     kinds = [name.rpartition("/")[2] for name in found.paths]
     names = list(dict.fromkeys(kind for kind in kinds if not kind.startswith("plot ")))
     num_plots = sum(kind.startswith("plot ") for kind in kinds)
-    names += [f"{num_plots} plots"] if num_plots else []
+    names += [counted(num_plots, "plot")] if num_plots else []
     which = "them" if found.num_tables == 1 else f"all {found.num_tables} tables together"
     by = ", ".join(name.replace("_", " ") for name in names)
     of = f", changes of {_one_or_each(found.changing)}," if found.changing else ""
@@ -281,8 +282,9 @@ def _score_tables(
     if num_known:
         tables["regions"] = region_table(marked)
     if num_known < len(marked):
+        unknown = part_of(len(marked) - num_known, len(marked), "sequence", ("has", "have"))
         notes.append(
-            f"regions of {len(marked) - num_known:,} of {len(marked):,} sequences are not known: "
+            f"{unknown} no known regions: "
             "no markers s and e, and nothing in interpret.region_columns"
         )
     codons = codon_table(marked) if nucleic else pd.DataFrame()
@@ -328,4 +330,8 @@ def _write_track(path: Path, tracks: list[Track], coordinates: str) -> list[str]
     """Write the genome track; say which sequences are not in it."""
     table, missing = genome_track(tracks, read_bed(coordinates))
     write_bedgraph(path, table, path.name.removesuffix(".bedgraph"))
-    return [f"{missing:,} sequences have no place in the genome track"] if missing else []
+    return (
+        [f"{counted(missing, 'sequence has', 'sequences have')} no place in the genome track"]
+        if missing
+        else []
+    )

@@ -11,6 +11,7 @@ from biolm_ray.errors import DataError
 from biolm_ray.files import write_json, write_text
 from biolm_ray.report.text import text_table
 from biolm_ray.training.fold_tables import PREDICTIONS, write_table
+from biolm_ray.wording import counted
 
 SUMMARY = "cross_validation"
 MEAN, DEVIATION, POOLED, ASIDE = "mean", "standard deviation", "pooled", "kept aside"
@@ -134,7 +135,7 @@ def _read_predictions(path: Path, num_rows: int) -> pd.DataFrame:
         table[name] = table[name].replace("", "nan").astype(float)
     if len(table) != num_rows:
         raise DataError(
-            f"{path} has {len(table)} rows, but its fold tests {num_rows}; "
+            f"{path} has {counted(len(table), 'row')}, but its fold tests {num_rows}; "
             "the data or the splits have changed since: train this fold again"
         )
     return table

@@ -12,6 +12,7 @@ from biolm_ray.experiment.progress import readable_time
 from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.rejects import describe_counts
+from biolm_ray.wording import counted
 
 MOST_SPLITS, MOST_CLASSES = 20, 10
 
@@ -66,7 +67,9 @@ def describe_data(prepared: PreparedData, block_size: int, room: int) -> str:
     }
     rejected = sum(prepared.manifest["rejected"].values())
     if rejected:
-        facts["rejected"] = f"{rejected:,} rows ({describe_counts(prepared.manifest['rejected'])})"
+        facts["rejected"] = (
+            f"{counted(rejected, 'row')} ({describe_counts(prepared.manifest['rejected'])})"
+        )
     return text_facts(facts) + describe_labels(prepared)
 
 
@@ -82,7 +85,7 @@ def describe_labels(prepared: PreparedData) -> str:
     if table is None:
         return ""
     num_hidden = len(set(prepared.splits or ["all"])) - table["split"].nunique()
-    note = f"\n... and {num_hidden:,} more splits" if num_hidden else ""
+    note = f"\n... and {counted(num_hidden, 'more split')}" if num_hidden else ""
     return f"\n{text_table(table)}{note}"
 
 
@@ -114,7 +117,7 @@ def _largest(names: pd.Series, most: int) -> list[str]:
 def _class_table(labels: pd.Series, splits: pd.Series, order: Sequence[str]) -> pd.DataFrame:
     shown = _largest(labels, MOST_CLASSES)
     num_others = labels.nunique() - len(shown)
-    others = "1 other class" if num_others == 1 else f"{num_others:,} other classes"
+    others = counted(num_others, "other class", "other classes")
     labels = labels.where(labels.isin(shown), others)
     counts = pd.crosstab(splits, labels).reindex(order)
     columns = [*shown, others] if num_others else shown
@@ -150,7 +153,8 @@ def describe_scoring(summary: LooSummary) -> str:
     missing = f"\nnever met in the vocabulary: {', '.join(unused)}" if unused else ""
     notes = "".join(f"\n{note}" for note in summary.notes)
     return (
-        f"{summary.num_positions:,} edits of {summary.num_sequences:,} sequences scored{took}; "
+        f"{counted(summary.num_positions, 'edit')} of "
+        f"{counted(summary.num_sequences, 'sequence')} scored{took}; "
         f"largest difference to an independent full pass: {summary.largest_difference:.1e}"
         f"{redone}{noise}{missing}{notes}"
     )

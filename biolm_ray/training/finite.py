@@ -10,6 +10,7 @@ from biolm_ray.errors import BiolmError, DataError
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.accumulation import Loaded
 from biolm_ray.training.evaluate import Outputs, Predictions
+from biolm_ray.wording import part_of
 
 LARGE = 1e6
 """Numbers of tokens beyond this are named as the likely reason: models expect some near 1."""
@@ -41,7 +42,8 @@ def check_finite(
     if len(bad):
         row = int(rows[bad[0]])
         raise error(
-            f"{who}: the predictions of {len(bad)} of {len(rows)} rows are not finite numbers, "
+            f"{who}: the predictions of {part_of(len(bad), len(rows), 'row')} not finite "
+            f"numbers, "
             f"first that of {_place(prepared, row)}: "
             f"{why_not_finite(outputs[bad[0]], prepared.specifiers(row))}"
         )

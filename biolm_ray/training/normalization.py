@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from biolm_ray.errors import ConfigError
+from biolm_ray.wording import counted
 
 LEAST_ROWS = 2
 """Rows of which there are statistics."""
@@ -29,8 +30,8 @@ def check_batch_size(module: nn.Module, batch_size: int, num_rows: int) -> None:
         return
     if num_rows < LEAST_ROWS:
         raise ConfigError(
-            f"{num_rows} training row is too few for a model with batch normalization, which needs "
-            f"{LEAST_ROWS} rows in every batch; give it more rows to train on"
+            f"{counted(num_rows, 'training row')}: too few for a model with batch normalization, "
+            f"which needs {LEAST_ROWS} rows in every batch; give it more rows to train on"
         )
     if batch_size <= LEAST_ROWS:
         raise ConfigError(

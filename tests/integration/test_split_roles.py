@@ -88,7 +88,7 @@ def test_rows_kept_aside_are_predicted_by_all_models_and_scored_apart(tmp_path: 
     assert "2 disjoint folds within the 30 rows for training and validation" in log
     assert "6 test rows are kept aside" in log
     assert "left out: 6 rows of 'exclude'" in log
-    assert "1 of 36 test rows have the same sequence as a training row of their fold" in log
+    assert "1 of 36 test rows has the same sequence as a training row of the same fold" in log
 
     once = (folder / "kept_aside_predictions.csv").read_bytes()
     biolm_ray.finetune(load_config(None, "fine-tune", {**settings, "resume": True}))

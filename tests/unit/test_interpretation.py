@@ -100,7 +100,7 @@ def test_a_model_of_the_3utr_has_no_genome_track(scores: Path) -> None:
 def test_unknown_regions_are_told(tmp_path: Path) -> None:
     scores = write_scores(tmp_path / "loo.csv", score_rows("g", "acgtac", range(6)))
     found = write_interpretation(scores, SMALL)
-    assert "regions of 1 of 1 sequences are not known" in found.notes[0]
+    assert "1 of 1 sequence has no known regions" in found.notes[0]
     assert "regions" not in found.paths
 
 

@@ -64,8 +64,8 @@ def test_kept_aside_rows_wait_for_the_models_that_are_missing(caplog):
     jobs: Any = [SimpleNamespace(fold=ASIDE), SimpleNamespace(fold=ASIDE)]
     with caplog.at_level(logging.WARNING, logger="biolm_ray"):
         assert stages._predict_kept_aside(anything, anything, jobs, 1, anything) is None
-    assert "the 2 rows kept aside are predicted by all 2 models" in caplog.text
-    assert "the missing 1 are finished (--resume)" in caplog.text
+    assert "the rows kept aside (2) are predicted by all 2 models" in caplog.text
+    assert "the missing 1 is finished (--resume)" in caplog.text
 
 
 def test_predictions_kept_aside_by_an_earlier_run_do_not_stay(tmp_path: Path):

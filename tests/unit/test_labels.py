@@ -75,7 +75,7 @@ def test_lists_of_classes_are_refused(separator):
 @pytest.mark.parametrize("word", [*MAYBE_MISSING, "None", "Na"])
 def test_words_that_may_stand_for_missing_values_are_asked_about(caplog, word):
     check(["nuc", word, "cyt"], missing_values=["?"])
-    assert f"1 of 3 rows have the class '{word}'" in caplog.text
+    assert f"1 of 3 rows has the class '{word}'" in caplog.text
     assert f"set data.missing_values: ['?', '{word}']" in caplog.text
 
 

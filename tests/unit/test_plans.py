@@ -160,7 +160,7 @@ def test_rows_of_the_training_in_another_file_are_scored_by_the_fold_that_left_t
         f"interpret/1/{TABLE}": ([2, 3], ["1"]),
         f"interpret/all_models/{TABLE}": ([0, 4], ["1"]),
     }
-    assert "left out: 1 rows" in caplog.text
+    assert "left out: 1 row that" in caplog.text
 
 
 def test_a_single_model_scores_what_it_was_trained_with_and_says_so(
@@ -169,7 +169,7 @@ def test_a_single_model_scores_what_it_was_trained_with_and_says_so(
     mixed = write(tmp_path / "mixed", [9, 5, 1], None)
     found = planned(tmp_path / "out", folders[:1], mixed)
     assert found == {f"interpret/{TABLE}": ([0, 1, 2], ["0"])}
-    assert "1 of 3 rows are among those that the model was trained or validated" in caplog.text
+    assert "1 of 3 rows is among those that the model was trained or validated" in caplog.text
 
 
 def test_a_fold_that_does_not_exist_is_refused(tmp_path: Path, folders, prepared) -> None:

@@ -41,6 +41,8 @@ def test_an_estimate_counts_the_folds_that_must_wait_for_others():
         "at most 24 min 0 s for all 10 models, 4 at a time"
     )
     assert describe_estimate(tried, 3, 1, 1).endswith("at most 2 min 0 s for the model")
+    quick = {**tried, "seconds_per_epoch": 0.01}
+    assert describe_estimate(quick, 3, 1, 1).endswith("; less than a second for the model")
 
 
 def test_a_board_keeps_the_nodes_of_the_newest_attempt():
@@ -101,6 +103,7 @@ def test_the_time_left_follows_from_the_pace_so_far():
 
 def test_durations_read_as_people_say_them():
     assert [readable_time(s) for s in (42.4, 200, 7500)] == ["42 s", "3 min 20 s", "2 h 5 min"]
+    assert readable_time(0.4) == "less than a second"
 
 
 def test_scoring_tells_rate_and_time_left_at_most_every_few_seconds(caplog):
@@ -151,5 +154,6 @@ def test_data_progress_redraws_one_line_of_a_terminal_and_wipes_it():
     for num_bytes in (0, 10, 12, 20):
         progress("tokenizing", num_bytes, 20, num_bytes)
     assert terminal.getvalue() == (
-        f"\r\x1b[2Ktokenizing |{'█' * 12}{' ' * 12}| 50%, 10 rows, 0.0 MB/s, 0 s left\r\x1b[2K"
+        f"\r\x1b[2Ktokenizing |{'█' * 12}{' ' * 12}| 50%, 10 rows, 0.0 MB/s, "
+        "less than a second left\r\x1b[2K"
     )

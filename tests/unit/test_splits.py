@@ -202,7 +202,7 @@ def test_parts_are_sized_by_largest_remainders(ratio, num_rows, sizes):
 
 
 def test_a_single_row_cannot_be_divided():
-    with pytest.raises(DataError, match="1 rows cannot be divided into 2 parts"):
+    with pytest.raises(DataError, match="1 row cannot be divided into 2 parts"):
         plan(num_rows=1)
 
 

@@ -88,7 +88,7 @@ def test_rows_with_t_beside_rows_with_u_are_told(encoding):
 def test_tokens_between_separators_are_told_apart_by_letter_as_well():
     texts = ["a,c,g,u,gej", "a,c,g,t"]
     told = said(learnt(*texts, token_separator=","), *texts)
-    assert "1 rows have the letter T and 1 the letter U" in told
+    assert "1 row has the letter T and 1 the letter U" in told
     assert said(learnt("a,stop,u", token_separator=","), "a,stop,u") == ""
 
 
@@ -116,7 +116,7 @@ def test_case_may_mean_something_between_separators_and_markers_are_small():
 
 def test_bpe_learnt_on_u_is_told_of_t_though_it_knows_every_byte():
     tokenizer = learnt("ACGUACGU", "GUGUACAC", encoding="bpe")
-    assert "1 rows have the letter T, where the vocabulary was learnt from U" in said(
+    assert "1 row has the letter T, where the vocabulary was learnt from U" in said(
         tokenizer, "ACGTACGT"
     )
     assert said(tokenizer, "ACGUACGU") == ""
