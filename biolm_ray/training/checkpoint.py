@@ -7,12 +7,19 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from biolm_ray.errors import TrainingError
 from biolm_ray.files import atomic_path
+from biolm_ray.records import VERSION_KEY
+from biolm_ray.training.checkpoint_state import (
+    Counters,
+    OfAnotherModel,
+    State,
+    Unusable,
+    read_state,
+)
 
 CHECKPOINTS = "checkpoint"
 """Their folder, in that of the model."""
@@ -67,6 +74,7 @@ class Checkpoints:
     def __init__(self, folder: Path, note: Callable[[str], None]) -> None:
         self._folder = folder
         self._note = note
+        self._left_out: list[Path] = []
 
     def save(
         self, progress: Progress, module: torch.nn.Module, optimizer: torch.optim.Optimizer
@@ -77,6 +85,7 @@ class Checkpoints:
             ResourceError: The disk is full; what was written before stays.
         """
         state = {
+            VERSION_KEY: Counters.LATEST_VERSION,
             **vars(progress),
             "history": json.dumps(progress.history),
             "weights": module.state_dict(),
@@ -89,46 +98,92 @@ class Checkpoints:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
+        # Those left out would pass for newer than what follows the one before them. They go first:
+        # the same steps, taken again, may lead to the same name.
+        while self._left_out:
+            _remove(self._left_out.pop())
         name = f"{progress.epochs:06d}-{progress.steps:09d}-{_checksum(written)}.pt"
         written.replace(self._folder / name)
         for path in self._newest_first()[NUM_KEPT:]:
-            path.unlink(missing_ok=True)
+            _remove(path)
 
-    def restore(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-        """Put the newest whole state into module and optimizer.
+    def restore(
+        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, num_steps: int
+    ) -> Progress:
+        """Put the newest state that is whole and fits into module and optimizer.
 
-        Without files it is the beginning, as it is where the very first file is damaged.
+        Nothing is put there before all of a state is known to fit. Without files it is the
+        beginning, as it is where the very first file is damaged.
+
+        Args:
+            module: As it begins.
+            optimizer: Of its parameters.
+            num_steps: Steps of an epoch.
 
         Raises:
-            TrainingError: Neither of two files is whole, or the model is another one.
+            TrainingError: Neither of two files can be used, or the model is another one.
         """
-        paths = self._newest_first()
+        paths, problems = self._newest_first(), []
         for path in paths:
-            if path.stem.rpartition("-")[2] == _checksum(path):
-                return _restored(path, module, optimizer)
-            self._note(f"{path} is damaged; it is left out")
+            try:
+                _check_sum(path)
+                state = read_state(path, module, optimizer, num_steps)
+            except Unusable as problem:
+                problems.append(problem)
+                self._left_out.append(path)
+                continue
+            for left_out, problem in zip(paths, problems, strict=False):
+                self._note(f"{left_out} is damaged ({problem}); it is left out")
+            return _put_back(state, module, optimizer)
+        other = next((each for each in problems if isinstance(each, OfAnotherModel)), None)
+        if other is not None:
+            raise TrainingError(
+                f"{paths[problems.index(other)]}: this checkpoint is of another model ({other}); "
+                "run without resume to train anew"
+            )
         if len(paths) >= NUM_KEPT:
             raise TrainingError(
-                f"{paths[0].parent}: every checkpoint is damaged (the content does not fit the "
-                "checksum in the name); run without resume to train anew"
+                f"{self._folder}: every checkpoint is damaged ({paths[0].name}: {problems[0]}); "
+                "run without resume to train anew"
             )
+        for path, problem in zip(paths, problems, strict=True):
+            self._note(f"{path} is damaged ({problem}); it is left out")
         return Progress()
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("*-*-*.pt"), reverse=True)
 
 
-def _restored(path: Path, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+def _put_back(state: State, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    module.load_state_dict(state.weights)
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state.moments, "param_groups": groups})
+    counters = state.counters.model_dump(exclude={VERSION_KEY, "history"})
+    history = [dict(epoch) for epoch in state.counters.history]
+    return Progress(**counters, history=history, best_weights=state.best_weights)
+
+
+def _check_sum(path: Path) -> None:
+    """Make sure that a file is as it was written.
+
+    Raises:
+        Unusable: It is not.
+    """
     try:
-        module.load_state_dict(state.pop("weights"))
-        optimizer.load_state_dict(state.pop("optimizer"))
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise TrainingError(
-            f"{path}: this checkpoint is of another model ({error}); "
-            "run without resume to train anew"
-        ) from error
-    return Progress(**{**state, "history": json.loads(state["history"])})
+        # A pipe would be waited for.
+        if not path.is_file():
+            raise Unusable("it is no file")
+        if path.stem.rpartition("-")[2] != _checksum(path):
+            raise Unusable("its content does not fit the checksum in its name")
+    except OSError as error:
+        raise Unusable(f"it cannot be read: {error.strerror or error}") from None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _checksum(path: Path) -> str:

@@ -149,7 +149,7 @@ class _Training:
         self.report = report if workers.is_first else _not_reported
         self.optimizer = make_optimizer(module, settings)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, self._note)
-        self.progress = self.checkpoints.restore(module, self.optimizer)
+        self.progress = self.checkpoints.restore(module, self.optimizer, epochs.num_steps)
         self.accumulator = Accumulator(
             module,
             objective.loss,

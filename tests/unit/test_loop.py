@@ -215,7 +215,8 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path):
     train(tmp_path / "broken", continued, objective(), report=events.append)
     assert older.name.startswith("000003-")
     notes = [event["note"] for event in events if "note" in event]
-    assert notes == [f"{newest} is damaged; it is left out"]
+    why = "its content does not fit the checksum in its name"
+    assert notes == [f"{newest} is damaged ({why}); it is left out"]
     assert same_weights(calm, continued)
 
 
@@ -228,7 +229,8 @@ def test_a_run_whose_first_checkpoint_is_damaged_begins_anew(tmp_path):
     only.write_bytes(b"")
     events = []
     train(tmp_path / "broken", again, objective(), report=events.append)
-    assert f"{only} is damaged; it is left out" in [event.get("note") for event in events]
+    notes = [event["note"] for event in events if "note" in event]
+    assert [note.startswith(f"{only} is damaged (") for note in notes] == [True]
     assert same_weights(calm, again)
 
 
