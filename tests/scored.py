@@ -55,7 +55,10 @@ def class_rows(name: str, tokens: Sequence[str], by_class: Mapping[str, float]) 
 def write_scores(
     path: Path, table: pd.DataFrame, metadata: Mapping[str, object] | None = None
 ) -> Path:
-    """Write a table as a run does: as CSV without `position`, or as Parquet with its types."""
+    """Write a table as a run does: as CSV without `position`, or as Parquet with its types.
+
+    What `metadata` leaves out is as of a masked regression; None stores none.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix != ".parquet":
         table.drop(columns=["position", "replacement"]).to_csv(path, index=False)
@@ -63,5 +66,8 @@ def write_scores(
     names = pa.array(table["sequence"]).dictionary_encode()
     columns = {name: pa.array(table[name], from_pandas=True) for name in table.columns}
     typed = pa.table({**columns, "sequence": names})
-    pq.write_table(typed.replace_schema_metadata({KEY: json.dumps(metadata or {})}), path)
+    if metadata is not None:
+        given = {"edit": "mask", "window": 1, "task": "regression", **metadata}
+        typed = typed.replace_schema_metadata({KEY: json.dumps(given)})
+    pq.write_table(typed, path)
     return path

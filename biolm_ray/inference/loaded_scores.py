@@ -1,6 +1,5 @@
 """Tables of scores, read again."""
 
-import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +13,12 @@ import pyarrow.parquet as pq
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.inference.scores_file import (
     ENDINGS,
-    KEY,
+    check_values,
     class_columns,
     first_rows,
     read_columns,
+    read_metadata,
+    reading_scores,
     table_stem,
     typed_path,
 )
@@ -95,7 +96,7 @@ def load_scores(path: str | Path) -> LooScores:
         return vouched.load([path])[0]
     parts = vouched.load(_tables_in(path, vouched))
     metadata = dict(parts[0].metadata)
-    if len(parts) > 1 and metadata:
+    if len(parts) > 1 and all(part.metadata for part in parts):
         differences = [part.metadata["largest_difference"] for part in parts]
         metadata |= {"largest_difference": max(differences), "noise_floor": None}
     return LooScores(pd.concat([part.table for part in parts], ignore_index=True), metadata)
@@ -183,20 +184,22 @@ def _load_file(path: Path) -> LooScores:
     if not typed.is_file():
         has_classes = bool(class_columns(read_columns(path)[0]))
         types = dict.fromkeys((*TEXTS, *(("label", "pred") if has_classes else ())), str)
-        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+        with reading_scores(path):
+            table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
         return LooScores(_checked(table, path), {})
-    read = pq.read_table(typed)
-    metadata = json.loads((read.schema.metadata or {}).get(KEY, b"{}"))
-    return LooScores(_checked(read.to_pandas(), typed), metadata)
+    with reading_scores(typed), pq.ParquetFile(typed) as file:
+        metadata = read_metadata(file.schema_arrow, typed)
+        table = file.read().to_pandas()
+    return LooScores(_checked(table, typed), metadata)
 
 
 def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    missing = [name for name in ("sequence", "token", "pred", "loo") if name not in table]
+    place = "position" if "position" in table else "start_offset"
+    missing = [name for name in ("sequence", "token", "pred", "loo", place) if name not in table]
     if missing:
         raise DataError(f"{path}: no table of scores; it has no column '{missing[0]}'")
-    if "position" not in table:
-        table = table.assign(position=table["start_offset"])
-    return table
+    check_values(table, path, numbers=["loo"], offsets=[place])
+    return table if "position" in table else table.assign(position=table[place])
 
 
 def _tables_in(folder: Path, vouched: _Vouched) -> list[Path]:

@@ -72,7 +72,7 @@ class UnitScorer:
             squared_deviations=tuple(squared_deviations),
             notes=tuple(note for stack in self.stacks for note in stack.notes),
         )
-        save_result(self.job.parts, unit, result)
+        save_result(self.job.parts, unit, result, self.targets.suffixes)
         return result
 
     def _score_row(self, row: int) -> Scores:

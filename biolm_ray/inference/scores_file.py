@@ -1,8 +1,9 @@
 """The typed table of scores: a parquet file beside each CSV table."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,24 @@ from pyarrow.csv import WriteOptions, write_csv
 
 from biolm_ray.data.naming import given_name, kept_apart
 from biolm_ray.data.targets import Targets
+from biolm_ray.errors import BiolmError, DataError
 from biolm_ray.files import atomic_path
+from biolm_ray.records import RecordFile, parse_record, record_values
 
 KEY = b"biolm_ray"
 ENDINGS = (".parquet", ".csv.gz", ".csv")
 RECURRING: Any = ["sequence", "token", "replacement", "label", "pred"]
 """Columns in which a value stands many times, worth a dictionary."""
 OF_CLASS = "loo_"
+REMEDY = "put back a copy of the table, or run interpret again"
+LARGEST_OFFSET = 1 << 28
+"""No sequence is longer."""
 OURS = ("std", "model")
 """What follows `loo_` in columns that belong to no class."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoresMetadata:
-    """What a table of scores was made by; stored with it as JSON.
+class ScoresMetadata(RecordFile):
+    """What a table of scores was made by; stored within it as JSON.
 
     Attributes:
         edit: What was done to each token.
@@ -117,12 +122,77 @@ def scores_schema(targets: Targets, *, averaged: bool) -> pa.Schema:
     return pa.schema(list(fields.items()))
 
 
+@contextmanager
+def reading_scores(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged table makes of being read into an error that says so.
+
+    Raises:
+        DataError: It is damaged, or not to be read.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise DataError(f"{path}: is no file; {REMEDY}")
+        yield
+    except BiolmError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); {REMEDY}") from None
+    # What pandas and Arrow raise for tables that are cut, or hold what is no table.
+    except (
+        *(ValueError, TypeError, EOFError, NotImplementedError, OverflowError),
+        *(zlib.error, pa.ArrowException),
+    ) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: damaged, or no table of scores ({problem}); {REMEDY}") from None
+
+
+def check_values(
+    table: pd.DataFrame, path: Path, *, numbers: Iterable[str], offsets: Iterable[str]
+) -> None:
+    """Make sure that columns of a table hold numbers, and places in sequences.
+
+    Raises:
+        DataError: They do not.
+    """
+    if not len(table):
+        return
+    for name in numbers:
+        if not pd.api.types.is_float_dtype(table[name]) and not _holds_integers(table[name]):
+            raise DataError(f"{path}: column '{name}' does not hold numbers alone; {REMEDY}")
+    for name in offsets:
+        column = table[name]
+        if not _holds_integers(column) or column.min() < 0 or column.max() > LARGEST_OFFSET:
+            raise DataError(f"{path}: column '{name}' does not hold places alone; {REMEDY}")
+
+
+def _holds_integers(column: pd.Series) -> bool:
+    return pd.api.types.is_integer_dtype(column)
+
+
 def read_columns(path: Path) -> tuple[list[str], Mapping[str, Any]]:
-    """The columns of a table, Parquet or CSV, and what it was made by; empty where not stored."""
-    if path.suffix != ".parquet":
-        return pd.read_csv(path, nrows=0).columns.tolist(), {}
-    schema = pq.read_schema(path)
-    return schema.names, json.loads((schema.metadata or {}).get(KEY, b"{}"))
+    """The columns of a table, Parquet or CSV, and what it was made by; empty where not stored.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    with reading_scores(path):
+        if path.suffix != ".parquet":
+            return pd.read_csv(path, nrows=0).columns.tolist(), {}
+        schema = pq.read_schema(path)
+        return schema.names, read_metadata(schema, path)
+
+
+def read_metadata(schema: pa.Schema, path: Path) -> Mapping[str, Any]:
+    """What a table was made by, by the names of `ScoresMetadata`; empty where not stored.
+
+    Raises:
+        DataError: It is damaged, or of a later version.
+    """
+    stored = (schema.metadata or {}).get(KEY)
+    if stored is None:
+        return {}
+    metadata = parse_record(stored, f"{path}: what it was made by", ScoresMetadata, REMEDY)
+    return metadata.model_dump(mode="json", exclude={"format_version"})
 
 
 def write_part(csv: Path, parquet: Path, table: pa.Table, columns: Sequence[str]) -> None:
@@ -151,11 +221,27 @@ def merge_parts(
     parts: Iterable[Path], path: Path, schema: pa.Schema, metadata: ScoresMetadata
 ) -> None:
     """Write the parts one after another, each a row group, with what they were made by."""
-    described = schema.with_metadata({KEY: json.dumps(asdict(metadata)).encode()})
+    described = schema.with_metadata({KEY: json.dumps(record_values(metadata)).encode()})
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, described, use_dictionary=RECURRING) as writer,
     ):
         for part in parts:
-            with pq.ParquetFile(part) as file:
-                writer.write_table(file.read().cast(schema))
+            writer.write_table(_read_part(part, schema))
+
+
+def _read_part(part: Path, schema: pa.Schema) -> pa.Table:
+    """Read a part that was whole when it was written or found.
+
+    Raises:
+        DataError: It is not any more.
+    """
+    try:
+        with pq.ParquetFile(part) as file:
+            return file.read().cast(schema)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{part}: damaged since it was written ({problem}); run interpret again: its sequences "
+            "are then scored again"
+        ) from None

@@ -16,7 +16,7 @@ from ray import tune
 from ray.exceptions import RayActorError, RayTaskError
 
 from biolm_ray.errors import BiolmError, ResourceError, root_cause
-from biolm_ray.inference.units import Unit, UnitResult, finished_unit
+from biolm_ray.inference.units import Unit, UnitResult, read_result
 from biolm_ray.inference.worker import ScoringJob, ScoringWorker
 
 RESTARTS = 10
@@ -173,10 +173,8 @@ class _TrialResults(tune.Callback, tune.Stopper):
         if self.error is not None:
             return
         task = self.tasks[trial.config["task"]]
-        result = finished_unit(self.jobs[task.job].parts, task.unit, ())
-        assert result is not None, "a trial completes after its unit is written"
         try:
-            self.done(task, result)
+            self.done(task, read_result(self.jobs[task.job].parts, task.unit))
         except Exception as error:  # noqa: BLE001 - raised when the trials have ended
             self.error = error
 

@@ -93,8 +93,9 @@ class TableWork:
 
     def find_finished(self) -> None:
         """Take over the units that an earlier run, broken off, has left finished."""
+        averaged = len(self.job.model_folders) > 1
         for unit in self.units:
-            result = finished_unit(self.job.parts, unit, self.targets.suffixes)
+            result = finished_unit(self.job.parts, unit, self.targets.suffixes, averaged=averaged)
             if result is not None:
                 self.add(unit, result)
         self.num_reused = self.num_scores

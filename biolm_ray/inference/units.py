@@ -2,15 +2,23 @@
 
 import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int
+from pydantic import NonNegativeFloat, NonNegativeInt
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
-from biolm_ray.files import write_json
+from biolm_ray.errors import DataError
+from biolm_ray.records import Record, RecordFile, find_record, read_record, write_record
+from biolm_ray.results.manifest import Files, file_digest, first_misfit
+
+log = logging.getLogger("biolm_ray")
 
 LARGEST_COST = 20_000_000
 FEWEST_UNITS = 64
@@ -52,8 +60,7 @@ class Unit:
     cost: int
 
 
-@dataclass(frozen=True)
-class UnitResult:
+class UnitResult(Record):
     """What is kept of a scored unit beside its tables.
 
     Attributes:
@@ -62,12 +69,30 @@ class UnitResult:
         notes: What the user should be told, in sentences.
     """
 
-    num_tokens: int
-    num_scores: int
-    largest_difference: float
-    num_redone: int = 0
-    squared_deviations: tuple[float, ...] = ()
+    num_tokens: NonNegativeInt
+    num_scores: NonNegativeInt
+    largest_difference: NonNegativeFloat
+    num_redone: NonNegativeInt = 0
+    squared_deviations: tuple[NonNegativeFloat, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+class UnitMark(RecordFile):
+    """The small file that says that all tables of a unit are written, and what they hold.
+
+    That of the first version was the result alone.
+    """
+
+    LATEST_VERSION: ClassVar[int] = 2
+
+    result: UnitResult
+    files: Files
+
+    @classmethod
+    def as_today(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not {"result", "files"} & values.keys():
+            return {"result": values, "files": {}}
+        return values
 
 
 def batched_cost(lengths: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
@@ -149,20 +174,76 @@ def table_path(folder: Path, unit: Unit, suffix: str = "", ending: str = ".csv")
     return folder / f"{unit.index:06d}{suffix}{ending}"
 
 
-def save_result(folder: Path, unit: Unit, result: UnitResult) -> None:
-    """Write the small file that says that all tables of a unit are written."""
-    write_json(_mark_path(folder, unit), asdict(result))
+def save_result(
+    folder: Path, unit: Unit, result: UnitResult, suffixes: Sequence[str] = ("",)
+) -> None:
+    """Say that all tables of a unit are written; those of its targets end in `suffixes`."""
+    files = {path.name: file_digest(path) for path in _tables(folder, unit, suffixes)}
+    write_record(_mark_path(folder, unit), UnitMark(result=result, files=files))
 
 
-def finished_unit(folder: Path, unit: Unit, suffixes: Sequence[str] = ("",)) -> UnitResult | None:
-    """Give the result of a unit if an earlier run has completed it."""
-    mark = _mark_path(folder, unit)
-    tables = [table_path(folder, unit, suffix, ending) for suffix in suffixes for ending in ENDINGS]
-    if not all(path.is_file() for path in [mark, *tables]):
-        return None
-    found = json.loads(mark.read_text(encoding="utf-8"))
-    lists = {key: tuple(value) for key, value in found.items() if isinstance(value, list)}
-    return UnitResult(**found | lists)
+def read_result(folder: Path, unit: Unit) -> UnitResult:
+    """Give the result of a unit that this run has completed.
+
+    Raises:
+        DataError: Its mark is missing or damaged.
+    """
+    return read_record(_mark_path(folder, unit), UnitMark, "run interpret again").result
+
+
+def finished_unit(
+    folder: Path, unit: Unit, suffixes: Sequence[str] = ("",), *, averaged: bool = False
+) -> UnitResult | None:
+    """Give the result of a unit if an earlier run has completed it.
+
+    One whose files are damaged is removed, with a line that says so.
+
+    Args:
+        folder: Of the parts.
+        unit: Which.
+        suffixes: Those of the targets.
+        averaged: Whether the scores are those of several models.
+    """
+    try:
+        mark = find_record(_mark_path(folder, unit), UnitMark, "its sequences are scored again")
+        if mark is None:
+            return None
+        problem = _problem(folder, unit, mark, suffixes, averaged=averaged)
+        if problem is None:
+            return mark.result
+        problem += "; its sequences are scored again"
+    except DataError as error:
+        problem = str(error)
+    log.warning("a part of the scores of an earlier run cannot be used: %s", problem)
+    for path in (_mark_path(folder, unit), *_tables(folder, unit, suffixes)):
+        _remove(path)
+    return None
+
+
+def _problem(
+    folder: Path, unit: Unit, mark: UnitMark, suffixes: Sequence[str], *, averaged: bool
+) -> str | None:
+    """Say why a mark does not count, or None."""
+    path, result = _mark_path(folder, unit), mark.result
+    if result.num_tokens != unit.num_tokens:
+        return f"{path} is about other sequences"
+    if len(result.squared_deviations) != (len(suffixes) if averaged else 0):
+        return f"{path} is about other models"
+    missing = [each.name for each in _tables(folder, unit, suffixes) if each.name not in mark.files]
+    if missing:
+        return f"{path} does not say what {missing[0]} holds"
+    return first_misfit(folder, mark.files)
+
+
+def _tables(folder: Path, unit: Unit, suffixes: Sequence[str]) -> list[Path]:
+    return [table_path(folder, unit, suffix, ending) for suffix in suffixes for ending in ENDINGS]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _mark_path(folder: Path, unit: Unit) -> Path:

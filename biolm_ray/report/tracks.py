@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from biolm_ray.errors import DataError
-from biolm_ray.inference.scores_file import first_rows
+from biolm_ray.inference.scores_file import check_values, first_rows, reading_scores
 from biolm_ray.tokenization.markers import MARKERS
 
 GAP = "."
@@ -78,7 +78,7 @@ def read_score_pieces(
         inserted behind the last token has no token; its text is empty.
 
     Raises:
-        DataError: It has no scores, or lacks a column.
+        DataError: It has no scores, lacks a column, or is damaged.
     """
     needed = [*_NEEDED, column]
     begun: list[pd.DataFrame] = []
@@ -89,6 +89,7 @@ def read_score_pieces(
                 f"{path}: no column '{missing[0]}'; a table of leave-one-out scores has the "
                 f"columns {', '.join(needed)}"
             )
+        check_values(piece, path, numbers=[column], offsets=["start_offset", "end_offset"])
         token = piece["token"].astype(object).fillna("").astype(str)
         piece = piece.rename(columns={column: "loo"}).assign(token=token)
         table = pd.concat([*begun, piece], ignore_index=True)
@@ -103,20 +104,21 @@ def read_score_pieces(
 
 def _row_groups(path: Path, wanted: Sequence[str], is_class: bool) -> Iterator[pd.DataFrame]:
     if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as file:
+        with reading_scores(path), pq.ParquetFile(path) as file:
             names = [name for name in wanted if name in file.schema_arrow.names]
             for number in range(file.num_row_groups):
                 yield file.read_row_group(number, columns=names).to_pandas()
         return
     texts = ["sequence", "token", *(["label", "pred"] if is_class else [])]
     empty = {name: [""] for name in wanted if name not in ("sequence", "token")}
-    yield pd.read_csv(
-        path,
-        usecols=lambda name: name in wanted,
-        dtype=dict.fromkeys(texts, str),
-        keep_default_na=False,
-        na_values=empty,
-    )
+    with reading_scores(path):
+        yield pd.read_csv(
+            path,
+            usecols=lambda name: name in wanted,
+            dtype=dict.fromkeys(texts, str),
+            keep_default_na=False,
+            na_values=empty,
+        )
 
 
 def make_tracks(table: pd.DataFrame) -> list[Track]:

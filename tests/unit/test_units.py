@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from biolm_ray.config.schema import Column, InterpretConfig, PreprocessingConfig
 from biolm_ray.inference.units import (
@@ -11,6 +12,7 @@ from biolm_ray.inference.units import (
     finished_unit,
     incremental_cost,
     make_units,
+    read_result,
     save_result,
     table_path,
     work_key,
@@ -47,31 +49,93 @@ def write_tables(folder: Path, unit: Unit, *suffixes: str) -> None:
             table_path(folder, unit, suffix, ending).write_text("x,a")
 
 
-def test_a_unit_counts_as_finished_only_once_all_is_written(tmp_path: Path) -> None:
+def scored(folder: Path, *suffixes: str, **changes) -> tuple[Unit, UnitResult]:
+    """A unit whose tables are written, of two models."""
+    folder.mkdir(parents=True, exist_ok=True)
     unit = make_units(np.arange(1), np.array([5]), room=10)[0]
-    assert finished_unit(tmp_path, unit) is None
-    write_tables(tmp_path, unit, "")
-    assert finished_unit(tmp_path, unit) is None
     result = UnitResult(
         num_tokens=5,
         num_scores=5,
         largest_difference=1e-7,
-        squared_deviations=(0.5,),
+        squared_deviations=(0.5,) * len(suffixes),
         notes=("something",),
-    )
-    save_result(tmp_path, unit, result)
-    assert finished_unit(tmp_path, unit) == result
-    table_path(tmp_path, unit, "", ".parquet").unlink()
+    ).model_copy(update=changes)
+    write_tables(folder, unit, *suffixes)
+    save_result(folder, unit, result, suffixes)
+    return unit, result
+
+
+def test_a_unit_counts_as_finished_only_once_all_is_written(tmp_path: Path, caplog) -> None:
+    unit, result = scored(tmp_path / "other", "")
     assert finished_unit(tmp_path, unit) is None
-
-
-def test_a_unit_of_several_targets_needs_the_tables_of_each(tmp_path: Path) -> None:
-    unit = make_units(np.arange(1), np.array([5]), room=10)[0]
-    result = UnitResult(num_tokens=5, num_scores=5, largest_difference=0.0)
-    write_tables(tmp_path, unit, "_a", "_b")
+    write_tables(tmp_path, unit, "")
+    assert finished_unit(tmp_path, unit) is None
+    assert not caplog.records, "what is not marked was never finished"
     save_result(tmp_path, unit, result)
-    assert finished_unit(tmp_path, unit, ("_a", "_b")) == result
-    assert finished_unit(tmp_path, unit, ("_a", "_c")) is None
+    assert finished_unit(tmp_path, unit, averaged=True) == result
+    assert read_result(tmp_path, unit) == result
+
+
+def test_a_unit_of_several_targets_needs_the_tables_of_each(tmp_path: Path, caplog) -> None:
+    unit, result = scored(tmp_path, "_a", "_b")
+    assert finished_unit(tmp_path, unit, ("_a", "_b"), averaged=True) == result
+    assert finished_unit(tmp_path, unit, ("_a", "_c"), averaged=True) is None
+    assert "000000.json does not say what 000000_c.csv holds" in caplog.text
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        lambda path: path.write_text(""),
+        lambda path: path.write_text("x,"),
+        lambda path: path.write_text("y,b"),
+        lambda path: path.write_text("x,a\nx,a"),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), path.symlink_to(path.name)),
+    ],
+)
+def test_a_unit_with_a_damaged_table_is_told_and_scored_again(
+    tmp_path: Path, caplog, ending: str, damage
+) -> None:
+    unit, result = scored(tmp_path, "")
+    path = table_path(tmp_path, unit, "", ending)
+    damage(path)
+    assert finished_unit(tmp_path, unit, averaged=True) is None
+    (record,) = caplog.records
+    assert str(path) in record.getMessage()
+    assert record.getMessage().endswith("; its sequences are scored again")
+    assert list(tmp_path.iterdir()) == []
+    write_tables(tmp_path, unit, "")
+    save_result(tmp_path, unit, result)
+    assert finished_unit(tmp_path, unit, averaged=True) == result
+
+
+def test_marks_of_other_sequences_models_or_versions_do_not_count(tmp_path: Path, caplog) -> None:
+    other = {"num_tokens": 7}, {"squared_deviations": ()}, {"squared_deviations": (0.5, 0.5)}
+    for number, changes in enumerate(other):
+        unit, _ = scored(tmp_path / str(number), "", **changes)
+        assert finished_unit(tmp_path / str(number), unit, averaged=True) is None
+    unit, result = scored(tmp_path, "")
+    mark = tmp_path / "000000.json"
+    mark.write_text(result.model_dump_json())  # that of an earlier version
+    assert finished_unit(tmp_path, unit, averaged=True) is None
+    scored(tmp_path, "")
+    mark.write_text(mark.read_text().replace('"format_version": 2', '"format_version": 3'))
+    assert finished_unit(tmp_path, unit, averaged=True) is None
+    said = [record.getMessage() for record in caplog.records]
+    assert [
+        next(words for words in ABOUT_MARKS if words in message) for message in said
+    ] == ABOUT_MARKS[:1] + ABOUT_MARKS[1:2] * 2 + ABOUT_MARKS[2:]
+
+
+ABOUT_MARKS = [
+    "000000.json is about other sequences",
+    "000000.json is about other models",
+    "000000.json does not say what 000000.csv holds",
+    "000000.json: written by a later version of biolm_ray",
+]
 
 
 def test_units_are_balanced_by_the_cost_of_the_way_they_are_scored() -> None:
