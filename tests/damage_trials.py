@@ -12,14 +12,18 @@ from collections import Counter
 from pathlib import Path
 
 from damaged import OTHER, SENTENCE, UNCHANGED, outcomes
-from model_folders import KINDS, damages_of
+from model_folders import KINDS as MODELS
+from model_folders import damages_of
+from result_folders import RESULTS
+
+KINDS = MODELS | RESULTS
 
 EDITED = "another result of an edit that nothing shows"
 
 
 def main(names: list[str]) -> int:
     """Try the damages of some kinds of folders, or of all, and print what is wrong."""
-    logging.disable(logging.CRITICAL)
+    logging.getLogger().addHandler(logging.NullHandler())
     total: Counter[str] = Counter()
     for name in names or list(KINDS):
         total += _try_kind(name)
@@ -32,7 +36,8 @@ def _try_kind(name: str) -> Counter[str]:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         whole = KINDS[name].write(Path(folder) / "whole")
-        tried = outcomes(damages_of(whole), whole, Path(folder) / "place", KINDS[name].use)
+        damages = RESULTS[name].damages if name in RESULTS else damages_of
+        tried = outcomes(damages(whole), whole, Path(folder) / "place", KINDS[name].use)
         for damage, found in tried:
             is_edited = damage.is_edit and found.kind == OTHER
             kind = EDITED if is_edited else found.kind

@@ -4,14 +4,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, NonNegativeInt
 
 from biolm_ray.config.schema import Range
 from biolm_ray.errors import DataError
 from biolm_ray.files import is_plain_name
-from biolm_ray.records import Record, RecordFile, find_record, write_record
+from biolm_ray.records import Record, SealedFile, find_record, write_record
 
 TRIALS = "trials.json"
 REMEDY = (
@@ -53,13 +53,11 @@ class Tried(Record):
         return self.ended and self.error is None and self.value is not None
 
 
-class TrialsFile(RecordFile):
+class TrialsFile(SealedFile):
     """All trials of a search, and the metric that they are judged by.
 
     The first version was a list of trials, with their values under the metric's name.
     """
-
-    LATEST_VERSION: ClassVar[int] = 2
 
     metric: str
     trials: tuple[Tried, ...] = ()

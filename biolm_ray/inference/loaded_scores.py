@@ -198,7 +198,7 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     missing = [name for name in ("sequence", "token", "pred", "loo", place) if name not in table]
     if missing:
         raise DataError(f"{path}: no table of scores; it has no column '{missing[0]}'")
-    check_values(table, path, numbers=["loo"], offsets=[place])
+    check_values(table, path, scores="loo", offsets=[place])
     return table if "position" in table else table.assign(position=table[place])
 
 

@@ -28,6 +28,9 @@ OF_CLASS = "loo_"
 REMEDY = "put back a copy of the table, or run interpret again"
 LARGEST_OFFSET = 1 << 28
 """No sequence is longer."""
+NUMBERS = ("floating", "integer", "mixed-integer-float")
+TEXTS = ("string", "empty")
+VALUES = (*NUMBERS, *TEXTS)
 OURS = ("std", "model")
 """What follows `loo_` in columns that belong to no class."""
 
@@ -135,38 +138,54 @@ def reading_scores(path: Path) -> Iterator[None]:
         yield
     except BiolmError:
         raise
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); {REMEDY}") from None
-    # What pandas and Arrow raise for tables that are cut, or hold what is no table.
+    # What the system, pandas and Arrow raise for tables that are cut, or hold what is no table.
     except (
-        *(ValueError, TypeError, EOFError, NotImplementedError, OverflowError),
+        *(OSError, ValueError, TypeError, EOFError, NotImplementedError, OverflowError),
         *(zlib.error, pa.ArrowException),
     ) as error:
-        problem = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: damaged, or no table of scores ({problem}); {REMEDY}") from None
+        raise DataError(
+            f"{path}: damaged, or no table of scores ({_said(error)}); {REMEDY}"
+        ) from None
 
 
-def check_values(
-    table: pd.DataFrame, path: Path, *, numbers: Iterable[str], offsets: Iterable[str]
-) -> None:
-    """Make sure that columns of a table hold numbers, and places in sequences.
+def _said(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200]
+
+
+def check_values(table: pd.DataFrame, path: Path, *, scores: str, offsets: Iterable[str]) -> None:
+    """Make sure that the columns of a table hold what they should.
+
+    Args:
+        table: Read from a file.
+        path: Of the file.
+        scores: The column of the scores.
+        offsets: Columns of places in sequences.
 
     Raises:
         DataError: They do not.
     """
+    if not table.columns.is_unique:
+        doubled = table.columns[table.columns.duplicated()][0]
+        raise DataError(f"{path}: column '{doubled[:40]}' stands there twice; {REMEDY}")
     if not len(table):
         return
-    for name in numbers:
-        if not pd.api.types.is_float_dtype(table[name]) and not _holds_integers(table[name]):
-            raise DataError(f"{path}: column '{name}' does not hold numbers alone; {REMEDY}")
+    for name in ("sequence", "token", "pred", "label"):
+        if name in table and not _holds(table[name], TEXTS if name in RECURRING[:2] else VALUES):
+            raise DataError(f"{path}: column '{name}' does not hold what it should; {REMEDY}")
+    if not _holds(table[scores], NUMBERS):
+        raise DataError(f"{path}: column '{scores}' does not hold numbers alone; {REMEDY}")
+    if pd.isna(table[scores].iloc[-1]):
+        raise DataError(f"{path}: ends in the middle of a row; {REMEDY}")
     for name in offsets:
         column = table[name]
-        if not _holds_integers(column) or column.min() < 0 or column.max() > LARGEST_OFFSET:
+        if not _holds(column, ("integer",)) or column.min() < 0 or column.max() > LARGEST_OFFSET:
             raise DataError(f"{path}: column '{name}' does not hold places alone; {REMEDY}")
 
 
-def _holds_integers(column: pd.Series) -> bool:
-    return pd.api.types.is_integer_dtype(column)
+def _holds(column: pd.Series, kinds: Iterable[str]) -> bool:
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    return pd.api.types.infer_dtype(values, skipna=True) in kinds
 
 
 def read_columns(path: Path) -> tuple[list[str], Mapping[str, Any]]:
@@ -240,8 +259,7 @@ def _read_part(part: Path, schema: pa.Schema) -> pa.Table:
         with pq.ParquetFile(part) as file:
             return file.read().cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
-        problem = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{part}: damaged since it was written ({problem}); run interpret again: its sequences "
-            "are then scored again"
+            f"{part}: damaged since it was written ({_said(error)}); run interpret again: its "
+            "sequences are then scored again"
         ) from None

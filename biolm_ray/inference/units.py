@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -15,7 +15,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig
 from biolm_ray.errors import DataError
-from biolm_ray.records import Record, RecordFile, find_record, read_record, write_record
+from biolm_ray.records import Record, SealedFile, find_record, read_record, write_record
 from biolm_ray.results.manifest import Files, file_digest, first_misfit
 
 log = logging.getLogger("biolm_ray")
@@ -77,13 +77,11 @@ class UnitResult(Record):
     notes: tuple[str, ...] = ()
 
 
-class UnitMark(RecordFile):
+class UnitMark(SealedFile):
     """The small file that says that all tables of a unit are written, and what they hold.
 
     That of the first version was the result alone.
     """
-
-    LATEST_VERSION: ClassVar[int] = 2
 
     result: UnitResult
     files: Files

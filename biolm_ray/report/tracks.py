@@ -89,7 +89,7 @@ def read_score_pieces(
                 f"{path}: no column '{missing[0]}'; a table of leave-one-out scores has the "
                 f"columns {', '.join(needed)}"
             )
-        check_values(piece, path, numbers=[column], offsets=["start_offset", "end_offset"])
+        check_values(piece, path, scores=column, offsets=["start_offset", "end_offset"])
         token = piece["token"].astype(object).fillna("").astype(str)
         piece = piece.rename(columns={column: "loo"}).assign(token=token)
         table = pd.concat([*begun, piece], ignore_index=True)

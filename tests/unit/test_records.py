@@ -5,6 +5,7 @@ import os
 from typing import ClassVar
 
 import pytest
+from pydantic import Field
 
 from biolm_ray.errors import DataError
 from biolm_ray.records import Record, RecordFile, SealedFile, find_record, read_record, write_record
@@ -115,7 +116,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
 
 class Sealed(SealedFile):
     share: float
-    names: dict[str, int] = {}
+    names: dict[str, int] = Field(default_factory=dict)
 
 
 def test_a_sealed_file_shows_what_has_changed_in_it(tmp_path):

@@ -86,27 +86,29 @@ def test_a_finished_search_of_an_earlier_version_is_read(tmp_path):
         ({"settings": settings() | {"training.learning_rate": 3.0}}, "lies outside"),
         ({"settings": settings() | {"splits.ratio": "evil"}}, "none of the values searched"),
         ({"trial": "../../evil"}, "no name of a trial"),
-        ({"value": "high"}, "'trials.0.value'"),
+        ({"pearson": "high"}, "'trials.0.value'"),
         ({"folds": None}, "'trials.0.folds'"),
         ({"settings": settings() | {"training.learning_rate": True}}, "lies outside"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused(tmp_path, change, message):
     path = tmp_path / "trials.json"
-    Trials(path, "pearson", [tried("a")]).update("a", folds=2)
-    whole = json.loads(path.read_text())
-    (entry,) = whole["trials"]
-    path.write_text(json.dumps(whole | {"trials": [entry | change]}))
+    (entry,) = Trials(path, "pearson", [tried("a", folds=2)]).entries()
+    path.write_text(json.dumps([entry | change]))  # as the first version wrote it, without a seal
     with pytest.raises(DataError, match=f"trials.json: damaged .*{message}.*tune.resume: false"):
         read_trials(path, "pearson", SPACE)
 
 
-def test_trials_of_another_metric_or_of_one_name_are_refused(tmp_path):
+def test_trials_of_another_metric_of_one_name_or_edited_are_refused(tmp_path):
     path = tmp_path / "trials.json"
-    Trials(path, "pearson", [tried("a"), tried("b")]).update("a", folds=2)
+    trials = Trials(path, "pearson", [tried("a"), tried("a", batch=5)])
+    trials.update("a", folds=2)
     with pytest.raises(DataError, match="judged by 'pearson'"):
         read_trials(path, "loss", SPACE)
-    path.write_text(path.read_text().replace('"trial": "b"', '"trial": "a"'))
+    path.write_text(path.read_text().replace('"value": 0.5', '"value": 0.6'))
+    with pytest.raises(DataError, match="has changed since it was written"):
+        read_trials(path, "pearson", SPACE)
+    path.write_text(json.dumps(trials.entries() * 2))
     with pytest.raises(DataError, match="a trial stands there twice"):
         read_trials(path, "pearson", SPACE)
 
