@@ -10,6 +10,7 @@ a table and, as its last line, one JSON object; ends with 1 if anything was not 
 import argparse
 import json
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from biolm_ray.errors import ResourceError
 NUM_NODES = 2
 NUM_ROWS = 60
 DISK_MEGABYTES = 48
+STOPPED = 128 + signal.SIGTERM
 LIMIT_SECONDS = 600
 ALONE = "ray::train_with_ray"
 ONE_OF_SEVERAL = "ray::RayTrainWorker"
@@ -258,6 +260,22 @@ def kill_driver(bench: Bench, times: int) -> Tally:
     return across_runs(bench, times, end)
 
 
+def stop_driver(bench: Bench, times: int) -> Tally:
+    """Stop the command as job systems do; it has to end in order."""
+    disorderly: list[str] = []
+
+    def end(run: Run, output: Path) -> bool:
+        run.process.terminate()
+        code = run.finish()
+        if code not in (0, STOPPED):
+            disorderly.append(f"{output.name} ended with {code}: {last_line(run.log)}")
+        return code != 0
+
+    tally = across_runs(bench, times, end)
+    tally.failures += disorderly
+    return tally
+
+
 def damage_checkpoint(bench: Bench, times: int) -> Tally:
     """Kill the driver, and change a byte of the newest checkpoint or cut it off."""
 
@@ -323,6 +341,7 @@ KINDS: dict[str, Callable[[Bench, int], Tally]] = {
     "controller": kill_controller,
     "node": kill_node,
     "driver": kill_driver,
+    "stop": stop_driver,
     "disk": fill_disk,
     "checkpoint": damage_checkpoint,
 }
