@@ -30,17 +30,30 @@ class Stopped(KeyboardInterrupt):
 
 def exit_code(stop: KeyboardInterrupt) -> int:
     """The code that a shell would give for the signal, such as 130 for Ctrl-C."""
-    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+    return 128 + _number_of(stop)
 
 
 def name_of(stop: KeyboardInterrupt) -> str:
     """The signal in words."""
-    name = signal.Signals(exit_code(stop) - 128).name
+    name = signal.Signals(_number_of(stop)).name
     return NAMES.get(name, name)
 
 
+def _number_of(stop: KeyboardInterrupt) -> int:
+    """The signal; where Ray has put a KeyboardInterrupt of its own, the handler knows it."""
+    if isinstance(stop, Stopped):
+        return stop.number
+    handlers = [signal.getsignal(number) for number in ENDING]
+    received = [each.received for each in handlers if isinstance(each, EndingHandler)]
+    return next((number for number in received if number is not None), signal.SIGINT)
+
+
 class EndingHandler:
-    """Raises `Stopped` at the first signal, and ends the process at the second."""
+    """Raises `Stopped` at the first signal, and ends the process at the second.
+
+    Attributes:
+        received: The first signal.
+    """
 
     def __init__(
         self,
@@ -48,14 +61,15 @@ class EndingHandler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._end, self._clock = end, clock
-        self._first: float | None = None
+        self.received: int | None = None
+        self._received_at = 0.0
 
     def __call__(self, number: int, frame: Any) -> None:
         now = self._clock()
-        if self._first is None:
-            self._first = now
+        if self.received is None:
+            self.received, self._received_at = number, now
             raise Stopped(number)
-        if now - self._first >= SECONDS_OF_ONE:
+        if now - self._received_at >= SECONDS_OF_ONE:
             with contextlib.suppress(OSError):
                 os.write(2, b"ended at once\n")
             self._end(128 + number)

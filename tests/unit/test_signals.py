@@ -43,6 +43,13 @@ def test_ctrl_c_without_our_handler_counts_as_itself():
     assert (exit_code(KeyboardInterrupt()), name_of(KeyboardInterrupt())) == (130, "Ctrl-C")
 
 
+def test_the_signal_is_known_where_ray_has_made_a_ctrl_c_of_it():
+    handle_signals()
+    with pytest.raises(Stopped):
+        signal.raise_signal(signal.SIGTERM)
+    assert exit_code(KeyboardInterrupt()) == 143
+
+
 def test_a_second_signal_ends_at_once_unless_it_is_the_first_one_sent_twice():
     now, ended = [0.0], []
     handler = EndingHandler(ended.append, lambda: now[0])
