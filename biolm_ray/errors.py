@@ -1,5 +1,6 @@
 """The exceptions that tell a user what to mend, each with its exit code."""
 
+import os
 import re
 import traceback
 from collections.abc import Iterator
@@ -123,3 +124,11 @@ def _most_telling(failures: list[BaseException]) -> BaseException:
     """Choose what a user can mend before what the other workers say of the lost connection."""
     causes = [_innermost(failure) for failure in failures]
     return next((cause for cause in causes if isinstance(cause, BiolmError)), causes[0])
+
+
+def in_short(error: BaseException) -> str:
+    """What a library or the system says, in one line that can be shown and written anywhere."""
+    number = getattr(error, "errno", None)
+    said = os.strerror(number) if isinstance(number, int) else str(error)
+    line = " ".join(said.split())[:200] or type(error).__name__
+    return line.encode("ascii", "backslashreplace").decode()

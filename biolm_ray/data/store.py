@@ -1,5 +1,6 @@
 """A folder on this machine or behind a URI, whose files are whole or absent."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from pyarrow import fs
 from biolm_ray.config.paths import is_uri
 from biolm_ray.data.filesystems import locate
 from biolm_ray.errors import ResourceError
-from biolm_ray.files import atomic_path
+from biolm_ray.files import atomic_path, read_bounded
 
+MOST_READ_BYTES = 256 << 20
+"""Of a file that is read at once."""
 OBJECT_STORES = ("s3", "gcs")
 """Filesystems of pyarrow in which folders need not be made."""
 
@@ -51,8 +54,11 @@ class Folder:
         """The path or URI of a file."""
         return f"{self.location.rstrip('/')}/{name}"
 
-    def write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+    def write(self, name: str, write: Callable[[BinaryIO], object]) -> int:
         """Let `write` fill a file, opened for writing and reading; it appears once it is whole.
+
+        Returns:
+            Its size in bytes.
 
         Raises:
             ResourceError: It cannot be written.
@@ -61,16 +67,18 @@ class Folder:
             if self.is_local:
                 with atomic_path(Path(self.address(name))) as path, path.open("w+b") as file:
                     write(file)
-                return
+                    return file.seek(0, os.SEEK_END)
             # A remote stream that is closed after a failure would leave a file cut short.
             filesystem, inner = self._place
             with tempfile.TemporaryFile() as file:
                 write(file)
+                size = file.seek(0, os.SEEK_END)
                 file.seek(0)
                 if filesystem.type_name not in OBJECT_STORES:
                     filesystem.create_dir(f"{inner}/{name}".rpartition("/")[0], recursive=True)
                 with filesystem.open_output_stream(f"{inner}/{name}") as stream:
                     shutil.copyfileobj(file, stream, 1 << 20)
+                return size
         except OSError as error:
             raise ResourceError(f"{self.address(name)} cannot be written: {error}") from error
 
@@ -79,15 +87,18 @@ class Folder:
         filesystem, inner = self._place
         return filesystem.open_input_file(f"{inner}/{name}")
 
-    def read(self, name: str) -> bytes | None:
-        """The content of a file; None where there is none.
+    def read(self, name: str, most_bytes: int = MOST_READ_BYTES) -> bytes | None:
+        """The content of a file, and a byte more than it may hold at most; None without one.
 
         Raises:
-            ResourceError: Its place cannot be reached.
+            DataError: A local one is no file, or cannot be read.
+            ResourceError: The place of a remote one cannot be reached.
         """
         try:
+            if self.is_local:
+                return read_bounded(Path(self.address(name)).expanduser(), most_bytes)
             with self.open(name) as file:
-                return file.read()
+                return file.read(most_bytes + 1)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from biolm_ray.config.schema import MOST_TOKENS, PreprocessingConfig
 from biolm_ray.data.targets import Scaler, Targets
-from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.errors import ConfigError, DataError, in_short
 from biolm_ray.files import is_plain_name
 from biolm_ray.models.legacy import is_reference_model, read_json, read_old_model
 from biolm_ray.models.registry import UsedPlugin, find_spec, used_plugin
@@ -92,7 +92,7 @@ def _check_files(folder: Path, card: ModelCard) -> None:
     try:
         changed = first_misfit(folder, card.files)
     except OSError as error:
-        changed = f"{error.filename or folder}: cannot be read ({error.strerror or error})"
+        changed = f"{error.filename or folder}: cannot be read ({in_short(error)})"
     # Without its settings a tokenizer would be taken for one of the reference system.
     for name in (TOKENIZER_FILE, SETTINGS_FILE):
         if changed is None and not (folder / name).is_file():

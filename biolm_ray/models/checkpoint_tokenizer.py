@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.models.stored_weights import in_short
+from biolm_ray.errors import ConfigError, DataError, in_short
 from biolm_ray.tokenization import document
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer

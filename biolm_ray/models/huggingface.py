@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from biolm_ray.config.schema import Section
 from biolm_ray.config.spelling import did_you_mean
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, in_short
 from biolm_ray.models.bert_shortcut import bert_shortcut
 from biolm_ray.models.corruption import IGNORED, mask_tokens
 from biolm_ray.models.registry import REMOTE_CODE
 from biolm_ray.models.spec import Batch, ModelInputs, ModelSpec, Pretraining, Recipe
-from biolm_ray.models.stored_weights import in_short
 from biolm_ray.models.wrapping import (
     WrappedNetwork,
     refuse_specifiers,

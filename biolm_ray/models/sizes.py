@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from biolm_ray.errors import BiolmError, DataError
+from biolm_ray.errors import BiolmError, DataError, in_short
 from biolm_ray.models.card import CARD_FILE, ModelCard
 from biolm_ray.models.legacy import translated_names
 from biolm_ray.models.spec import ModelSpec
-from biolm_ray.models.stored_weights import REMEDY, in_short, stored_shapes
+from biolm_ray.models.stored_weights import REMEDY, stored_shapes
 
 BUILDING_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError),

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from biolm_ray.errors import DataError
+from biolm_ray.errors import DataError, in_short
 from biolm_ray.models.legacy import translated_names
 
 WEIGHTS_FILE = "model.safetensors"
@@ -104,13 +104,6 @@ def stored_weights(folder: Path) -> dict[str, Tensor]:
 
 def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(f"{path}: damaged ({in_short(error)}); {REMEDY}")
-
-
-def in_short(error: Exception) -> str:
-    """What a library says, in one line that can be shown."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    line = " ".join(said.split())[:200] or type(error).__name__
-    return line.encode("ascii", "backslashreplace").decode()
 
 
 def _check_old_file(path: Path) -> None:

@@ -20,9 +20,17 @@ from biolm_ray.preparation.checks import (
     rows_with_equal_hashes,
     tell_gaps,
 )
+from biolm_ray.preparation.manifest import (
+    MANIFEST,
+    PLACES,
+    REJECTED,
+    Part,
+    PreparedManifest,
+    Summary,
+)
 from biolm_ray.preparation.piece_work import EncodingJob
-from biolm_ray.preparation.prepared import MANIFEST, PLACES, REJECTED
 from biolm_ray.preparation.rejects import REJECT_SCHEMA, BadRows
+from biolm_ray.preparation.row_files import PLACES_SCHEMA
 from biolm_ray.preparation.stored_pieces import (
     STATE,
     PieceState,
@@ -32,11 +40,11 @@ from biolm_ray.preparation.stored_pieces import (
     read_state,
     without_rows,
 )
+from biolm_ray.records import record_values
 from biolm_ray.tokenization.hints import mapping_hint
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 ID_RULE = "id"
-PLACES_SCHEMA = pa.schema([pa.field("file", pa.int32()), pa.field("line", pa.int64())])
 
 
 def finish(
@@ -79,18 +87,22 @@ def finish(
     tell_gaps(job.plan.name, summary["gaps"])
     check_unknown_share(job.plan.name, summary, max_unknown_share, is_own=job.is_own)
     dropped = repeated["row"].to_numpy()
-    job.target.write(PLACES, lambda file: _write_places(file, job, states, dropped))
-    if len(rejects):
-        job.target.write(REJECTED, lambda file: pq.write_table(rejects, file))
-    manifest = {
-        **facts,
-        "columns": job.schema.names,
-        "num_specifiers": job.tokenizer.settings.num_specifiers,
-        "summary": summary,
-        "rejected": dict(Counter(rejects["rule"].to_pylist())),
-        "parts": [part for state in states for part in state.parts],
+    sizes = {
+        PLACES: job.target.write(PLACES, lambda file: _write_places(file, job, states, dropped))
     }
-    written = json.dumps(manifest, ensure_ascii=False).encode()
+    if len(rejects):
+        sizes[REJECTED] = job.target.write(REJECTED, lambda file: pq.write_table(rejects, file))
+    manifest = PreparedManifest(
+        **facts,
+        vocabulary_size=len(job.tokenizer.vocabulary),
+        columns=tuple(job.schema.names),
+        num_specifiers=job.tokenizer.settings.num_specifiers,
+        summary=Summary.model_validate(summary),
+        rejected=dict(Counter(rejects["rule"].to_pylist())),
+        parts=tuple(Part.model_validate(part) for state in states for part in state.parts),
+        sizes=sizes,
+    )
+    written = json.dumps(record_values(manifest), ensure_ascii=False).encode()
     job.target.write(MANIFEST, lambda file: file.write(written))
     (job.target / STATE).delete()
 

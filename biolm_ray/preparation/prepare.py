@@ -12,7 +12,7 @@ from pathlib import Path
 from biolm_ray.config.schema import Config, DataConfig
 from biolm_ray.data.columns import LabelKind, Layout
 from biolm_ray.data.store import Folder
-from biolm_ray.errors import BiolmError, ResourceError
+from biolm_ray.errors import BiolmError, DataError, ResourceError
 from biolm_ray.preparation.checks import MAX_UNKNOWN_IN_ROW, check_unknown_share, tell_gaps
 from biolm_ray.preparation.finish import finish
 from biolm_ray.preparation.piece_work import EncodingJob, encode_piece
@@ -25,9 +25,9 @@ from biolm_ray.preparation.spread import spread
 from biolm_ray.preparation.stored_pieces import (
     RULES,
     read_rejected,
-    read_state,
     stored_pieces,
 )
+from biolm_ray.records import LaterVersion
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 log = logging.getLogger("biolm_ray")
@@ -92,18 +92,13 @@ def prepare(
     target = Folder(folder) / _name(config, scanned, tokenizer)
     if config.run.prepare_again:
         target.delete()
-    manifest = target.read(MANIFEST)
-    if manifest is not None and json.loads(manifest).get("rules") != RULES:
-        log.info("prepared again, since rows are read otherwise today: %s", target)
-        target.delete()
-        manifest = None
-    if manifest is None:
+    before = _prepared_before(target)
+    if before is None:
         _prepare(config, scanned, tokenizer, target, progress)
-    else:
+    prepared = before or PreparedData.open(target.location)
+    if before is not None:
         log.info("prepared before: %s", target)
-        tell_gaps(scanned.plan.name, PreparedData.open(target.location).summary.get("gaps", {}))
-    prepared = PreparedData.open(target.location)
-    if manifest is not None:
+        tell_gaps(scanned.plan.name, prepared.summary["gaps"])
         is_own = _is_own(scanned, tokenizer)
         share = config.data.max_unknown_share
         check_unknown_share(scanned.plan.name, prepared.summary, share, is_own=is_own)
@@ -111,6 +106,28 @@ def prepare(
         log.warning("%s: %s", scanned.plan.name, mixture)
     check_rejected(config, scanned, prepared, rejected_path)
     return prepared
+
+
+def _prepared_before(target: Folder) -> PreparedData | None:
+    """Find the data set, if it was prepared before; one that is of no use is removed.
+
+    Raises:
+        LaterVersion: A later version of the program has prepared it.
+    """
+    try:
+        found = PreparedData.find(target)
+    except LaterVersion:
+        raise
+    except DataError as error:
+        # It is a copy of the input in another form, which is named by its content.
+        log.warning("%s. It is removed and prepared again", str(error).rpartition(";")[0])
+        target.delete()
+        return None
+    if found is not None and found.manifest["rules"] != RULES:
+        log.info("prepared again, since rows are read otherwise today: %s", target)
+        target.delete()
+        return None
+    return found
 
 
 def _name(config: Config, scanned: Scanned, tokenizer: Tokenizer) -> str:
@@ -214,7 +231,7 @@ def _store_pieces(
     job: EncodingJob, scanned: Scanned, bad_rows: BadRows, progress: Progress | None
 ) -> None:
     """Encode the pieces that are not stored yet."""
-    stored = stored_pieces(job.target)
+    stored = stored_pieces(job.target, len(scanned.pieces))
     missing = [item for item in enumerate(scanned.pieces) if item[0] not in stored]
     if stored:
         log.info(
@@ -223,8 +240,7 @@ def _store_pieces(
             len(scanned.pieces),
         )
     num_stored = 0
-    for piece in sorted(stored):
-        state = read_state(job.target, piece)
+    for state in stored.values():
         num_stored += state.num_rows + state.num_rejected
         bad_rows.add(read_rejected(job.target, state), state.num_rows + state.num_rejected)
     done = RowsDone("tokenizing", scanned, progress, num_stored)

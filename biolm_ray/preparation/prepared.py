@@ -7,7 +7,7 @@ import shutil
 import stat
 import tempfile
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,27 @@ from jaxtyping import Float, Int
 from biolm_ray.data.columns import kind_of
 from biolm_ray.data.filesystems import locate
 from biolm_ray.data.store import Folder
-from biolm_ray.errors import DataError, ResourceError
-from biolm_ray.files import is_plain_name
+from biolm_ray.errors import DataError, ResourceError, in_short
+from biolm_ray.preparation.manifest import (
+    MANIFEST,
+    PLACES,
+    REJECTED,
+    ROWS,
+    check_size,
+    find_manifest,
+    remedy,
+)
 from biolm_ray.preparation.rejects import REJECT_SCHEMA
 from biolm_ray.preparation.row_files import (
+    COLUMN_TYPES,
+    PLACES_SCHEMA,
     SPECIFIER_TYPE,
     Group,
     check_mapped,
+    checked_ids,
     row_starts,
 )
 from biolm_ray.tokenization.tokenizer import Encoded
-
-MANIFEST = "manifest.json"
-ROWS = "rows"
-PLACES = "places.parquet"
-REJECTED = "rejected.parquet"
 
 
 class PreparedData:
@@ -64,11 +70,20 @@ class PreparedData:
         Raises:
             DataError: There is none, it is not whole, or names files that lie elsewhere.
         """
-        found = Folder(location)
-        written = found.read(MANIFEST)
-        if written is None:
+        found = cls.find(Folder(location))
+        if found is None:
             raise DataError(f"{location} is no prepared data set, or one that was broken off")
-        return cls(found, _read_manifest(written, found.address(MANIFEST)))
+        return found
+
+    @classmethod
+    def find(cls, folder: Folder) -> "PreparedData | None":
+        """Open the prepared data set of a folder, if there is one.
+
+        Raises:
+            DataError: It is damaged, or of a later version of the program.
+        """
+        manifest = find_manifest(folder)
+        return None if manifest is None else cls(folder, manifest.model_dump())
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return PreparedData.open, (self.location,)
@@ -98,7 +113,10 @@ class PreparedData:
     @cached_property
     def row_numbers(self) -> Int[np.ndarray, " rows"]:
         """0-based data rows of the source (headers and blank lines not counted)."""
-        return self._column("row").to_numpy()
+        numbers = self._column("row").to_numpy()
+        if len(numbers) and (numbers[0] < 0 or (np.diff(numbers) <= 0).any()):
+            raise self._damaged("its rows are not in the order of the source")
+        return numbers
 
     @cached_property
     def line_numbers(self) -> Int[np.ndarray, " rows"]:
@@ -107,17 +125,27 @@ class PreparedData:
 
     def place(self, row: int) -> tuple[int, int]:
         """The number of the source file that a row comes from, and the line in it."""
-        return self._places["file"][row].as_py(), int(self.line_numbers[row])
+        file = self._places["file"][row].as_py()
+        if not 0 <= file < max(1, len(self.manifest["files"])):
+            raise self._damaged(f"a row comes from file {file}", PLACES)
+        return file, int(self.line_numbers[row])
 
     @cached_property
     def _places(self) -> pa.Table:
-        with self._folder.open(PLACES) as file:
-            return pq.read_table(file)
+        places = self._table(PLACES, PLACES_SCHEMA.names)
+        if places.schema != PLACES_SCHEMA or len(places) != self.num_rows:
+            raise self._damaged("it has other columns, or another number of rows", PLACES)
+        return places
 
     @cached_property
     def lengths(self) -> Int[np.ndarray, " rows"]:
         """Number of tokens of each row, special tokens not counted."""
-        return self._column("length").to_numpy()
+        lengths, told = self._column("length").to_numpy(), self.summary["tokens"]
+        if len(lengths) and lengths.min() < 1:
+            raise self._damaged("a row has no tokens")
+        if told is not None and int(lengths.sum(dtype=np.int64)) != told:
+            raise self._damaged(f"its rows do not have {told} tokens")
+        return lengths
 
     @cached_property
     def ids(self) -> list[str]:
@@ -130,6 +158,8 @@ class PreparedData:
         columns = [self._column(name) for name in names]
         if not columns:
             return None
+        if len({column.type for column in columns}) > 1:
+            raise self._damaged("its labels are of several kinds")
         if pa.types.is_floating(columns[0].type):
             return np.stack([column.to_numpy() for column in columns], axis=1)
         return columns[0].to_pylist()
@@ -173,7 +203,10 @@ class PreparedData:
 
     @cached_property
     def _centers(self) -> Int[np.ndarray, " rows"]:
-        return self._column("center").to_numpy()
+        centers = self._column("center").to_numpy()
+        if ((centers < -1) | (centers >= self.lengths)).any():
+            raise self._damaged("the centre of a row lies outside of it")
+        return centers
 
     def encoded(self, row: int) -> Encoded:
         """The whole sequence of a row, as the tokenizer gave it."""
@@ -191,8 +224,10 @@ class PreparedData:
         """The rows that could not be used, in REJECT_SCHEMA."""
         if not self.manifest["rejected"]:
             return REJECT_SCHEMA.empty_table()
-        with self._folder.open(REJECTED) as file:
-            return pq.read_table(file).cast(REJECT_SCHEMA)
+        rows = self._table(REJECTED, REJECT_SCHEMA.names)
+        if rows.schema != REJECT_SCHEMA or len(rows) != sum(self.manifest["rejected"].values()):
+            raise self._damaged("it has other columns, or another number of rows", REJECTED)
+        return rows
 
     def part_paths(self) -> list[str]:
         """The parquet files in order, as paths on this node."""
@@ -221,16 +256,39 @@ class PreparedData:
         """Identifiers of some rows, reading only the parts that hold them."""
         ids = np.empty(len(rows), dtype=object)
         for part, places in self.by_part(rows):
-            with self._folder.open(f"{ROWS}/{self.manifest['parts'][part]['file']}") as file:
-                column = pq.read_table(file, columns=["id"])["id"]
+            told = self.manifest["parts"][part]
+            name = f"{ROWS}/{told['file']}"
+            column = self._table(name, ["id"])["id"]
+            if column.type != pa.string() or len(column) != told["rows"]:
+                raise self._damaged("it has other columns, or another number of rows", name)
             ids[places] = column.take(rows[places] - self.part_starts[part]).to_pylist()
         return ids.tolist()
+
+    def _table(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """Read columns of a file beside the manifest."""
+        try:
+            with self._folder.open(name) as file:
+                return pq.read_table(file, columns=list(columns))
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            raise self._damaged(in_short(error), name) from error
+
+    def _damaged(self, problem: str, name: str = ROWS) -> DataError:
+        where = self._folder.address(name)
+        return DataError(f"{where} is damaged ({problem}); {remedy(self.location)}")
 
     def _column(self, name: str) -> pa.ChunkedArray:
         filesystem, inner = locate(self.location)
         paths = [f"{inner.rstrip('/')}/{ROWS}/{part['file']}" for part in self.manifest["parts"]]
-        files = ds.dataset(paths, format="parquet", filesystem=filesystem)
-        return files.to_table(columns=[name])[name]
+        try:
+            files = ds.dataset(paths, format="parquet", filesystem=filesystem)
+            column = files.to_table(columns=[name])[name]
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            raise self._damaged(in_short(error)) from error
+        if column.type not in COLUMN_TYPES[kind_of(name)] or column.null_count:
+            raise self._damaged(f"its column '{name}' holds something else")
+        if len(column) != self.num_rows:
+            raise self._damaged(f"it has {len(column)} rows, not {self.num_rows}")
+        return column
 
     @cached_property
     def _local(self) -> Path:
@@ -262,7 +320,8 @@ class PreparedData:
 
     def _stored_ids(self, row: int) -> np.ndarray:
         size = int(self.lengths[row]) * self.id_type.itemsize
-        return self._bytes(row, int(self._token_starts[row]), size).view(self.id_type)
+        token_ids = self._bytes(row, int(self._token_starts[row]), size).view(self.id_type)
+        return checked_ids(token_ids, self.manifest["vocabulary_size"], self.location)
 
     def _bytes(self, row: int, start: int, size: int) -> np.ndarray:
         part = bisect_right(self._first_rows, row) - 1
@@ -270,23 +329,13 @@ class PreparedData:
         if mapped is None:
             name = self.manifest["parts"][part]["file"]
             path = self._local / ROWS / name
-            mapped = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+            try:
+                mapped = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+            except (OSError, ValueError) as error:
+                raise self._damaged(in_short(error), f"{ROWS}/{name}") from error
             check_mapped(mapped, start, size, str(path))
             self._maps[part] = mapped
         return mapped[start : start + size]
-
-
-def _read_manifest(written: bytes, origin: str) -> dict[str, Any]:
-    """Read a manifest that may come from anybody; what it names lies beside it."""
-    try:
-        manifest = json.loads(written)
-        names = [manifest["name"], *(part["file"] for part in manifest["parts"])]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{origin} is damaged ({error!r}); prepare the data again") from None
-    for name in names:
-        if not is_plain_name(name):
-            raise DataError(f"{origin}: {name!r} is no plain name of a file beside it")
-    return manifest
 
 
 def cache_folder() -> Path:
@@ -315,17 +364,26 @@ def _local_copy(folder: Folder, manifest: dict[str, Any]) -> Path:
     copy = cache / f"{manifest['name']}-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
     if copy.exists():
         return copy
-    names = [MANIFEST, PLACES, *(f"{ROWS}/{part['file']}" for part in manifest["parts"])]
-    names += [REJECTED] if manifest["rejected"] else []
+    parts = {f"{ROWS}/{part['file']}": part["bytes"] for part in manifest["parts"]}
+    sizes = {MANIFEST: None, PLACES: None, **parts, **manifest["sizes"]}
+    if manifest["rejected"]:
+        sizes.setdefault(REJECTED, None)
     with tempfile.TemporaryDirectory(dir=cache) as temporary:
-        for name in names:
-            target = Path(temporary) / "copy" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with folder.open(name) as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
+        for name, size in sizes.items():
+            _copy_file(folder, name, size, Path(temporary) / "copy" / name)
         try:
             (Path(temporary) / "copy").rename(copy)
         except OSError:
             if not copy.exists():
                 raise
     return copy
+
+
+def _copy_file(folder: Folder, name: str, size: int | None, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with folder.open(name) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+    except FileNotFoundError:
+        raise DataError(f"{folder.address(name)} is missing; {remedy(folder.location)}") from None
+    check_size(target, size, folder.address(name), remedy(folder.location))

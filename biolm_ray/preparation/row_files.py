@@ -22,6 +22,19 @@ GROUP_ROWS = 16_384
 """Most rows of a row group; from 20,000 on the writer of arrow would begin a second page."""
 
 PREFIX_BYTES = 4
+COLUMN_TYPES = {
+    "row": (pa.int64(),),
+    "id": (pa.string(),),
+    "length": (pa.int32(),),
+    "center": (pa.int32(),),
+    "token": (pa.large_binary(),),
+    "specifiers": (pa.large_binary(),),
+    "label": (pa.float64(), pa.string()),
+    "weight": (pa.float64(),),
+    "split": (pa.string(),),
+}
+"""The types of columns by what they hold, see `kind_of`."""
+PLACES_SCHEMA = pa.schema([pa.field("file", pa.int32()), pa.field("line", pa.int64())])
 SPECIFIER_TYPE = np.dtype(np.float32)
 
 
@@ -157,8 +170,28 @@ def check_mapped(file: np.ndarray, start: int, num_bytes: int, name: str) -> Non
     Raises:
         DataError: The file was changed or cut short after it had been written.
     """
-    prefix = file[start - PREFIX_BYTES : start].tobytes()
-    if int.from_bytes(prefix, "little") != num_bytes or start + num_bytes > len(file):
+    prefix = file[max(start, PREFIX_BYTES) - PREFIX_BYTES : start].tobytes()
+    fits = start >= PREFIX_BYTES and start + num_bytes <= len(file)
+    if not fits or int.from_bytes(prefix, "little") != num_bytes:
         raise DataError(
             f"{name} is damaged; delete its folder or set forcenewdata, and it is prepared anew"
         )
+
+
+def checked_ids(
+    token_ids: Int[np.ndarray, " length"], vocabulary_size: int | None, location: str
+) -> Int[np.ndarray, " length"]:
+    """Return the ids of a row, none of which is beyond the vocabulary.
+
+    Raises:
+        DataError: One is.
+    """
+    if vocabulary_size is None or not len(token_ids):
+        return token_ids
+    highest = int(token_ids.max())
+    if highest >= vocabulary_size or int(token_ids.min()) < 0:
+        raise DataError(
+            f"{location} is damaged (a row has the token id {highest}, and the vocabulary has "
+            f"{vocabulary_size} tokens); remove the folder, and it is made again"
+        )
+    return token_ids

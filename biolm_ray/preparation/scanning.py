@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, NonNegativeInt
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data.columns import LabelKind
@@ -23,7 +26,9 @@ from biolm_ray.data.reading import (
     source_digest,
 )
 from biolm_ray.data.store import Folder
+from biolm_ray.errors import DataError
 from biolm_ray.preparation.spread import spread
+from biolm_ray.records import LaterVersion, Record, SealedFile, parse_record, record_values
 
 log = logging.getLogger("biolm_ray")
 
@@ -33,6 +38,28 @@ Progress = Callable[[str, int, int, int], None]
 SCANS = "scans"
 SETTLED_SECONDS = 2.0
 """A file that was changed within so many seconds may change again under the same time stamp."""
+
+
+class ToldScan(Record):
+    """A `PieceScan` as it is remembered."""
+
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    num_lines: NonNegativeInt
+    num_records: NonNegativeInt
+    num_bytes: NonNegativeInt
+
+
+class ScanFile(SealedFile):
+    """What is remembered of a scan; it was a bare list at first."""
+
+    LATEST_VERSION: ClassVar[int] = 2
+    MOST_BYTES: ClassVar[int] = 256 << 20
+
+    scans: tuple[ToldScan, ...]
+
+    @classmethod
+    def as_today(cls, values: Any) -> Any:
+        return {"scans": values} if isinstance(values, list) else values
 
 
 @dataclass(frozen=True)
@@ -115,10 +142,8 @@ def scan_input(
     """
     pieces = divide(plan)
     name = f"{_stamp(plan, pieces)}.json"
-    remembered = None if again else memory.read(name)
-    if remembered is not None:
-        scans = [PieceScan(**scan) for scan in json.loads(remembered)]
-    else:
+    scans = None if again else _remembered(memory, name, pieces, plan)
+    if scans is None:
         started = time.time()
         scans = list(_scan(plan, pieces, progress))
         if _is_settled(plan, started):
@@ -133,6 +158,30 @@ def scan_input(
         num_rows=min(num_rows, plan.max_rows or num_rows),
         num_bytes=sum(scan.num_bytes for scan in scans),
     )
+
+
+def _remembered(
+    memory: Folder, name: str, pieces: Sequence[Piece], plan: Input
+) -> list[PieceScan] | None:
+    """Recall an earlier scan; None without one, or where it is damaged, which is told.
+
+    Raises:
+        LaterVersion: A later version of the program has written it.
+    """
+    origin = memory.address(name)
+    try:
+        written = memory.read(name)
+        if written is None:
+            return None
+        scans = parse_record(written, origin, ScanFile, "it is made again").scans
+        if len(scans) > len(pieces) or (len(scans) < len(pieces) and plan.max_rows is None):
+            raise DataError(f"{origin}: damaged (of {len(scans)} pieces); it is made again")
+    except LaterVersion:
+        raise
+    except DataError as error:
+        log.warning("%s", error)
+        return None
+    return [PieceScan(**scan.model_dump()) for scan in scans]
 
 
 def _scan(plan: Input, pieces: Sequence[Piece], progress: Progress | None) -> Iterator[PieceScan]:
@@ -185,4 +234,5 @@ def _is_settled(plan: Input, started: float) -> bool:
 
 
 def _to_json(scans: Sequence[PieceScan]) -> bytes:
-    return json.dumps([asdict(scan) for scan in scans]).encode()
+    told = tuple(ToldScan.model_validate(asdict(scan)) for scan in scans)
+    return json.dumps(record_values(ScanFile(scans=told))).encode()

@@ -1,8 +1,10 @@
 """What a task leaves of a piece: files of rows, and a record that says they are whole."""
 
 import json
+import logging
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,20 @@ import pyarrow.parquet as pq
 from jaxtyping import Int, UInt8
 
 from biolm_ray.data.store import Folder
-from biolm_ray.errors import ResourceError
+from biolm_ray.errors import DataError, ResourceError, in_short
+from biolm_ray.files import is_plain_name
 from biolm_ray.preparation.alphabets import kinds_of_rows
 from biolm_ray.preparation.checks import hash_ids
-from biolm_ray.preparation.prepared import ROWS
+from biolm_ray.preparation.manifest import ROWS, StoredPiece, check_size
 from biolm_ray.preparation.rejects import REJECT_SCHEMA
 from biolm_ray.preparation.row_files import write_rows
+from biolm_ray.records import LaterVersion, parse_record, record_values
 from biolm_ray.tokenization.blocks.encoded import EncodedBlock
 
+log = logging.getLogger("biolm_ray")
+
+AGAIN = "run the same command again"
+"""What to do where files of a preparation are damaged while it goes on: they are made anew."""
 RULES = 3
 """Grows when rows are read or refused otherwise under the same settings."""
 STATE = f"state-{RULES}"
@@ -64,8 +72,8 @@ def store_part(target: Folder, name: str, rows: pa.Table) -> dict[str, Any]:
     def write(file: Any) -> None:
         groups.extend(list(asdict(group).values()) for group in write_rows(file, rows))
 
-    target.write(f"{ROWS}/{name}", write)
-    return {"file": name, "rows": len(rows), "groups": groups}
+    size = target.write(f"{ROWS}/{name}", write)
+    return {"file": name, "rows": len(rows), "groups": groups, "bytes": size}
 
 
 class PieceWriter:
@@ -134,7 +142,8 @@ class PieceWriter:
         record = dict(vars(self._state), num_rejected=len(rejects))
         record["lengths"] = list(self._state.lengths.items())
         record["letters"] = list(self._state.letters.items())
-        folder.write(f"{stem}.json", lambda file: file.write(json.dumps(record).encode()))
+        values = record_values(StoredPiece.model_validate(record))
+        folder.write(f"{stem}.json", lambda file: file.write(json.dumps(values).encode()))
 
     def _store_part(self) -> None:
         state = self._state
@@ -144,52 +153,105 @@ class PieceWriter:
         self._pending, self._num_bytes = [], 0
 
 
-def stored_pieces(target: Folder) -> set[int]:
-    """The numbers of the pieces that are whole."""
+def stored_pieces(target: Folder, num_pieces: int) -> dict[int, PieceState]:
+    """What is known of the pieces that are whole, by their numbers; damaged ones are told of.
+
+    Raises:
+        LaterVersion: A later version of the program has stored them.
+    """
     names = (target / STATE).names()
-    return {int(name.removesuffix(".json")) for name in names if name.endswith(".json")}
+    found: dict[int, PieceState] = {}
+    for piece in range(num_pieces):
+        if f"{piece:06d}.json" not in names:
+            continue
+        try:
+            state = read_state(target, piece)
+            _check_files(target, state)
+        except LaterVersion:
+            raise
+        except DataError as error:
+            log.warning("%s; what it tells of is read and stored again", error)
+            continue
+        found[piece] = state
+    return found
+
+
+def _check_files(target: Folder, state: PieceState) -> None:
+    """Make sure that the files of a stored piece are there as they were written, if local."""
+    if target.is_local:
+        for part in state.parts:
+            address = (target / ROWS).address(part["file"])
+            check_size(Path(address).expanduser(), part["bytes"], address, AGAIN)
+    read_rejected(target, state)
+    if state.num_rows:
+        read_places(target, state, ["row", "line"])
 
 
 def read_state(target: Folder, piece: int) -> PieceState:
     """What is known of a stored piece.
 
     Raises:
+        DataError: What a task has stored of it is damaged.
         ResourceError: A task has stored it, but where this node cannot see it.
     """
-    written = (target / STATE).read(f"{piece:06d}.json")
+    folder, name = target / STATE, f"{piece:06d}.json"
+    written = folder.read(name)
     if written is None:
         raise ResourceError(
             f"{target} does not show what another node has stored there; prepared data need a "
             "folder that all nodes share or a URI (data.prepared_path: s3://bucket/prepared)"
         )
-    record = json.loads(written)
-    record["lengths"] = Counter(dict(record["lengths"]))
-    record["letters"] = Counter(dict(record["letters"]))
-    record["unknown_texts"] = Counter(record["unknown_texts"])
-    record["gaps"] = Counter(record.get("gaps", {}))
-    return PieceState(**record)
+    record = parse_record(written, folder.address(name), StoredPiece, AGAIN)
+    if record.piece != piece or not all(is_plain_name(part.file) for part in record.parts):
+        raise DataError(f"{folder.address(name)}: damaged (it tells of other files); {AGAIN}")
+    return PieceState(
+        piece=record.piece,
+        file=record.file,
+        parts=[part.model_dump() for part in record.parts],
+        lengths=Counter(dict(record.lengths)),
+        num_unknown=record.num_unknown,
+        unknown_texts=Counter(record.unknown_texts),
+        num_rejected=record.num_rejected,
+        gaps=Counter(record.gaps),
+        letters=Counter(dict(record.letters)),
+    )
+
+
+def _read_table(folder: Folder, name: str, columns: list[str] | None = None) -> pa.Table:
+    """Read a file of a preparation that goes on.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
+    try:
+        with folder.open(name) as file:
+            return pq.read_table(file, columns=columns)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        where = folder.address(name)
+        raise DataError(f"{where} is damaged ({in_short(error)}); {AGAIN}") from error
 
 
 def read_places(target: Folder, state: PieceState, columns: list[str]) -> pa.Table:
     """Some of row, line and (if identifiers were hashed) id_hash of each stored row of a piece."""
-    with (target / STATE).open(f"{state.piece:06d}.places.parquet") as file:
-        return pq.read_table(file, columns=columns)
+    places = _read_table(target / STATE, f"{state.piece:06d}.places.parquet", columns)
+    if len(places) != state.num_rows or places.column_names != columns:
+        raise DataError(f"{target / STATE}: the places of piece {state.piece} are damaged; {AGAIN}")
+    return places
 
 
 def read_rejected(target: Folder, state: PieceState) -> pa.Table:
     """The bad rows of a piece."""
     if not state.num_rejected:
         return REJECT_SCHEMA.empty_table()
-    with (target / STATE).open(f"{state.piece:06d}.rejected.parquet") as file:
-        return pq.read_table(file).cast(REJECT_SCHEMA)
+    rejected = _read_table(target / STATE, f"{state.piece:06d}.rejected.parquet")
+    if rejected.schema != REJECT_SCHEMA or len(rejected) != state.num_rejected:
+        raise DataError(f"{target / STATE}: rejects of piece {state.piece} are damaged; {AGAIN}")
+    return rejected
 
 
 def read_column(target: Folder, state: PieceState, name: str) -> pa.ChunkedArray:
     """A column of the stored rows of a piece."""
-    tables = []
-    for part in state.parts:
-        with (target / ROWS).open(part["file"]) as file:
-            tables.append(pq.read_table(file, columns=[name]))
+    tables = [_read_table(target / ROWS, part["file"], [name]) for part in state.parts]
     return pa.concat_tables(tables)[name]
 
 
@@ -212,14 +274,12 @@ def without_rows(
     """
     parts = []
     for part in state.parts:
-        with (target / ROWS).open(part["file"]) as file:
-            numbers = pq.read_table(file, columns=["row"])["row"].to_numpy()
+        numbers = _read_table(target / ROWS, part["file"], ["row"])["row"].to_numpy()
         is_dropped = np.isin(numbers, dropped)
         if not is_dropped.any():
             parts.append(part)
             continue
-        with (target / ROWS).open(part["file"]) as file:
-            rows = pq.read_table(file)
+        rows = _read_table(target / ROWS, part["file"])
         gone = rows.filter(pa.array(is_dropped))
         lengths = gone["length"].to_pylist()
         state = replace(

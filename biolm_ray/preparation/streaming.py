@@ -7,17 +7,19 @@ that are asked for.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
+from biolm_ray.data.columns import kind_of
 from biolm_ray.data.store import Folder
-from biolm_ray.errors import DataError
-from biolm_ray.preparation.prepared import ROWS, PreparedData
-from biolm_ray.preparation.row_files import SPECIFIER_TYPE
+from biolm_ray.errors import DataError, in_short
+from biolm_ray.preparation.manifest import ROWS, remedy
+from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.preparation.row_files import COLUMN_TYPES, SPECIFIER_TYPE, checked_ids
 from biolm_ray.preparation.spread import run_tasks
 from biolm_ray.tokenization.tokenizer import Encoded
 
@@ -81,6 +83,7 @@ def read_part(folder: Folder, part: PartRows, columns: list[str]) -> Iterator[pa
     name = f"{ROWS}/{part.file}"
     try:
         with folder.open(name) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
+            _check_columns(file.schema_arrow, columns)
             start = 0
             for group in range(file.num_row_groups):
                 stop = start + file.metadata.row_group(group).num_rows
@@ -92,11 +95,27 @@ def read_part(folder: Folder, part: PartRows, columns: list[str]) -> Iterator[pa
                         table = table.take(chosen - start)
                     yield table.append_column("number", pa.array(chosen + part.first_row))
                 start = stop
-    except (OSError, pa.ArrowException) as error:
+            if part.offsets[-1] >= start:
+                raise ValueError(f"it has {start} rows")
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(
-            f"{folder.address(name)} cannot be read: {error}; set forcenewdata, and the data are "
-            "prepared anew"
+            f"{folder.address(name)} cannot be read: {in_short(error)}; set "
+            "forcenewdata, and the data are prepared anew"
         ) from error
+
+
+def _check_columns(schema: pa.Schema, columns: list[str]) -> None:
+    """Make sure that a file has the columns of a data set.
+
+    Raises:
+        ValueError: It does not.
+    """
+    for name in columns:
+        if (
+            schema.names.count(name) != 1
+            or schema.field(name).type not in COLUMN_TYPES[kind_of(name)]
+        ):
+            raise ValueError(f"its column '{name}' is missing, or holds something else")
 
 
 def _blocks(folder: Folder, parts: Sequence[PartRows], columns: list[str]) -> Iterator[pa.Table]:
@@ -120,15 +139,30 @@ def _read(part: PartRows, *, folder: Folder, columns: list[str]) -> Iterator[pa.
 
 def _rows_of(block: pa.Table, prepared: PreparedData) -> Iterator[tuple[int, Encoded]]:
     numbers, centers = block["number"].to_pylist(), block["center"].to_pylist()
-    token_ids = _binary_views(block["token_ids"])
-    if not prepared.num_specifiers:
-        for number, center, ids in zip(numbers, centers, token_ids, strict=True):
-            yield number, Encoded(ids.view(prepared.id_type), None, center)
-        return
-    specifiers = _binary_views(block["specifiers"])
-    for number, center, ids, values in zip(numbers, centers, token_ids, specifiers, strict=True):
-        floats = values.view(SPECIFIER_TYPE).reshape(-1, prepared.num_specifiers)
-        yield number, Encoded(ids.view(prepared.id_type), floats, center)
+    stored = _binary_views(block["token_ids"])
+    channels = prepared.num_specifiers
+    specifiers = _binary_views(block["specifiers"]) if channels else repeat(None)
+    for number, center, ids, values in zip(numbers, centers, stored, specifiers, strict=False):
+        length, size = int(prepared.lengths[number]), prepared.id_type.itemsize
+        bytes_per_token = channels * SPECIFIER_TYPE.itemsize
+        if len(ids) != length * size or not -1 <= center < length:
+            raise _misfit(prepared)
+        floats = None
+        if values is not None:
+            if len(values) != length * bytes_per_token:
+                raise _misfit(prepared)
+            floats = values.view(SPECIFIER_TYPE).reshape(-1, channels)
+        token_ids = checked_ids(
+            ids.view(prepared.id_type), prepared.manifest["vocabulary_size"], prepared.location
+        )
+        yield number, Encoded(token_ids, floats, center)
+
+
+def _misfit(prepared: PreparedData) -> DataError:
+    return DataError(
+        f"{prepared.location} is damaged (a row is of another length than is told of it); "
+        f"{remedy(prepared.location)}"
+    )
 
 
 def _binary_views(column: pa.ChunkedArray) -> Iterator[np.ndarray]:

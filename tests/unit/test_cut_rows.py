@@ -41,7 +41,12 @@ def prepared(tmp_path: Path) -> PreparedData:
     stored.summary.update(
         {
             **{f"length_{name}": 1 for name in ("min", "median", "p95", "max")},
-            **{"tokens": 1, "unknown_tokens": 0, "unknown_share": 0, "unknown_examples": []},
+            **{
+                "tokens": int(LENGTHS.sum()),
+                "unknown_tokens": 0,
+                "unknown_share": 0,
+                "unknown_examples": [],
+            },
         }
     )
     return stored

@@ -45,7 +45,7 @@ def test_names_in_a_manifest_that_lead_elsewhere_are_refused(tmp_path, temporary
     for change in ({"name": name}, {"parts": [part]}):
         path.write_text(json.dumps({**whole, **change}))
         for location in (tmp_path / "data", f"file://{tmp_path / 'data'}"):
-            with pytest.raises(DataError, match="is no plain name"):
+            with pytest.raises(DataError, match=r"is no plain name|should be a valid"):
                 PreparedData.open(location)
     assert list(temporary.iterdir()) == []
 
@@ -54,7 +54,7 @@ def test_names_in_a_manifest_that_lead_elsewhere_are_refused(tmp_path, temporary
 def test_a_damaged_manifest_is_named(tmp_path, content):
     store_rows(tmp_path / "data", [3])
     (tmp_path / "data" / MANIFEST).write_text(content)
-    with pytest.raises(DataError, match=r"manifest.json is damaged"):
+    with pytest.raises(DataError, match=r"json: .*(not readable|damaged).*; remove the folder"):
         PreparedData.open(tmp_path / "data")
 
 
