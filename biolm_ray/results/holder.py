@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 import subprocess
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -12,6 +13,10 @@ from pydantic import AwareDatetime, Field, PositiveInt
 
 from biolm_ray.records import RecordFile
 
+STALE_SECONDS = 120.0
+"""Without a sign of life for so long, a run on another host counts as ended."""
+READERS = ("predict", "interpret")
+"""Modes that work with the models of another experiment just as well."""
 SECONDS_OF = {"s": 1, "min": 60, "h": 3600, "days": 86400}
 ENDED = frozenset("ZX")
 """States of a process that has ended, though it is still listed (proc(5))."""
@@ -119,3 +124,74 @@ def readable_moment(moment: datetime, now: datetime) -> str:
     utc = moment.astimezone(timezone.utc)
     is_today = utc.date() == now.astimezone(timezone.utc).date()
     return f"{utc:%H:%M} UTC" if is_today else f"{utc:%Y-%m-%d %H:%M} UTC"
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a lock that was found.
+
+    Attributes:
+        place: Where it lies.
+        holder: Who has it; None where the lock is damaged.
+        alive: Whether the holder's process runs; None where that cannot be seen from here.
+        silent_seconds: Since its last sign of life.
+    """
+
+    place: str
+    holder: Holder | None
+    alive: bool | None
+    silent_seconds: float
+
+    @property
+    def is_held(self) -> bool:
+        """A process that is seen to run holds it, however slow it is; else signs of life count."""
+        return self.silent_seconds < STALE_SECONDS if self.alive is None else self.alive
+
+
+def refusal(output: Path, mode: str, state: State, now: datetime | None = None) -> str:
+    """Say that another run works in a folder, who it is, and what can be done."""
+    holder, wait = state.holder, readable_age(STALE_SECONDS)
+    silent = readable_age(state.silent_seconds)
+    if holder is None:
+        return (
+            f"{state.place} is damaged, but was written {silent} ago, so a run may be working "
+            f"there; try again in {wait}, or choose another outputpath"
+        )
+    text = f"{output}: {holder.mode} is running here {_since(state, now)}"
+    text += "; wait for it, end it, or choose another outputpath"
+    if mode in READERS:
+        text += f". To use its finished models: --pretrainedmodel {output} --outputpath ELSEWHERE"
+    return text
+
+
+def _since(state: State, now: datetime | None = None) -> str:
+    """Say since when a holder is at work, and who it is."""
+    holder, now = state.holder, now or datetime.now(timezone.utc)
+    assert holder is not None
+    age = (now - holder.started).total_seconds()
+    who = "this very process" if holder.process == os.getpid() and state.alive else holder.described
+    text = f"since {readable_moment(holder.started, now)}"
+    text += f" ({readable_age(age)}), {who}" if age >= 1 else f", {who}"
+    if state.alive is None:
+        silent, wait = readable_age(state.silent_seconds), readable_age(STALE_SECONDS)
+        text += f", last sign of life {silent} ago (after {wait} of silence it counts as ended)"
+    return text
+
+
+def describe_turn(what: str, state: State) -> str:
+    """Say who is at work where this run waits for its turn."""
+    if state.holder is None:
+        return f"{what}: {state.place} is damaged; it is waited for as if a run were at work"
+    return f"{what}: {state.holder.mode} is at work there {_since(state)}"
+
+
+def describe_ended(output: Path, state: State, now: datetime | None = None) -> str:
+    """Say whose lock is taken over."""
+    holder, silent = state.holder, readable_age(state.silent_seconds)
+    if holder is None:
+        return f"{state.place} is damaged and {silent} old; it is taken over"
+    when = readable_moment(holder.started, now or datetime.now(timezone.utc))
+    return (
+        f"{output}: {holder.mode} of {when} ({holder.described}, last sign of life {silent} ago) "
+        "has ended without removing its lock; it is taken over"
+    )

@@ -11,17 +11,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from biolm_ray.errors import DataError, ResourceError
 from biolm_ray.records import parse_record
 from biolm_ray.results.holder import (
+    STALE_SECONDS,
     Holder,
+    State,
+    describe_ended,
+    describe_turn,
     is_alive,
     readable_age,
-    readable_moment,
+    refusal,
     this_process,
 )
 from biolm_ray.results.lock_file import LockFile, LockPlace
@@ -30,12 +32,9 @@ log = logging.getLogger("biolm_ray")
 
 LOCK = ".biolm_ray.lock"
 BEAT_SECONDS = 15.0
-STALE_SECONDS = 120.0
-"""Without a sign of life for so long, a run on another host counts as ended."""
 ATTEMPTS = 100
 ATTEMPT_SECONDS = 0.05
-READERS = ("predict", "interpret")
-"""Modes that work with the models of another experiment just as well."""
+TURN_SECONDS = 0.5
 
 
 @contextmanager
@@ -67,11 +66,53 @@ def locked(output: Path, mode: str) -> Iterator["Lock"]:
         lock.release()
 
 
+@contextmanager
+def held_in_turn(path: Path, mode: str, what: str, wait_minutes: float) -> Iterator[None]:
+    """Hold the lock of something that several runs may make, each in its turn, for the block.
+
+    Args:
+        path: Of the lock.
+        mode: What runs.
+        what: What is made, for messages.
+        wait_minutes: Longest wait for the others.
+
+    Raises:
+        ResourceError: The wait was too long, or the lock cannot be written.
+    """
+    deadline, told = time.monotonic() + 60 * wait_minutes, False
+    while isinstance(found := take(LockFile(path), path.parent, mode), State):
+        if time.monotonic() >= deadline:
+            raise ResourceError(
+                f"{describe_turn(what, found)}; this run has waited {wait_minutes:g} min "
+                "(resources.wait_minutes) for it: run it again when that is done"
+            )
+        if not told:
+            log.info("waiting for %s", describe_turn(what, found))
+        told = True
+        time.sleep(TURN_SECONDS)
+    try:
+        yield
+    finally:
+        found.release()
+
+
 def acquire(place: LockPlace, output: Path, mode: str) -> "Lock":
     """Take a lock, or take one over whose holder has ended.
 
     Raises:
         ResourceError: Another run holds it.
+    """
+    found = take(place, output, mode)
+    if isinstance(found, State):
+        raise ResourceError(refusal(output, mode, found))
+    return found
+
+
+def take(place: LockPlace, output: Path, mode: str) -> "Lock | State":
+    """Take a lock, or take one over whose holder has ended; else say who holds it.
+
+    Raises:
+        ResourceError: It cannot be read or written, or changes hands all the time.
     """
     holder = this_process(mode)
     content = holder.model_dump_json().encode()
@@ -83,7 +124,7 @@ def acquire(place: LockPlace, output: Path, mode: str) -> "Lock":
             continue
         state = look_at(place, found)
         if state.is_held:
-            raise ResourceError(refusal(output, mode, state))
+            return state
         if place.replace(found, content):
             return Lock(place, output, holder, taken_over=describe_ended(output, state))
         time.sleep(ATTEMPT_SECONDS)
@@ -92,69 +133,15 @@ def acquire(place: LockPlace, output: Path, mode: str) -> "Lock":
     )
 
 
-@dataclass(frozen=True)
-class State:
-    """What is known of a lock that was found.
-
-    Attributes:
-        holder: Who has it; None where the lock is damaged.
-        alive: Whether the holder's process runs; None where that cannot be seen from here.
-        silent_seconds: Since its last sign of life.
-    """
-
-    holder: Holder | None
-    alive: bool | None
-    silent_seconds: float
-
-    @property
-    def is_held(self) -> bool:
-        """A process that is seen to run holds it, however slow it is; else signs of life count."""
-        return self.silent_seconds < STALE_SECONDS if self.alive is None else self.alive
-
-
 def look_at(place: LockPlace, found: bytes) -> State:
     """Find out whether the holder of a lock still works."""
     try:
         holder = parse_record(found, "the lock", Holder, "")
     except DataError:
-        return State(None, None, place.silent_seconds())
+        return State(str(place), None, None, place.silent_seconds())
     alive = is_alive(holder)
     # Where a process is seen to run, nothing is written, not even to tell the time.
-    return State(holder, alive, 0.0 if alive else place.silent_seconds())
-
-
-def refusal(output: Path, mode: str, state: State, now: datetime | None = None) -> str:
-    """Say that another run works in a folder, who it is, and what can be done."""
-    holder, wait = state.holder, readable_age(STALE_SECONDS)
-    silent = readable_age(state.silent_seconds)
-    if holder is None:
-        return (
-            f"{output}: {LOCK} there is damaged, but was written {silent} ago, so a run may be "
-            f"working here; try again in {wait}, or choose another outputpath"
-        )
-    now = now or datetime.now(timezone.utc)
-    age = (now - holder.started).total_seconds()
-    who = "this very process" if holder.process == os.getpid() and state.alive else holder.described
-    since = readable_moment(holder.started, now) + (f" ({readable_age(age)})" if age >= 1 else "")
-    text = f"{output}: {holder.mode} is running here since {since}, {who}"
-    if state.alive is None:
-        text += f", last sign of life {silent} ago (after {wait} of silence it counts as ended)"
-    text += "; wait for it, end it, or choose another outputpath"
-    if mode in READERS:
-        text += f". To use its finished models: --pretrainedmodel {output} --outputpath ELSEWHERE"
-    return text
-
-
-def describe_ended(output: Path, state: State, now: datetime | None = None) -> str:
-    """Say whose lock is taken over."""
-    holder, silent = state.holder, readable_age(state.silent_seconds)
-    if holder is None:
-        return f"{output}: {LOCK} there is damaged and {silent} old; it is taken over"
-    when = readable_moment(holder.started, now or datetime.now(timezone.utc))
-    return (
-        f"{output}: {holder.mode} of {when} ({holder.described}, last sign of life {silent} ago) "
-        "has ended without removing its lock; it is taken over"
-    )
+    return State(str(place), holder, alive, 0.0 if alive else place.silent_seconds())
 
 
 class Lock:

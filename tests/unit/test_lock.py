@@ -19,8 +19,16 @@ from racing import as_of_a_dead_process, work_in_turn
 from biolm_ray.errors import ResourceError
 from biolm_ray.results import holder as holders
 from biolm_ray.results import lock as locks
-from biolm_ray.results.holder import Holder, is_alive, readable_age, this_process
-from biolm_ray.results.lock import LOCK, STALE_SECONDS, State, locked, refusal
+from biolm_ray.results.holder import (
+    STALE_SECONDS,
+    Holder,
+    State,
+    is_alive,
+    readable_age,
+    refusal,
+    this_process,
+)
+from biolm_ray.results.lock import LOCK, held_in_turn, locked
 from biolm_ray.results.lock_file import LockFile
 
 NOW = datetime(2026, 3, 1, 14, 14, tzinfo=timezone.utc)
@@ -164,13 +172,13 @@ def test_who_runs_is_told_by_name_and_age():
     own = this_process("fine-tune").model_copy(
         update={"host": "node1", "process": 4711, "started": NODE.started}
     )
-    text = refusal(Path("experiment"), "predict", State(own, True, 0.0), NOW)
+    text = refusal(Path("experiment"), "predict", State("p", own, True, 0.0), NOW)
     assert text == (
         "experiment: fine-tune is running here since 14:02 UTC (12 min), process 4711 on host "
         "node1; wait for it, end it, or choose another outputpath. To use its finished models: "
         "--pretrainedmodel experiment --outputpath ELSEWHERE"
     )
-    text = refusal(Path("x"), "tune", State(NODE, None, 8.0), NOW + timedelta(days=2))
+    text = refusal(Path("x"), "tune", State("p", NODE, None, 8.0), NOW + timedelta(days=2))
     assert text == (
         "x: fine-tune is running here since 2026-03-01 14:02 UTC (2 days), process 4711 on host "
         "node1, last sign of life 8 s ago (after 2 min of silence it counts as ended); wait for "
@@ -300,6 +308,33 @@ def test_a_lock_that_was_removed_by_hand_is_put_back_unless_the_run_was_long_awa
         with pytest.raises(ResourceError, match="its lock is gone"):
             lock.check()
     assert not (tmp_path / LOCK).exists()
+
+
+def test_runs_that_make_the_same_thing_wait_for_their_turn_and_say_so(
+    tmp_path, caplog, monkeypatch
+):
+    caplog.set_level("INFO", "biolm_ray")
+    monkeypatch.setattr(locks, "TURN_SECONDS", 0.01)
+    waits, turns = threading.Event(), []
+    monkeypatch.setattr(
+        locks.log, "info", lambda *text: waits.set() or turns.append(text[0] % text[1:])
+    )
+
+    def second():
+        with held_in_turn(tmp_path / "lock", "tune", "the data", 1):
+            turns.append("second")
+
+    with held_in_turn(tmp_path / "lock", "fine-tune", "the data", 1):
+        with pytest.raises(ResourceError, match=r"waited 0 min .* run it again when that is done"):
+            held_in_turn(tmp_path / "lock", "tune", "the data", 0).__enter__()
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(60)
+        turns.append("first")
+    thread.join()
+    assert turns[0].startswith("waiting for the data: fine-tune is at work there since ")
+    assert turns[1:] == ["first", "second"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_signs_of_life_are_left(tmp_path, monkeypatch):
