@@ -11,8 +11,11 @@ import numpy as np
 
 from biolm_ray.demo.transcripts import ELEMENT, NOISE_DEVIATION, draw_transcript
 from biolm_ray.files import atomic_path
+from biolm_ray.results.lock import held_in_turn
 
 NUM_FOLDS = 3
+WAIT_MINUTES = 30
+"""Longest wait for another process that writes the same files."""
 DATA_COLUMNS = ("id", "fold", "half_life_hours", "sequence")
 DATA_SETTINGS = """
 task: regression
@@ -57,8 +60,17 @@ def write_demo_data(path: Path, num_rows: int = 600, seed: int = 1) -> DemoTruth
     """Write synthetic transcripts to `path`, their truth and their elements beside it.
 
     Row by row, so that memory does not grow with their number. The first rows are the same
-    however many follow.
+    however many follow. The three files are of one call, also where several write them at once.
+
+    Raises:
+        ResourceError: They cannot be written.
     """
+    lock = path.with_name(f".{path.name}.lock")
+    with held_in_turn(lock, "demo-data", str(path), WAIT_MINUTES):
+        return _write(path, num_rows, seed)
+
+
+def _write(path: Path, num_rows: int, seed: int) -> DemoTruth:
     files = DemoTruth(
         data=path,
         truth=path.with_name(f"{path.stem}.truth.tsv"),

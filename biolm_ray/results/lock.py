@@ -49,12 +49,7 @@ def locked(output: Path, mode: str) -> Iterator["Lock"]:
         ResourceError: Another run works there, or the lock cannot be written; or, in the end, the
             lock was lost meanwhile.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(
-            f"{output} cannot be made ({error.strerror or error}); choose another outputpath"
-        ) from error
+    _make(output)
     lock = acquire(LockFile(output / LOCK), output, mode)
     try:
         yield lock
@@ -79,6 +74,7 @@ def held_in_turn(path: Path, mode: str, what: str, wait_minutes: float) -> Itera
     Raises:
         ResourceError: The wait was too long, or the lock cannot be written.
     """
+    _make(path.parent)
     deadline, told = time.monotonic() + 60 * wait_minutes, False
     while isinstance(found := take(LockFile(path), path.parent, mode), State):
         if time.monotonic() >= deadline:
@@ -94,6 +90,15 @@ def held_in_turn(path: Path, mode: str, what: str, wait_minutes: float) -> Itera
         yield
     finally:
         found.release()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(
+            f"{folder} cannot be made ({error.strerror or error}); choose another folder"
+        ) from error
 
 
 def acquire(place: LockPlace, output: Path, mode: str) -> "Lock":

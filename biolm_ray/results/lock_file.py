@@ -136,7 +136,7 @@ class LockFile:
             if not stat.S_ISREG(path.lstat().st_mode):
                 raise ResourceError(
                     f"{path} is no file, and a file belongs there that says who works in the "
-                    "folder; move it away, or choose another outputpath"
+                    "folder; move it away, or choose another folder"
                 )
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -144,7 +144,7 @@ class LockFile:
         except OSError as error:
             raise ResourceError(
                 f"{path} cannot be read ({error.strerror}), which says who works in the folder; "
-                "make it readable, or choose another outputpath"
+                "make it readable, or choose another folder"
             ) from error
         try:
             return os.read(handle, MOST_BYTES)
@@ -158,7 +158,7 @@ class LockFile:
         except OSError as error:
             raise ResourceError(
                 f"{self.path.parent} cannot be written ({error.strerror or error}); choose "
-                "another outputpath"
+                "another folder"
             ) from error
 
     def _unused_name(self) -> Path:

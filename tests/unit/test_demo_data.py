@@ -1,4 +1,5 @@
 import csv
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from biolm_ray.demo.data import DemoTruth, attainable_correlation, read_rows, write_demo_data
 from biolm_ray.demo.transcripts import NOISE_DEVIATION
+from biolm_ray.results import lock
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,19 @@ def test_nothing_but_the_three_files_is_left(tmp_path: Path) -> None:
     write_demo_data(tmp_path / "set.tsv", num_rows=3)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["set.elements.tsv", "set.truth.tsv", "set.tsv"]
+
+
+def test_who_writes_the_same_files_waits_until_another_has_written_them(tmp_path, monkeypatch):
+    path, waits = tmp_path / "set.tsv", threading.Event()
+    monkeypatch.setattr(lock, "TURN_SECONDS", 0.01)
+    monkeypatch.setattr(lock.log, "info", lambda *text: waits.set())
+    with lock.held_in_turn(tmp_path / ".set.tsv.lock", "demo-data", "the same", 1):
+        thread = threading.Thread(target=write_demo_data, args=(path, 3))
+        thread.start()
+        assert waits.wait(60)
+        assert [found.name for found in tmp_path.iterdir()] == [".set.tsv.lock"]
+    thread.join()
+    assert path.exists()
 
 
 def test_three_folds_share_the_rows_evenly(files: DemoTruth) -> None:
