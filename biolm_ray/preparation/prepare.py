@@ -15,6 +15,7 @@ from biolm_ray.data.store import Folder
 from biolm_ray.errors import BiolmError, DataError, ResourceError
 from biolm_ray.preparation.checks import MAX_UNKNOWN_IN_ROW, check_unknown_share, tell_gaps
 from biolm_ray.preparation.finish import finish
+from biolm_ray.preparation.in_turn import in_turn, place_to_prepare
 from biolm_ray.preparation.piece_work import EncodingJob, encode_piece
 from biolm_ray.preparation.prepared import MANIFEST, PreparedData
 from biolm_ray.preparation.quarantine import check_rejected
@@ -90,11 +91,10 @@ def prepare(
     """
     scanned = scan_data(config, label_kind, Folder(folder), progress)
     target = Folder(folder) / _name(config, scanned, tokenizer)
-    if config.run.prepare_again:
-        target.delete()
-    before = _prepared_before(target)
+    before = None if config.run.prepare_again else _prepared_before(target)
     if before is None:
-        _prepare(config, scanned, tokenizer, target, progress)
+        with in_turn(config, target):
+            before = _prepare_unless_done(config, scanned, tokenizer, target, progress)
     prepared = before or PreparedData.open(target.location)
     if before is not None:
         log.info("prepared before: %s", target)
@@ -109,25 +109,45 @@ def prepare(
 
 
 def _prepared_before(target: Folder) -> PreparedData | None:
-    """Find the data set, if it was prepared before; one that is of no use is removed.
+    """Find the data set, if it was prepared before and is of use.
 
     Raises:
         LaterVersion: A later version of the program has prepared it.
     """
+    found = _found(target)
+    return found if isinstance(found, PreparedData) else None
+
+
+def _found(target: Folder) -> PreparedData | str | None:
+    """Find the data set; where it is of no use, say why."""
     try:
         found = PreparedData.find(target)
     except LaterVersion:
         raise
     except DataError as error:
         # It is a copy of the input in another form, which is named by its content.
-        log.warning("%s. It is removed and prepared again", str(error).rpartition(";")[0])
-        target.delete()
-        return None
+        return f"{str(error).rpartition(';')[0]}. It is removed and prepared again"
     if found is not None and found.manifest["rules"] != RULES:
-        log.info("prepared again, since rows are read otherwise today: %s", target)
-        target.delete()
-        return None
+        return f"prepared again, since rows are read otherwise today: {target}"
     return found
+
+
+def _prepare_unless_done(
+    config: Config,
+    scanned: Scanned,
+    tokenizer: Tokenizer,
+    target: Folder,
+    progress: Progress | None,
+) -> PreparedData | None:
+    """Prepare a data set, unless another run has done so meanwhile; then it is given."""
+    again, found = config.run.prepare_again, _found(target)
+    if isinstance(found, PreparedData) and not again:
+        return found
+    if isinstance(found, str):
+        log.warning("%s", found)
+    with place_to_prepare(target, again=again or isinstance(found, str)) as place:
+        _prepare(config, scanned, tokenizer, place, target.name, progress)
+    return None
 
 
 def _name(config: Config, scanned: Scanned, tokenizer: Tokenizer) -> str:
@@ -182,6 +202,7 @@ def _prepare(
     scanned: Scanned,
     tokenizer: Tokenizer,
     target: Folder,
+    name: str,
     progress: Progress | None,
 ) -> None:
     plan, layout = scanned.plan, scanned.plan.layouts[0]
@@ -210,7 +231,7 @@ def _prepare(
             bad_rows,
             max_unknown_share=config.data.max_unknown_share,
             facts={
-                "name": target.name,
+                "name": name,
                 "rules": RULES,
                 "digest": scanned.digest,
                 "id_type": str(tokenizer.id_type),

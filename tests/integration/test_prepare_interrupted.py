@@ -10,15 +10,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from racing import as_of_a_dead_process
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data import pieces
 from biolm_ray.errors import DataError, ResourceError
+from biolm_ray.preparation import prepare as preparation
 from biolm_ray.preparation import spread, stored_pieces
 from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.stored_pieces import STATE
 from biolm_ray.preparation.vocabulary import fit_tokenizer
+from biolm_ray.results.lock import held_in_turn
 
 PIECE_BYTES = 2_000
 SLOWLY = """
@@ -108,6 +111,71 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(path, monkeypatch, ray_clu
     assert tables[0].equals(tables[1])
     assert len(fresh) == 600
     assert prepared.manifest == fresh.manifest
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"scans"}
+
+
+def test_of_two_processes_that_prepare_the_same_data_one_waits_for_the_other(
+    path, monkeypatch, caplog
+):
+    caplog.set_level("INFO", "biolm_ray")
+    folder = path.parent / "prepared"
+    script = SLOWLY.format(folder=str(Path(__file__).parent), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", script])
+    states = wait_for_states(folder, 1)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", PIECE_BYTES)
+    config = make_config(path)
+    prepared = prepare(config, fit_tokenizer(config), folder, label_kind=None)
+    assert process.wait(timeout=60) == 0
+    waiting = f"waiting for the preparation of the same data in {prepared.location}: pre-train is"
+    assert waiting in caplog.text
+    assert f"prepared before: {prepared.location}" in caplog.text
+    assert len(prepared.ids) == 600
+    assert names_in(folder) == {states[0].parents[1].name}
+
+
+def test_data_that_are_prepared_again_stay_readable_all_the_time(path, monkeypatch):
+    folder, config = path.parent / "prepared", make_config(path)
+    tokenizer = fit_tokenizer(config)
+    reader = prepare(config, tokenizer, folder, label_kind=None)
+    again = config.model_copy(update={"run": config.run.model_copy(update={"prepare_again": True})})
+    finish, seen = preparation.finish, []
+
+    def finish_beside_a_reader(*arguments, **more):
+        seen.append(PreparedData.open(reader.location).ids)
+        if len(seen) > 1:
+            raise DataError("bad rows")
+        finish(*arguments, **more)
+
+    monkeypatch.setattr(preparation, "finish", finish_beside_a_reader)
+    made = prepare(again, tokenizer, folder, label_kind=None)
+    assert made.manifest == reader.manifest
+    with pytest.raises(DataError, match="bad rows"):
+        prepare(again, tokenizer, folder, label_kind=None)
+    assert [len(ids) for ids in (*seen, reader.ids)] == [600, 600, 600]
+    assert reader.token_ids(599).tolist() == made.token_ids(599).tolist()
+    assert names_in(folder) == {reader.name}
+
+
+def test_what_a_killed_run_has_left_is_cleared_away_by_the_next(path):
+    folder, config = path.parent / "prepared", make_config(path)
+    tokenizer = fit_tokenizer(config)
+    name = prepare(config, tokenizer, folder, label_kind=None).name
+    (folder / f".{name}.abc" / "new").mkdir(parents=True)
+    (folder / f".{name}.lock").write_bytes(as_of_a_dead_process())
+    again = config.model_copy(update={"run": config.run.model_copy(update={"prepare_again": True})})
+    assert len(prepare(again, tokenizer, folder, label_kind=None)) == 600
+    assert names_in(folder) == {name}
+
+
+def test_whole_data_in_a_folder_that_another_run_holds_are_used_at_once(path):
+    folder, config = path.parent / "prepared", make_config(path)
+    tokenizer = fit_tokenizer(config)
+    name = prepare(config, tokenizer, folder, label_kind=None).name
+    with held_in_turn(folder / f".{name}.lock", "tune", "the data", 0):
+        assert len(prepare(config, tokenizer, folder, label_kind=None)) == 600
 
 
 def test_a_failed_task_leaves_the_pieces_before_it(path, monkeypatch):
