@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module, metadata
@@ -22,6 +23,7 @@ from biolm_ray.config.settings import all_settings
 from biolm_ray.errors import (
     BiolmError,
     ConfigError,
+    ResourceError,
     details,
     is_unexpected,
     sentence,
@@ -95,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     shows_traceback = DEBUG in arguments
     arguments = [argument for argument in arguments if argument != DEBUG]
     try:
-        _run_command(arguments)
+        text = _run_command(arguments)
+        return 0 if text is None else _print(text)
     except KeyboardInterrupt as stop:
         _say(describe_stop(stop, arguments))
         return exit_code(stop)
@@ -105,7 +108,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(describe_failure(error))
         cause = unwrapped(error)
         return cause.exit_code if isinstance(cause, BiolmError) else 1
-    return 0
 
 
 def describe_failure(error: BaseException) -> str:
@@ -155,26 +157,42 @@ def flags() -> list[str]:
     return sorted([*known, DEBUG])
 
 
-def _run_command(arguments: list[str]) -> None:
+def _print(text: str) -> int:
+    """Print what was asked for, and give the exit code.
+
+    A reader that has read enough, such as head, ends the program as it would end any other.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What could not be written would be tried again at the end, with a message of Python's.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 128 + signal.SIGPIPE
+        raise ResourceError(f"the output cannot be written: {error.strerror}") from error
+    return 0
+
+
+def _run_command(arguments: list[str]) -> str | None:
+    """Run a command; gives the text to print of one that is asked for a text."""
     if arguments[:1] == [DEMO_DATA]:
-        _write_demo_data(arguments[1:])
-        return
+        return _write_demo_data(arguments[1:])
     given, unknown = _parser().parse_known_args(arguments)
     values = vars(given)
     mode = values.pop("mode") or _swallowed_mode(values)
     if "version" in values:
-        print(f"biolm_ray {metadata.version('biolm-ray')}")
-    elif "help" in values:
-        print(_overview() if mode is None else _mode_help(_known_mode(mode)))
-    else:
-        if unknown:
-            _refuse(unknown[0], flags())
-        command = _known_mode(mode)
-        file = values.pop("configfile", None)
-        config = load_written(file, command, _overrides(values))
-        # Ray and torch take long to import; a mistyped name is told without them.
-        import_module("biolm_ray.preparation.first_look").look_at_paths(config)
-        getattr(import_for_good("biolm_ray.stages"), STAGES[command])(config)
+        return f"biolm_ray {metadata.version('biolm-ray')}"
+    if "help" in values:
+        return _overview() if mode is None else _mode_help(_known_mode(mode))
+    if unknown:
+        _refuse(unknown[0], flags())
+    command = _known_mode(mode)
+    file = values.pop("configfile", None)
+    config = load_written(file, command, _overrides(values))
+    # Ray and torch take long to import; a mistyped name is told without them.
+    import_module("biolm_ray.preparation.first_look").look_at_paths(config)
+    getattr(import_for_good("biolm_ray.stages"), STAGES[command])(config)
+    return None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -272,15 +290,14 @@ def _flag_for(argument: str, command: str = "") -> str:
     return ""
 
 
-def _write_demo_data(arguments: list[str]) -> None:
+def _write_demo_data(arguments: list[str]) -> str:
     parser = _Parser()
     parser.add_argument("--output", default="demo.tsv")
     parser.add_argument("--rows", type=int, default=600)
     parser.add_argument("--seed", type=int, default=1)
     given, unknown = parser.parse_known_args(arguments)
     if "help" in given:
-        print(_example(DEMO_DATA))
-        return
+        return _example(DEMO_DATA)
     if unknown:
         _refuse(unknown[0], ["--output", "--rows", "--seed"])
     if given.rows < 1 or given.seed < 0:
@@ -288,7 +305,7 @@ def _write_demo_data(arguments: list[str]) -> None:
     from biolm_ray.demo.data import write_demo_data
 
     write_demo_data(Path(given.output), given.rows, given.seed)
-    print(f"wrote {given.rows} rows to {given.output}; the truth behind them lies beside it")
+    return f"wrote {given.rows} rows to {given.output}; the truth behind them lies beside it"
 
 
 def _example(command: str) -> str:

@@ -62,6 +62,7 @@ from biolm_ray.inference.prediction import predict_on_ray
 from biolm_ray.inference.scores_file import table_files
 from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.logs import RESULT, logged
+from biolm_ray.models.plugins import plugin_named
 from biolm_ray.preparation.first_look import look_at_data, look_at_model
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.scanning import prepared_folder
@@ -167,7 +168,7 @@ def running(
         if config.data.max_rows is not None:
             rows = counted(config.data.max_rows, "row")
             log.warning("only the first %s will be read (dev)", rows)
-        with told_when_stopped(results):
+        with told_when_stopped(results), plugin_named(config.model.plugin):
             look_at_data(config)
             look_at_model(config)
             results.finish_moving()  # models may lie among what is being moved

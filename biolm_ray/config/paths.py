@@ -33,6 +33,9 @@ COMPRESSIONS = (
     Compression("zstd", ".zst", b"\x28\xb5\x2f\xfd", "zstd -d {name}"),
 )
 """All compressions that are read; each is recognised by content, whatever a file is called."""
+STANDARD_INPUT = ("-", "/dev/stdin")
+OPEN_FILES = ("/dev/fd/", "/proc/self/")
+"""Where a system shows each process what it has opened; workers are processes of their own."""
 FASTA_ENDINGS = (".fasta", ".fa", ".fas", ".fsa", ".fna", ".faa", ".ffn", ".frn")
 FASTQ_ENDINGS = (".fastq", ".fq")
 DATA_ENDINGS = (
@@ -93,6 +96,8 @@ def path_problems(config: Config) -> Iterator[tuple[str, str]]:
             yield name, f"{path} is an address, but {_wanted_place(name, path)}"
         elif "\0" in path or (name == "output_path" and has_control_characters(path)):
             yield name, f"{path!r} holds characters that no path should hold; choose another"
+        elif path in STANDARD_INPUT or path.startswith(OPEN_FILES):
+            yield name, f"{path} stands for what this process alone can read: save it to a file"
         elif path.startswith("~") and _home(path) is None:
             user = path.partition("/")[0]
             yield name, f"{user} is the home folder of nobody here; write the folder's path out"

@@ -52,7 +52,8 @@ def read_yaml(path: Path) -> Block:
             raise ConfigError(f"{path}: is larger than {MOST_BYTES >> 20} MB; no configuration is")
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such configuration file") from None
+        hint = "; for the standard input give /dev/stdin" if str(path) == "-" else ""
+        raise ConfigError(f"{path}: there is no such configuration file{hint}") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: is a folder, not a configuration file") from None
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,8 @@ def expand(path: str) -> list[FoundFile]:
     info = filesystem.get_file_info(inner)
     if info.type == fs.FileType.Directory:
         return _files_of_folder(path, filesystem, inner.rstrip("/"))
+    if info.type == fs.FileType.Unknown:
+        raise DataError(f"{path} {_name_special(inner)}")
     if info.type != fs.FileType.NotFound:
         return [FoundFile(path, filesystem, info)]
     if not _is_pattern(_without_query(path)[0]):
@@ -52,6 +55,17 @@ def expand(path: str) -> list[FoundFile]:
     if not found:
         raise DataError(f"no file matches {path}")
     return [FoundFile(_full_path(path, inner, entry), filesystem, entry) for entry in found]
+
+
+def _name_special(path: str) -> str:
+    """Say what a path leads to that is neither a file nor a folder; it is not opened for that."""
+    mode = Path(path).stat().st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return (
+            "is a pipe, which can be read once only, and data are read several times, from several "
+            "processes: save it to a file first, and give that"
+        )
+    return "is a device, not a file of data"
 
 
 def _files_of_folder(path: str, filesystem: fs.FileSystem, folder: str) -> list[FoundFile]:

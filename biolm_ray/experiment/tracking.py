@@ -62,17 +62,17 @@ def track(config: Config, folders: Mapping[str, Path]) -> None:
         return
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    from mlflow.exceptions import MlflowException
-
     try:
         _write_runs(uri, config, folders)
-    except (MlflowException, OSError) as error:
-        cause = " ".join(str(error).split())[-300:]
+    except Exception as error:  # of MLflow and what it is made of; the results stand without it
+        cause = " ".join(str(error).split())[-300:] or type(error).__name__
         log.warning(
-            "MLflow at %s could not be told: %s. All results are in the output folder; run again "
-            "with --resume to tell it later",
+            "MLflow at %s could not be told: %s. All results are in %s; run again with --resume to "
+            "tell it later",
             uri,
             cause,
+            config.output_path,
+            exc_info=error,
         )
         return
     log.info("MLflow: %d runs at %s", len(folders), uri)

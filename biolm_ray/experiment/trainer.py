@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from biolm_ray.errors import TrainingError
 from biolm_ray.experiment.notices import preemption_announced, stop_announced
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.storage import check_sees
@@ -58,6 +59,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, float]:
     import torch
     from ray.train.torch import get_device
 
+    from biolm_ray.models.plugins import plugin_named
     from biolm_ray.training.workers import Workers
 
     context = ray.train.get_context()
@@ -78,8 +80,9 @@ def train_worker(settings: dict[str, Any]) -> dict[str, float]:
         if workers.is_first:
             board.report.remote(job.name, event)
 
+    plugin = job.config.model.plugin
     check_sees(job.folder)
-    with told_when_full(job.folder), without_exits():
+    with told_when_full(job.folder), without_exits(), plugin_named(plugin, TrainingError):
         return settings["work"](job, workers, report)
 
 

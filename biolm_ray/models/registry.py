@@ -1,20 +1,17 @@
 """Finding a model by its name, and reading its options."""
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Iterable
 from hashlib import sha256
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
 from biolm_ray.config.schema import ModelConfig, Section
 from biolm_ray.config.spelling import did_you_mean
-from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.errors import ConfigError, DataError, sentence
+from biolm_ray.models.plugins import import_plugin, plugin_specs
 from biolm_ray.models.spec import ModelSpec
 
 GROUP = "biolm_ray.models"
@@ -55,7 +52,7 @@ def find_spec(name: str | None, plugin: str | None = None) -> ModelSpec:
     Raises:
         ConfigError: No such model or plugin, or the plugin cannot be imported.
     """
-    specs = _plugin_specs(plugin) if plugin else {}
+    specs = plugin_specs(plugin) if plugin else {}
     if name is None:
         if len(specs) != 1:
             raise ConfigError(
@@ -67,7 +64,7 @@ def find_spec(name: str | None, plugin: str | None = None) -> ModelSpec:
         return specs[name]
     for entry in entry_points(group=GROUP):
         if entry.name == name:
-            return _checked_spec(entry.load(), f"entry point {entry.value}")
+            return _checked_spec(_loaded(entry), f"entry point {entry.value}")
     known = sorted({*specs, *model_names()})
     hint = did_you_mean(name, known)
     raise ConfigError(f"model '{name}' is unknown (known: {_joined(known)}){hint}")
@@ -85,10 +82,10 @@ def find_model(model: ModelConfig) -> tuple[ModelSpec, Any]:
 
 def used_plugin(name: str, plugin: str | None) -> UsedPlugin | None:
     """Identify the plugin that a model comes from; None for an installed model."""
-    if plugin is None or name not in _plugin_specs(plugin):
+    if plugin is None or name not in plugin_specs(plugin):
         return None
     path = Path(plugin)
-    file = _plugin_module(plugin).__file__
+    file = import_plugin(plugin).__file__
     return UsedPlugin(
         name=path.name if path.suffix == ".py" else plugin,
         sha256=None if file is None else sha256(Path(file).read_bytes()).hexdigest(),
@@ -148,47 +145,14 @@ def _option_message(spec: ModelSpec, error: ValidationError) -> str:
     )
 
 
-def _plugin_specs(plugin: str) -> dict[str, ModelSpec]:
-    module = _plugin_module(plugin)
-    specs = {value.name: value for value in vars(module).values() if isinstance(value, ModelSpec)}
-    if not specs:
-        raise ConfigError(
-            f"plugin {plugin} defines no model: put `SPEC = ModelSpec(...)` at its top level"
-        )
-    return specs
-
-
-def _plugin_module(plugin: str) -> ModuleType:
-    path = Path(plugin)
+def _loaded(entry: EntryPoint) -> Any:
     try:
-        if path.suffix == ".py":
-            return _import_file(path)
-        return importlib.import_module(plugin)
-    except (ImportError, SyntaxError) as error:
+        return entry.load()
+    except (Exception, SystemExit) as error:  # of a package of others, which may do anything
         raise ConfigError(
-            f"plugin {plugin} cannot be imported: {error}; give a .py file or a module name"
+            f"model {entry.name} of the installed package {entry.module.partition('.')[0]} cannot "
+            f"be imported: {sentence(error)}; mend the package, or choose another model"
         ) from error
-
-
-def _import_file(path: Path) -> ModuleType:
-    """Import a file once, under a name of its own, so that its classes can be pickled."""
-    if not path.is_file():
-        raise ConfigError(f"plugin {path}: there is no such file (looked in {Path.cwd()})")
-    digest = sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:12]
-    name = f"biolm_ray_plugin_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    found = importlib.util.spec_from_file_location(name, path.resolve())
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module
-    try:
-        found.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _checked_spec(value: Any, origin: str) -> ModelSpec:

@@ -6,6 +6,7 @@ from biolm_ray.config.paths import default_output, is_uri, with_absolute_paths
 from biolm_ray.config.schema import Config
 from biolm_ray.data.columns import LabelKind
 from biolm_ray.data.inputs import plan_input
+from biolm_ray.data.sources import find_files
 from biolm_ray.errors import ConfigError
 from biolm_ray.results.output_folder import check_output
 
@@ -41,6 +42,7 @@ def look_at_model(config: Config) -> None:
 
     Raises:
         ConfigError: One is not there.
+        DataError: The file of coordinates is not, or is no text.
     """
     if config.mode == "tokenize":
         return
@@ -54,6 +56,8 @@ def look_at_model(config: Config) -> None:
     plugin = config.model.plugin
     if plugin is not None and plugin.endswith(".py") and not Path(plugin).is_file():
         raise ConfigError(f"plugin {plugin}: there is no such file")
+    if config.mode == "interpret" and config.interpret.coordinates:
+        find_files([config.interpret.coordinates], "table")
 
 
 def label_kind(config: Config) -> LabelKind | None:

@@ -43,7 +43,9 @@ def read_bed(path: str) -> dict[str, Transcript]:
     Raises:
         DataError: The file cannot be read, is no BED, or names a sequence twice.
     """
-    (file,) = find_files([path], "table")
+    file, *others = find_files([path], "table")
+    if others:
+        raise DataError(f"{path} stands for {len(others) + 1} files: give one BED file")
     transcripts: dict[str, Transcript] = {}
     with file.open_text() as lines:
         for number, raw in enumerate(lines, 1):

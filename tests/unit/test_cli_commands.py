@@ -366,3 +366,31 @@ def test_demo_data_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_what_stands_in_the_wrong_place_is_told_with_the_right_flag(arguments, hint, capsys):
     assert cli.main(arguments) == 2
     assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["fine-tune", "--help"], ["--version"]])
+def test_a_reader_that_stops_reading_ends_the_program_without_a_word(arguments) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "biolm_ray", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as program:
+        assert program.stdout is not None
+        program.stdout.close()  # before anything is printed
+        assert program.stderr is not None
+        assert program.stderr.read() == b""
+        assert program.wait() == 128 + signal.SIGPIPE
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_behind_the_output_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "biolm_ray", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+    assert done.returncode == 4

@@ -52,7 +52,7 @@ def told(mode: str, data: Path, kind: type[BiolmError], **settings) -> str:
 
 @pytest.mark.parametrize("mode", RUN)
 def test_missing_files_and_columns_are_told_before_ray_starts(mode, data):
-    assert "rows.tvs does not exist; did you mean rows.tsv?" in told(
+    assert "rows.tvs does not exist; did you mean 'rows.tsv'?" in told(
         mode, data, DataError, filepath=str(data.with_suffix(".tvs"))
     )
     assert "did you mean 'sequence'?" in told(mode, data, BiolmError, seqpos="sequnce")
@@ -74,7 +74,7 @@ def test_a_model_that_is_not_there_is_told_before_ray_starts(mode, data):
 
 
 def test_an_unknown_model_or_plugin_or_option_is_told_before_ray_starts(data):
-    assert "model 'salukki' is unknown, did you mean 'saluki'?" in told(
+    assert "did you mean 'saluki'?" in told(
         "fine-tune", data, ConfigError, **{"model.name": "salukki"}
     )
     assert "mine.py: there is no such file" in told(
@@ -100,5 +100,5 @@ def test_the_command_line_tells_a_mistyped_name_without_torch_and_leaves_nothing
         check=False,
     )
     assert done.returncode == 3, done.stderr
-    assert done.stderr == f"error: {data}x does not exist; did you mean rows.tsv?\n"
+    assert done.stderr == f"error: {data}x does not exist; did you mean 'rows.tsv'?\n"
     assert [path.name for path in data.parent.iterdir()] == ["rows.tsv"]

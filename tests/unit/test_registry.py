@@ -1,6 +1,12 @@
+import re
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
 import pytest
 
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, TrainingError, attach
+from biolm_ray.models import registry
+from biolm_ray.models.plugins import import_plugin, plugin_named
 from biolm_ray.models.registry import default_model, find_spec, model_names, read_options
 from biolm_ray.models.saluki import SalukiOptions
 
@@ -13,14 +19,15 @@ class Options(Section):
     width: int = 3
 
 
-def make(name):
-    return ModelSpec(
+def make(name, **more):
+    given = dict(
         name=name,
         summary="A test.",
         options=Options,
         build=lambda options, inputs: None,
         recipe=lambda options: Recipe(learning_rate=1.0),
     )
+    return ModelSpec(**given | more)
 
 """
 
@@ -91,6 +98,57 @@ def test_the_only_model_of_a_plugin_needs_no_name(plugin):
 def test_a_plugin_that_cannot_be_used_is_refused(plugin, ending, message):
     with pytest.raises(ConfigError, match=message):
         find_spec("one", plugin(ending))
+
+
+@pytest.mark.parametrize(
+    ("ending", "message"),
+    [
+        ("x = 1 / 0\n", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("import sys\nsys.exit(3)\n", r"it calls sys.exit\(3\), which a plugin must not"),
+        ("def f(): f()\nf()\n", "RecursionError"),
+        ("raise BaseExceptionGroup('x', [ValueError('y')])\n", "ExceptionGroup"),
+        ("SPEC = make('one', colour=3)\n", "unexpected keyword argument 'colour'"),
+        ("SPEC = make(3)\n", "name is 3; it should be a word"),
+        ("SPEC = make('one', options=dict)\n", "it should be a class made from Section"),
+        ("SPEC = make('one', build=None)\n", "build is None; it should be a function"),
+    ],
+)
+def test_whatever_a_plugin_does_is_told_as_its_failure(plugin, ending, message):
+    path = plugin(ending)
+    with pytest.raises(ConfigError, match=message) as caught:
+        find_spec("one", path)
+    assert str(caught.value).startswith(f"plugin {path}")
+    if "cannot be imported" in str(caught.value):
+        assert re.match(rf"plugin {path}, line \d+: ", str(caught.value))
+
+
+def test_an_error_in_a_plugin_names_it_and_its_line_also_from_another_process(plugin):
+    path = plugin("def fail():\n    raise ValueError('no such layer')\nSPEC = make('one')\n")
+    fail = vars(import_plugin(path))["fail"]
+    line = Path(path).read_text().splitlines().index("    raise ValueError('no such layer')") + 1
+    told = rf"plugin {path}, line {line}: ValueError: no such layer"
+    with pytest.raises(TrainingError, match=told), plugin_named(path, TrainingError):
+        fail()
+    remote = ValueError("no such layer")
+    attach(remote, remote_traceback=f'  File "{path}", line {line}, in fail\nValueError: no such')
+    with pytest.raises(ConfigError, match=told), plugin_named(path):
+        raise remote
+    with pytest.raises(ValueError, match="ours"), plugin_named(path):
+        raise ValueError("ours")
+    with pytest.raises(MemoryError), plugin_named(path):
+        raise attach_line(MemoryError(), path)
+
+
+def attach_line(error: BaseException, path: str) -> BaseException:
+    attach(error, remote_traceback=f'  File "{path}", line 1, in fail')
+    return error
+
+
+def test_an_installed_model_that_cannot_be_imported_is_named(monkeypatch):
+    entry = EntryPoint(name="broken", value="no_such_package_at_all:SPEC", group=registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    with pytest.raises(ConfigError, match="model broken of the installed package no_such_package"):
+        find_spec("broken")
 
 
 def test_a_plugin_that_does_not_exist_is_refused():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,32 @@ def test_a_server_that_cannot_be_told_is_a_warning(tmp_path, monkeypatch, caplog
     assert record.levelname == "WARNING"
     assert f"MLflow at {uri} could not be told" in record.message
     assert cause in record.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite3.OperationalError("database is locked"),
+        OSError(28, "No space left on device"),
+        ImportError("cannot import name 'x' from 'mlflow'"),
+        KeyError("experiment"),
+    ],
+    ids=repr,
+)
+def test_whatever_fails_in_mlflow_leaves_the_results_and_says_how_to_go_on(
+    tmp_path, monkeypatch, caplog, error
+):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(tracking, "_write_runs", fail)
+    config = config_of(tmp_path, **{"run.mlflow": "sqlite:///x.db"})
+    track(config, {"fold 0": model_folder(tmp_path / "0")})
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.exc_info  # for run.log
+    assert str(error) in record.message
+    assert f"All results are in {config.output_path}; run again with --resume" in record.message
 
 
 def test_nothing_is_told_unless_asked_for(tmp_path):

@@ -1,0 +1,75 @@
+"""Pipes and devices in the place of files are told by name, and never read without end."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from biolm_ray.config.load import load_config
+from biolm_ray.data.sources import find_files
+from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.report.genome_track import read_bed
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="devices of Linux")
+
+
+def test_a_pipe_or_socket_as_data_is_to_be_saved_first(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tsv")
+    with pytest.raises(DataError, match=r"pipe.tsv is a pipe, .* save it to a file first"):
+        find_files([str(tmp_path / "pipe.tsv")])
+    with pytest.raises(DataError, match="is a pipe"):
+        read_bed(str(tmp_path / "pipe.tsv"))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        with pytest.raises(DataError, match="is a pipe"):
+            find_files([str(tmp_path / "s")])
+
+
+@LINUX
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero", "/dev/urandom"])
+def test_a_device_is_no_data_and_no_configuration(device):
+    with pytest.raises(DataError, match=f"{device} is a device, not a file of data"):
+        find_files([device])
+    if device != "/dev/null":
+        with pytest.raises(ConfigError, match=r"larger than 1 MB|not UTF-8"):
+            load_config(device, "predict")
+
+
+def test_a_folder_of_several_files_is_no_bed_file(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text("chr1\t1\t9\tx\n")
+    with pytest.raises(DataError, match="stands for 2 files: give one BED file"):
+        read_bed(str(tmp_path))
+
+
+@pytest.mark.parametrize("path", ["-", "/dev/stdin", "/dev/fd/63", "/proc/self/fd/0"])
+def test_the_standard_input_is_no_data_since_workers_have_another(path):
+    given = {"filepath": path, "seqpos": 1, "outputpath": "out"}
+    with pytest.raises(ConfigError, match=r"filepath: .* stands for what this process alone"):
+        load_config(None, "predict", given)
+
+
+@LINUX
+def test_a_configuration_may_come_through_a_pipe():
+    program = "import sys; from biolm_ray.config.load import load_config as load; "
+    program += "print(load(sys.argv[1], 'tokenize').data.path)"
+    for name, code in (("/dev/stdin", 0), ("-", 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", program, name],
+            input="filepath: rows.tsv\nseqpos: 2\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code
+        assert done.stdout == ("" if code else "rows.tsv\n")
+        assert ("for the standard input give /dev/stdin" in done.stderr) == bool(code)
+
+
+def test_pipes_beside_the_data_of_a_folder_are_passed_over(tmp_path):
+    (tmp_path / "rows.tsv").write_text("g1\tacgu\n")
+    os.mkfifo(tmp_path / "pipe")
+    assert [Path(file.path).name for file in find_files([str(tmp_path)])] == ["rows.tsv"]
