@@ -227,6 +227,41 @@ def test_a_run_that_was_broken_off_does_only_what_is_missing(
     assert not (out_csv.parent / PARTS).exists()
 
 
+def test_parts_of_a_broken_off_run_that_are_damaged_are_scored_again(
+    folders: list[Path], prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    """A table that is cut, one of another unit, and a mark that is cut."""
+    whole = score_inline(folders, prepared, tmp_path / "whole" / "x.csv")
+    out_csv = tmp_path / "broken" / "x.csv"
+    scored: list[int] = []
+    original = UnitScorer.score
+
+    def score_until_broken_off(self, unit):
+        if len(scored) == 5:
+            raise KeyboardInterrupt
+        scored.append(unit.index)
+        return original(self, unit)
+
+    monkeypatch.setattr(UnitScorer, "score", score_until_broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        score_inline(folders, prepared, out_csv)
+    (parts,) = (out_csv.parent / PARTS).iterdir()
+    names = [f"{index:06d}" for index in scored]
+    cut = parts / f"{names[0]}.parquet"
+    cut.write_bytes(cut.read_bytes()[:-9])
+    (parts / f"{names[1]}.csv").write_bytes((parts / f"{names[2]}.csv").read_bytes())
+    (parts / f"{names[3]}.json").write_text('{"result": {')
+
+    again: list[int] = []
+    monkeypatch.setattr(
+        UnitScorer, "score", lambda self, unit: again.append(unit.index) or original(self, unit)
+    )
+    summary = score_inline(folders, prepared, out_csv)
+    assert set(again) & set(scored) == {scored[0], scored[1], scored[3]}
+    assert caplog.text.count("; its sequences are scored again") == 3
+    assert contents(summary) == contents(whole)
+
+
 def plans_of(folders: list[Path], out: Path) -> list[ScoringPlan]:
     """A table for each of the models, as after a cross-validation: each has rows of its own."""
     return [
