@@ -267,7 +267,7 @@ def test_results_without_a_manifest_are_read_as_they_are_with_a_warning(data, tm
     log = (tmp_path / "new" / "predict" / "logs" / "run.log").read_text()
     assert f"WARNING {tmp_path / 'fine-tune'}: no manifest.json says which models" in log
     (tmp_path / MANIFEST).write_text("{")
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match="not readable as JSON"):
         run("predict", data, tmp_path / "new", pretrainedmodel=str(tmp_path))
 
 
