@@ -78,6 +78,15 @@ def test_fine_tuning_leaves_every_file_of_the_contract(experiment: Path):
     assert (experiment / "fine-tune" / "logs" / "run.log").read_text()
 
 
+def test_every_file_and_folder_has_the_mode_that_the_umask_gives(experiment: Path, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    usual = {kind: (tmp_path / kind).stat().st_mode for kind in ("file", "folder")}
+    for path in experiment.rglob("*"):
+        kind = "folder" if path.is_dir() else "file"
+        assert path.stat().st_mode == usual[kind], path
+
+
 def test_no_file_is_left_half_written(experiment: Path):
     assert not [path for path in experiment.rglob("*") if path.name.startswith(".")]
 
