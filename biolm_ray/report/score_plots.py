@@ -1,5 +1,6 @@
 """Pictures of the scores of a sequence: the whole of it, and its strongest stretch in letters."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ def write_picture(path: Path, picture: Picture) -> None:
 
 def draw_picture(picture: Picture) -> "Figure":
     """Draw the whole sequence above, and below its strongest stretch letter by letter."""
+    # Where no folder of the home can be written to, it warns of keeping its files elsewhere.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 6))

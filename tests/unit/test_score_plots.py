@@ -1,4 +1,8 @@
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,3 +94,24 @@ def test_the_sequences_with_the_strongest_elements_are_drawn() -> None:
         True,
     ]
     assert choose_pictures(marked, elements, 0) == []
+
+
+def test_a_home_folder_that_cannot_be_written_to_is_no_noise(tmp_path) -> None:
+    (tmp_path / "home").write_text("a file, below which nothing can be made")
+    program = (
+        "from test_score_plots import draw_picture, picture_of\ndraw_picture(picture_of(20))\n"
+    )
+    unset = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {
+        "HOME": str(tmp_path / "home"),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
