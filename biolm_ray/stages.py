@@ -23,6 +23,7 @@ from biolm_ray.experiment.first_lines import (
     say_batches,
     say_center,
     say_copies,
+    say_cut,
 )
 from biolm_ray.experiment.placement import place, place_inference
 from biolm_ray.experiment.pretraining import pretrain_model
@@ -450,6 +451,7 @@ def _prepare(config: Config, tokenizer: Tokenizer, results: RunResults, room: in
         progress=_data_progress(config),
     )
     log.info("%s", describe_data(prepared, config.preprocessing.block_size, room))
+    say_cut(prepared, room)
     say_center(config.preprocessing, prepared)
     return prepared
 

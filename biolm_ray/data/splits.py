@@ -108,7 +108,7 @@ def plan_folds(
     if len(folds) == 1 and not config.cross_validate:
         folds = [replace(folds[0], name="")]
     for fold in folds:
-        _check_fold(fold, len(folds), table)
+        _check_fold(fold, len(folds), table, is_drawn=config.draws_by_ratio)
     return [replace(fold.of_rows(kept), description=f"{fold.description}{note}") for fold in folds]
 
 
@@ -339,7 +339,7 @@ def _check_names(names: Sequence[str], splits: np.ndarray, setting: str = "") ->
             )
 
 
-def _check_fold(fold: Fold, num_folds: int, table: _Table) -> None:
+def _check_fold(fold: Fold, num_folds: int, table: _Table, *, is_drawn: bool) -> None:
     where = f"fold {fold.index} of {num_folds}" if num_folds > 1 else "the only fold"
     counts = Counter(training=len(fold.train), validation=len(fold.validation))
     for part, count in counts.items():
@@ -354,10 +354,30 @@ def _check_fold(fold: Fold, num_folds: int, table: _Table) -> None:
     trained = set(table.classes[fold.train].tolist())
     absent = sorted_naturally(set(table.classes[rows].tolist()) - trained)
     if absent:
+        num_all = int((table.classes == absent[0]).sum())
         raise DataError(
-            f"{where}: class '{absent[0]}' has rows to validate or test but none to train; "
-            f"the training rows hold {_listed(sorted_naturally(trained), 'class', 'classes')}"
+            f"{where}: class '{absent[0]}' has rows to validate or test but none to train "
+            f"({counted(num_all, 'row')} in all); the training rows hold "
+            f"{_listed(sorted_naturally(trained), 'class', 'classes')}. "
+            + _remedy_for_class(num_all, is_drawn=is_drawn or table.splits is None)
         )
+
+
+def _remedy_for_class(num_rows: int, *, is_drawn: bool) -> str:
+    """What to do about a class that a fold does not train.
+
+    Rows that are drawn are dealt out class by class, so that only a class of very few is missed.
+    """
+    leave_out = (
+        "leave the class out (its name in data.missing_values, and data.on_bad_rows: quarantine)"
+    )
+    if not is_drawn:
+        return f"Put some of its rows into other splits (splitpos), or {leave_out}"
+    few = "too few to be divided" if num_rows < 3 else "rare"
+    return (
+        f"Rows are drawn class by class, but this one is {few}: set fewer folds "
+        f"(crossvalidation) or another splitratio, or {leave_out}"
+    )
 
 
 def _percent(ratio: Sequence[float]) -> str:

@@ -101,6 +101,23 @@ def say_center(preprocessing: PreprocessingConfig, prepared: PreparedData) -> No
         log.info(message, center, num_centered, rows, side)
 
 
+def say_cut(prepared: PreparedData, room: int) -> None:
+    """Warn where every sequence is cut to the block size, and say how much is never seen."""
+    lengths = prepared.lengths
+    if not len(lengths) or lengths.min() <= room:
+        return
+    lost = 1 - room * len(lengths) / lengths.sum()
+    log.warning(
+        "every sequence is longer than the block size and is cut to %s: %.0f %% of all tokens are "
+        "never seen; set preprocessing.block_size (blocksize) to as much as the model and the "
+        "memory allow (half of the sequences have more than %s tokens, the longest %s)",
+        counted(room, "token"),
+        100 * lost,
+        f"{int(np.median(lengths)):,}",
+        f"{int(lengths.max()):,}",
+    )
+
+
 def say_copies(config: Config, prepared: PreparedData, folds: Sequence[Fold]) -> None:
     """Warn of rows that judge a model although it is trained on the same sequence.
 

@@ -20,6 +20,8 @@ NUM_SHOWN_TOKENS = 5
 MAX_UNKNOWN_IN_ROW = 0.5
 """Share of a row's tokens from which on it is a bad row, unless the share of all may be larger."""
 RIGHT_TOKENS = "are the tokenizer and data.token_separator the right ones?"
+SEPARATORS = ", ;"
+"""Signs that stand between tokens where sequences were written with separators."""
 REMOVE_GAPS = (
     "if these are gaps, stops or numbers of positions in the sequences, set data.remove_gaps: true"
 )
@@ -105,7 +107,8 @@ def check_unknown_share(
 
 def _remedy(unknown: Mapping[str, int], gaps: Mapping[str, int]) -> str:
     """What to do about unknown tokens, most of which may hold gaps of the sequences."""
-    with_gaps = sum(count for text, count in unknown.items() if any(sign in text for sign in gaps))
+    signs = [sign for sign in gaps if sign in GAPS]
+    with_gaps = sum(count for text, count in unknown.items() if any(sign in text for sign in signs))
     return REMOVE_GAPS if 2 * with_gaps > sum(unknown.values()) else RIGHT_TOKENS
 
 
@@ -132,7 +135,7 @@ def mostly_unknown(
 
 
 def count_gaps(texts: pa.LargeStringArray, settings: TokenizerSettings) -> Counter[str]:
-    """Count gaps, stops and digits that become tokens though they are no letters of a sequence.
+    """Count gaps, stops, digits and separators that become tokens though they are no letters.
 
     Those that the settings name, and texts whose tokens have a separator, are meant.
     """
@@ -141,24 +144,29 @@ def count_gaps(texts: pa.LargeStringArray, settings: TokenizerSettings) -> Count
     _, offsets, data = texts.buffers()
     start, stop = np.frombuffer(offsets, np.int64)[[texts.offset, texts.offset + len(texts)]]
     raw = np.frombuffer(data, np.uint8)[start:stop] if data else np.empty(0, np.uint8)
-    if not raw.size or raw.min() > max(GAPS.encode()):
+    if not raw.size or raw.min() > max((GAPS + SEPARATORS).encode()):
         return Counter()  # the usual case, at once: letters come after all of these
     named = {settings.center_token or "", *settings.replacements}
-    signs = [sign for sign in GAPS if not any(sign in text for text in named)]
+    signs = [sign for sign in GAPS + SEPARATORS if not any(sign in text for text in named)]
     counts = {sign: int(np.count_nonzero(raw == ord(sign))) for sign in signs}
     return Counter({sign: count for sign, count in counts.items() if count})
 
 
 def tell_gaps(where: str, gaps: Mapping[str, int]) -> None:
     """Warn of what is probably no letter of a sequence, with counts."""
-    if gaps:
-        listed = ", ".join(f"{number:,} '{sign}'" for sign, number in gaps.items())
-        log.warning(
-            "%s: the sequences hold %s, which become tokens: if they are gaps, stops or numbers "
-            "of positions, set data.remove_gaps: true",
-            where,
-            listed,
-        )
+    for meant, remedy in (
+        (GAPS, "are gaps, stops or numbers of positions, set data.remove_gaps: true"),
+        (SEPARATORS, "stand between tokens, set data.token_separator (tokensep) to it"),
+    ):
+        signs = {sign: number for sign, number in gaps.items() if sign in meant}
+        listed = ", ".join(f"{number:,} '{sign}'" for sign, number in signs.items())
+        if signs:
+            log.warning(
+                "%s: the sequences hold %s, which become tokens: if they %s",
+                where,
+                listed,
+                remedy,
+            )
 
 
 def most_frequent(texts: Counter[str]) -> list[tuple[str, int]]:

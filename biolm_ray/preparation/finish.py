@@ -41,7 +41,7 @@ from biolm_ray.preparation.stored_pieces import (
     without_rows,
 )
 from biolm_ray.records import record_values
-from biolm_ray.tokenization.hints import mapping_hint
+from biolm_ray.tokenization.hints import unknown_hint
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
 ID_RULE = "id"
@@ -200,7 +200,7 @@ def _summary(states: Sequence[PieceState], tokenizer: Tokenizer) -> dict[str, An
         "unknown_tokens": num_unknown,
         "unknown_share": num_unknown / max(num_tokens, 1),
         "unknown_examples": most_frequent(unknown_texts),
-        "unknown_hint": mapping_hint(unknown_texts, tokenizer),
+        "unknown_hint": unknown_hint(unknown_texts, tokenizer),
         "mixtures": mixtures(sum((state.letters for state in states), Counter()), tokenizer),
         "gaps": dict(sum((state.gaps for state in states), Counter())),
     }

@@ -24,7 +24,7 @@ from biolm_ray.tokenization.fitting import (
     in_sample,
     merge,
 )
-from biolm_ray.tokenization.hints import mapping_hint
+from biolm_ray.tokenization.hints import unknown_hint
 from biolm_ray.tokenization.markers import NO_UTR3
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer
@@ -226,7 +226,7 @@ def _mostly_unknown(rows: pa.Table, encoded: EncodedBlock, job: EncodingJob) -> 
             text = _texts(rows.slice(row, 1))
             unknown = job.tokenizer.encode_block(text).unknown_texts
             gaps = count_gaps(text, job.tokenizer.settings)
-            hint = mapping_hint(unknown, job.tokenizer)
+            hint = unknown_hint(unknown, job.tokenizer)
         counts = int(encoded.num_unknown[row]), int(lengths[row])
         problems[row] = mostly_unknown(*counts, hint, unknown, gaps)
     return problems

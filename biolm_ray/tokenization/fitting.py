@@ -1,5 +1,6 @@
 """Learning a vocabulary from sequence texts, in pieces that can be merged."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from biolm_ray.tokenization.atomic import read_tokens
 from biolm_ray.tokenization.blocks.cleaning import clean_texts
 from biolm_ray.tokenization.blocks.kmers import frame_block
 from biolm_ray.tokenization.blocks.token_codes import read_codes
+from biolm_ray.tokenization.hints import separator_hint
 from biolm_ray.tokenization.kmer import frame_kmers
 from biolm_ray.tokenization.settings import (
     SPECIAL_TOKENS,
@@ -23,6 +25,7 @@ from biolm_ray.tokenization.settings import (
     check_settings,
 )
 from biolm_ray.tokenization.tokenizer import Tokenizer
+from biolm_ray.wording import counted
 
 __all__ = [
     "TokenCounts",
@@ -36,6 +39,8 @@ __all__ = [
     "make_settings",
     "merge",
 ]
+
+log = logging.getLogger("biolm_ray")
 
 _SAMPLE = 7  # sets the draw of the tokenizer's sample apart from other uses of the run's seed
 
@@ -153,10 +158,16 @@ def build_word_tokenizer(
         if count >= tokenization.min_frequency and token not in SPECIAL_TOKENS
     ]
     if not frequent:
+        hint = separator_hint(counts.tokens, settings.token_separator)
         raise DataError(
-            f"none of {len(counts.tokens)} tokens occurs {tokenization.min_frequency} times "
-            "(minfreq); there is nothing to learn a vocabulary from"
+            f"no token occurs {tokenization.min_frequency} times (minfreq), and there are "
+            f"{counted(len(counts.tokens), 'different token')}: nothing to learn a vocabulary from"
+            f"{'; ' if hint else ''}{hint}"
         )
+    if settings.token_separator is not None and 2 * len(counts.tokens) > counts.tokens.total():
+        hint = separator_hint(counts.tokens, settings.token_separator)
+        if hint:
+            log.warning("most tokens occur once only; %s", hint)
     words = [token for _, token in sorted(frequent)[:room]]
     vocabulary = {token: index for index, token in enumerate([*SPECIAL_TOKENS, *words])}
     settings = settings.model_copy(update={"num_specifiers": counts.num_specifiers})

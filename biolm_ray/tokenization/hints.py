@@ -1,11 +1,58 @@
-"""Whether unknown tokens are known under another case, or with T and U exchanged."""
+"""What may be wrong where tokens are unknown or unique: letters of another case, a separator."""
 
 from collections.abc import Mapping
 from itertools import product
 from typing import get_args
 
+from biolm_ray.data.columns import SEPARATOR_NAMES, shown
 from biolm_ray.tokenization.settings import LetterCase, Nucleotides
 from biolm_ray.tokenization.tokenizer import Tokenizer
+
+LONG_TOKEN = 8
+"""Letters from which on a token looks like a sequence that was not divided."""
+
+
+def unknown_hint(unknown: Mapping[str, int], tokenizer: Tokenizer) -> str:
+    """Name the settings under which most unknown tokens may be known; "" if there are none.
+
+    Args:
+        unknown: Texts of tokens that the vocabulary does not hold, and their counts.
+        tokenizer: That does not know them.
+    """
+    separator = tokenizer.settings.token_separator
+    return mapping_hint(unknown, tokenizer) or separator_hint(unknown, separator)
+
+
+def separator_hint(tokens: Mapping[str, int], separator: str | None) -> str:
+    """Say which separator most tokens hold or, where they are whole sequences, that none does.
+
+    Args:
+        tokens: Their texts and counts; all of them where a vocabulary is learnt, else the unknown.
+        separator: That sequences were divided at; None where each letter is a token.
+
+    Returns:
+        "" where nothing speaks for another separator.
+    """
+    total = sum(tokens.values())
+    if not total:
+        return ""
+    for mark, name in SEPARATOR_NAMES.items():
+        holding = sum(count for text, count in tokens.items() if mark in text)
+        if mark != separator and 2 * holding > total:
+            wanted = "\\t" if mark == "\t" else mark
+            return (
+                f"the sequences hold a {name} between their tokens: set data.token_separator: "
+                f"'{wanted}' (tokensep)"
+            )
+    num_long = sum(count for text, count in tokens.items() if len(text) >= LONG_TOKEN)
+    if separator is None or 2 * num_long <= total:
+        return ""
+    name = SEPARATOR_NAMES.get(separator, f"'{separator}'")
+    return (
+        f"divided at each {name}, the sequences are tokens such as "
+        f"{shown(max(tokens, key=len))}: leave data.token_separator (tokensep) out if each letter "
+        "is a token, or set the separator that they have"
+    )
 
 
 def mapping_hint(unknown: Mapping[str, int], tokenizer: Tokenizer) -> str:

@@ -8,6 +8,7 @@ import pytest
 from stored import store
 
 from biolm_ray.config.schema import Config, TokenizationConfig
+from biolm_ray.experiment.first_lines import say_cut
 from biolm_ray.experiment.setup import plan_run, room_for_sequences
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.report.text import describe_data
@@ -73,6 +74,18 @@ def test_rows_that_lose_tokens_to_special_ones_are_counted_as_cut(
     room = room_for_sequences(config, tokenizer)
     said = describe_data(prepared, config.preprocessing.block_size, room)
     assert f"{num_cut} rows ({num_cut / 7:.2%}) are longer than the block size {size}\n" in said
+
+
+def test_a_block_size_that_cuts_every_row_is_warned_of_with_what_is_lost(prepared, caplog):
+    say_cut(prepared, 1)
+    assert not caplog.records
+    say_cut(prepared, 0)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "cut to 0 tokens: 100 % of all tokens are never seen; set preprocessing.block_size" in (
+        record.message
+    )
+    assert "half of the sequences have more than 29 tokens, the longest 40" in record.message
 
 
 @pytest.mark.parametrize(("model", "kept"), [("saluki", 5), ("xlnet", 3)])
