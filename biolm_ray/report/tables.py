@@ -105,7 +105,13 @@ def write_summary(folder: Path, table: pd.DataFrame, *, stem: str = SUMMARY) -> 
 
 
 def summary_text(table: pd.DataFrame) -> str:
-    """Lay a summary out in text; each of several targets has a table below that of the means."""
+    """Lay a summary out in text; each of several targets has a table below that of the means.
+
+    Of a single fold there is neither a deviation, nor a mean or a pooled figure beside its own.
+    """
+    is_fold = ~table["fold"].isin([MEAN, DEVIATION, POOLED, ASIDE])
+    if is_fold.sum() == 1:
+        table = table.loc[is_fold | (table["fold"] == ASIDE)]
     error = next((name for name in table.columns if name in ("test_mse", "eval_mse")), "")
     suffixes = [name.removeprefix(error) for name in table.columns if name.startswith(f"{error}_")]
     if not error or not suffixes:

@@ -15,13 +15,19 @@ from biolm_ray.preparation.rejects import describe_counts
 from biolm_ray.wording import counted
 
 MOST_SPLITS, MOST_CLASSES = 20, 10
+COUNTS = ("rows", "epoch", "samples")
+"""Columns of whole numbers, whose means are not."""
+F1_KEYS = ("f1", "test_f1", "eval_f1")
+SMALLEST_PLAIN, LARGEST_PLAIN = 1e-4, 1e7
+"""Numbers beyond these are written with an exponent."""
 
 
 def text_table(table: pd.DataFrame, *, digits: int = 4) -> str:
     """Align a table in columns: texts left, numbers right; an empty cell is a dash."""
-    header = [str(name) for name in table.columns]
+    header = [_shown_name(str(name)) for name in table.columns]
     rows = [
-        [_cell(value, digits) for value in row] for row in table.itertuples(index=False, name=None)
+        [_cell(value, digits, name) for name, value in zip(table.columns, row, strict=True)]
+        for row in table.itertuples(index=False, name=None)
     ]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]
@@ -37,9 +43,10 @@ def text_table(table: pd.DataFrame, *, digits: int = 4) -> str:
 
 def text_facts(facts: Mapping[str, object], *, digits: int = 4) -> str:
     """Put names and values one to a line, the values below each other."""
-    width = max((len(name) for name in facts), default=0)
+    width = max((len(_shown_name(name)) for name in facts), default=0)
     return "\n".join(
-        f"{name.ljust(width)}  {_cell(value, digits)}" for name, value in facts.items()
+        f"{_shown_name(name).ljust(width)}  {_cell(value, digits, name)}"
+        for name, value in facts.items()
     )
 
 
@@ -160,7 +167,18 @@ def describe_scoring(summary: LooSummary) -> str:
     )
 
 
-def _cell(value: object, digits: int) -> str:
+def _shown_name(name: str) -> str:
+    """A metric's name in text, where the key of files does not say what it is."""
+    return f"{name.removesuffix('f1')}macro_f1" if name in F1_KEYS else name
+
+
+def _cell(value: object, digits: int, name: str) -> str:
+    """A value as tables show it: counts whole, numbers as short as they can be read."""
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return "-"
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    if name in COUNTS:
+        return f"{value:.0f}" if value.is_integer() else f"{value:.1f}"
+    is_usual = value == 0 or SMALLEST_PLAIN <= abs(value) < LARGEST_PLAIN
+    return f"{value:.{digits}f}" if is_usual else f"{value:.{digits}g}"

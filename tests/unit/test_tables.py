@@ -258,25 +258,58 @@ def test_the_summary_has_a_row_of_the_rows_kept_aside(tmp_path: Path) -> None:
 
 def test_the_text_of_a_summary_has_a_table_for_each_target() -> None:
     metrics = {"test_mse": 2.0, "test_mse_a": 1.0, "test_mse_b_c": 3.0, "rows": 9.0}
-    assert summary_text(summary_table({0: metrics})).split("\n\n") == [
+    assert summary_text(summary_table({0: metrics, 1: metrics})).split("\n\n") == [
         "mean of the targets\n"
-        "fold                test_mse    rows\n"
-        "------------------  --------  ------\n"
-        "0                     2.0000  9.0000\n"
-        "mean                  2.0000  9.0000\n"
-        "standard deviation         -       -",
+        "fold                test_mse  rows\n"
+        "------------------  --------  ----\n"
+        "0                     2.0000     9\n"
+        "1                     2.0000     9\n"
+        "mean                  2.0000     9\n"
+        "standard deviation    0.0000     0",
         "a\n"
         "fold                test_mse\n"
         "------------------  --------\n"
         "0                     1.0000\n"
+        "1                     1.0000\n"
         "mean                  1.0000\n"
-        "standard deviation         -",
+        "standard deviation    0.0000",
         "b_c\n"
         "fold                test_mse\n"
         "------------------  --------\n"
         "0                     3.0000\n"
+        "1                     3.0000\n"
         "mean                  3.0000\n"
-        "standard deviation         -",
+        "standard deviation    0.0000",
+    ]
+
+
+def test_the_text_of_a_single_fold_has_its_own_line_only() -> None:
+    table = summary_table({0: {"test_r2": 0.2, "rows": 9.0}}, {"test_r2": 0.2}, {"test_r2": 0.1})
+    assert summary_text(table) == (
+        "fold        test_r2  rows\n"
+        "----------  -------  ----\n"
+        "0            0.2000     9\n"
+        "kept aside   0.1000     -"
+    )
+
+
+def test_f1_is_shown_as_the_macro_average_that_it_is() -> None:
+    assert text_table(pd.DataFrame({"test_f1": [0.5]})).startswith("test_macro_f1\n")
+    assert text_facts({"f1": 0.5, "auroc": 1.0}) == "macro_f1  0.5000\nauroc     1.0000"
+
+
+def test_counts_are_whole_and_numbers_stay_short() -> None:
+    table = pd.DataFrame(
+        {
+            "fold": ["0", "mean"],
+            "epoch": [2.0, 2.5],
+            "rows": [150.0, 150.0],
+            "label mean": [1.5e37, 2e-9],
+        }
+    )
+    assert text_table(table).splitlines()[2:] == [
+        "0         2   150     1.5e+37",
+        "mean    2.5   150       2e-09",
     ]
 
 
