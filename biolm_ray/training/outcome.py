@@ -80,8 +80,8 @@ class Done(RecordFile):
 
     @classmethod
     def as_today(cls, values: Any) -> Any:
-        """The first marks held the metrics, and nothing else."""
-        if isinstance(values, dict) and not {"metrics", "files", VERSION_KEY} & set(values):
+        """The first marks held the metrics, the epoch among them, and nothing else."""
+        if isinstance(values, dict) and VERSION_KEY not in values and "epoch" in values:
             return {"metrics": values}
         return values
 
