@@ -35,7 +35,13 @@ def train_with_ray(
     resources = {"CPU": placement.cpus_per_worker} | ({"GPU": 1} if placement.use_gpu else {})
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"job": job, "work": work, "board": board, "attempt": attempt},
+        train_loop_config={
+            "job": job,
+            "work": work,
+            "board": board,
+            "attempt": attempt,
+            "num_cpus": placement.cpus_per_worker,
+        },
         scaling_config=ScalingConfig(
             num_workers=0 if alone else placement.num_workers,
             use_gpu=placement.use_gpu,
@@ -60,8 +66,10 @@ def train_worker(settings: dict[str, Any]) -> dict[str, float]:
     from ray.train.torch import get_device
 
     from biolm_ray.models.plugins import plugin_named
+    from biolm_ray.training.threads import use_threads
     from biolm_ray.training.workers import Workers
 
+    use_threads(settings["num_cpus"])
     context = ray.train.get_context()
     device = get_device()
     assert isinstance(device, torch.device)

@@ -25,6 +25,7 @@ from biolm_ray.inference.worker import ScoringJob
 from biolm_ray.models.saved import SavedModel, load_model
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.finite import why_not_finite
+from biolm_ray.training.threads import use_threads
 
 # Numbers of mallopt's settings (malloc.h), and bytes.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -37,7 +38,7 @@ class UnitScorer:
     def __init__(self, job: ScoringJob) -> None:
         self.job = job
         if job.num_threads is not None:
-            torch.set_num_threads(job.num_threads)
+            use_threads(job.num_threads)
             keep_freed_memory()
         self.device = "cuda" if job.use_gpu and torch.cuda.is_available() else "cpu"
         self.models = load_models(job)

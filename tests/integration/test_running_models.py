@@ -113,6 +113,18 @@ def test_a_killed_controller_is_replaced_and_its_places_are_freed(tmp_path):
     assert outcome.metrics == {"attempts": 2.0}
 
 
+def test_a_process_that_is_used_again_computes_with_a_thread_for_each_cpu_it_has_now(tmp_path):
+    def count_threads(job, workers, report):
+        import torch
+
+        return {"threads": float(torch.get_num_threads())}
+
+    both = run(make_jobs(tmp_path / "both", 2), count_threads)
+    assert [outcome.metrics for outcome in both] == [{"threads": 1.0}] * 2
+    (alone,) = run(make_jobs(tmp_path / "alone", 1), count_threads)
+    assert alone.metrics == {"threads": 2.0}
+
+
 def test_a_full_disk_is_an_error_of_resources(tmp_path):
     def work(job, workers, report):
         raise OSError(28, "No space left on device")
