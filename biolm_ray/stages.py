@@ -59,7 +59,7 @@ from biolm_ray.inference.inputs import chosen_rows, find_models
 from biolm_ray.inference.known_rows import find_known_rows, tell_known_rows
 from biolm_ray.inference.plans import ScoringPlan, plan_scoring, superseded
 from biolm_ray.inference.predict import MeanPredictions
-from biolm_ray.inference.prediction import predict_on_ray
+from biolm_ray.inference.prediction import predict_folders
 from biolm_ray.inference.scores_file import table_files
 from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.logs import RESULT, logged
@@ -324,6 +324,7 @@ def interpret(config: Config) -> InterpretResult:
                 config.interpret,
                 num_workers=num_workers,
                 gpu_per_worker=gpu_per_worker,
+                wait_minutes=config.resources.wait_minutes,
                 preprocessing=config.preprocessing,
                 trusted=config.model.trusted,
                 progress=ScoringProgress(log, num_workers=num_workers),
@@ -409,16 +410,18 @@ def _predict_rows(
     rows: Int[np.ndarray, " rows"],
     may_predict: Bool[np.ndarray, "models rows"],
 ) -> tuple[MeanPredictions, Targets]:
-    """Predict prepared rows on the largest node, with the mean and deviation over models."""
-    return predict_on_ray(
+    """Predict prepared rows on free CPUs or GPUs, with the mean and deviation over models."""
+    num_workers, gpu_per_worker = place_inference(cluster, config.resources)
+    return predict_folders(
         folders,
         prepared.location,
         rows,
         may_predict,
         config.preprocessing,
         config.model.trusted,
-        num_cpus=max(1, cluster.node_cpus),
-        num_gpus=place_inference(cluster, config.resources, 1)[1],
+        num_workers=num_workers,
+        gpu_per_worker=gpu_per_worker,
+        wait_minutes=config.resources.wait_minutes,
         progress=ScoringProgress(log, "rows"),
     )
 

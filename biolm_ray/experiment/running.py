@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from biolm_ray.errors import attach, root_cause
+from biolm_ray.errors import ResourceError, attach, root_cause
 from biolm_ray.experiment.failures import Outcome, describe_failure, final_error, is_loss
 from biolm_ray.experiment.last_words import last_words
 from biolm_ray.experiment.notices import were_taken_away
@@ -25,14 +25,15 @@ from biolm_ray.experiment.progress import (
     Start,
     describe_estimate,
 )
-from biolm_ray.experiment.runtime import free_abandoned_places, look_at_cluster, look_at_supply
+from biolm_ray.experiment.runtime import free_abandoned_places, look_at_cluster
 from biolm_ray.experiment.trainer import train_with_ray
-from biolm_ray.experiment.waiting import Patience, describe_waiting, gave_up
+from biolm_ray.experiment.waiting import PlaceWatch, demand_of, num_queued_models
 
 log = logging.getLogger("biolm_ray")
 
 SAVING_SECONDS = 20
 
+BOARD_SECONDS = 1.0
 # A trial of Ray Tune holds a placement group, and would have the tasks it starts fit into it.
 OUTSIDE_ANY_GROUP = PlacementGroupSchedulingStrategy(PlacementGroup.empty())
 
@@ -92,7 +93,14 @@ class SideBySide:
         self._starts: dict[str, Start] = {}
         self._num_models, self._has_estimated = len(jobs), False
         self._told: dict[str, str] = {}
-        self._patience = Patience(placement.resources.wait_minutes)
+        self._demand = demand_of(placement)
+        self._watch = PlaceWatch(
+            self._demand,
+            placement.resources.wait_minutes,
+            say=lambda text: self._say(logging.INFO, text),
+        )
+        self._news: Any = None
+        self._board_runs = False
         self._board: Any = ray.remote(num_cpus=0, max_restarts=-1, **_here())(Board).remote()
 
     def send(self) -> None:
@@ -164,22 +172,22 @@ class SideBySide:
     def show(self) -> None:
         """Show how far the models are, and which of them wait for a place."""
         self._display.update(self._events)
-        num_queued = sum(not self._has_place(job) for job in self.running.values())
-        self._patience.look(num_queued, len(self.running) - num_queued)
-        if num_queued and self._placement.num_workers > 1:
-            free_abandoned_places()
-
-        def facts() -> str:
-            return describe_waiting(num_queued, self._placement, look_at_supply())
-
-        notice = self._patience.notice(facts)
-        if notice is not None:
-            self._say(logging.INFO, f"waiting: {notice}")
-        if self._patience.is_over:
-            error = gave_up(facts(), self._placement, self._placement.resources.wait_minutes)
+        num_started = sum(self._has_started(job) for job in self.running.values())
+        num_queued = self._num_queued(len(self.running) - num_started)
+        try:
+            self._watch.look(num_queued, num_started, len(self.running) - num_started - num_queued)
+        except ResourceError as error:
             self._give_up(error)
 
-    def _has_place(self, job: Any) -> bool:
+    def _num_queued(self, num_not_started: int) -> int:
+        """How many wait for their place; the others that have not started have theirs."""
+        if not num_not_started:
+            return 0
+        if self._placement.num_workers > 1:
+            free_abandoned_places()
+        return min(num_not_started, num_queued_models(self._demand))
+
+    def _has_started(self, job: Any) -> bool:
         start = self._starts.get(job.name)
         return start is not None and start.attempt == self._attempts[job.name]
 
@@ -190,11 +198,20 @@ class SideBySide:
         self.waiting.clear()
 
     def _hear(self) -> None:
-        """Ask the board for news; what it said before is kept when it had to be restarted."""
+        """Ask the board for news; what it said before is kept when it had to be restarted.
+
+        It may be starting, or have died with its node: then its answer is taken another time.
+        """
+        if self._news is None:
+            self._news = self._board.news.remote()
+        if not ray.wait([self._news], timeout=BOARD_SECONDS)[0]:
+            return
+        answer, self._news = self._news, None
         try:
-            events, starts, notes = ray.get(self._board.news.remote())
+            events, starts, notes = ray.get(answer)
         except RayActorError:
             return
+        self._board_runs = True
         self._events |= events
         self._starts |= starts
         for name, text in notes:
@@ -242,7 +259,8 @@ class SideBySide:
     def end(self) -> None:
         """Leave nothing behind on the cluster, however the run ends."""
         self._cancel()
-        ray.kill(self._board)
+        if self._board_runs:  # else it ends by itself: see docs/adr/0007
+            ray.kill(self._board)
 
 
 def _here() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Search settings with Ray Tune; a trial is judged by the mean of a metric over the folds."""
 
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ from biolm_ray.experiment.begun import SearchSettings, differing_settings, searc
 from biolm_ray.experiment.failures import CAUSE_LETTERS
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.experiment.tried import TRIALS, Trials, Tried, read_trials
+from biolm_ray.experiment.waiting import Demand, PlaceWatch, demand_of, num_queued_models
 from biolm_ray.records import find_record, write_record
 from biolm_ray.training.metrics import HIGHER_IS_BETTER
 from biolm_ray.training.seeding import derive_seed
@@ -173,7 +175,9 @@ def _run_trials(
     """
     started = time.monotonic()
     budget_seconds = config.tune.budget_minutes and config.tune.budget_minutes * 60
-    record = TrialRecord(trials, trial.folder, metric, config.tune.num_samples)
+    record = TrialRecord(
+        trials, trial.folder, metric, config.tune.num_samples, demand_of(trial.placement)
+    )
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(run_trial, trial=trial, metric=metric), TRIAL_RESOURCES
@@ -226,10 +230,19 @@ def _searcher(config: Config, metric: str, trials: Trials) -> OptunaSearch:
 class TrialRecord(tune.Callback):
     """Writes down what each trial has reached after each fold, and says it in a line."""
 
-    def __init__(self, trials: Trials, folder: Path, metric: str, num_samples: int) -> None:
+    def __init__(
+        self, trials: Trials, folder: Path, metric: str, num_samples: int, demand: Demand
+    ) -> None:
         self._trials, self._folder, self._metric = trials, folder, metric
         self._num_samples = num_samples
         self._num_earlier = sum(each.counts for each in trials)
+        # A trial gives up by itself; its process has no way to say what it waits for.
+        self._demand, self._watch = demand, PlaceWatch(demand, math.inf)
+
+    def on_step_end(self, iteration, trials, **info) -> None:
+        num_running = sum(trial.status == trial.RUNNING for trial in trials)
+        num_queued = min(num_running, num_queued_models(self._demand))
+        self._watch.look(num_queued, num_running - num_queued)
 
     def on_trial_start(self, iteration, trials, trial, **info) -> None:
         again = self._trials.start(trial.trial_id, dict(trial.config))

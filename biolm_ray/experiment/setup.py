@@ -10,6 +10,7 @@ from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import Fold, plan_folds
 from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.first_lines import say_batches
+from biolm_ray.experiment.waiting import Demand, await_place
 from biolm_ray.logs import RESULT
 from biolm_ray.models.batches import frame
 from biolm_ray.models.card import read_card
@@ -23,6 +24,7 @@ from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.quarantine import rows_without_logarithm
 from biolm_ray.preparation.rejects import REJECTED_FILE
 from biolm_ray.preparation.scanning import Progress
+from biolm_ray.preparation.spread import FEWEST_BYTES
 from biolm_ray.preparation.vocabulary import fit_tokenizer
 from biolm_ray.results.manifest import MANIFEST, Manifest, read_manifest, results_of
 from biolm_ray.tokenization.fitting import make_settings
@@ -287,6 +289,7 @@ def _unlike(tokenizer: Tokenizer, config: Config) -> str:
 
 def fit_run_tokenizer(config: Config, progress: Progress | None = None) -> Tokenizer:
     """Fit a tokenizer on the run's data."""
+    _await_readers(config)
     tokenizer = fit_tokenizer(config, label_kind=label_kind(config), progress=progress)
     log.log(
         RESULT,
@@ -309,6 +312,7 @@ def tokenize_data(
 
     Rows that are set aside are written to `folder`.
     """
+    _await_readers(config)
     return prepare(
         config,
         tokenizer,
@@ -317,6 +321,19 @@ def tokenize_data(
         rejected_path=folder / REJECTED_FILE,
         progress=progress,
     )
+
+
+def _await_readers(config: Config) -> None:
+    """Wait for room in the cluster where the data are read by tasks, which would do so in silence.
+
+    Small files are read in this process.
+    """
+    paths = [Path(path) for path in config.data.paths]
+    if all(path.is_file() for path in paths):
+        num_bytes = sum(path.stat().st_size for path in paths)
+        if num_bytes < FEWEST_BYTES:
+            return
+    await_place(Demand(noun="reading task"), config.resources.wait_minutes)
 
 
 def room_for_sequences(config: Config, tokenizer: Tokenizer) -> int:

@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from biolm_ray.errors import ResourceError, root_cause
+from biolm_ray.experiment.waiting import FIRST_SECONDS
 from biolm_ray.files import write_text
 
 log = logging.getLogger("biolm_ray")
@@ -79,7 +80,12 @@ def ask_nodes(nodes: Mapping[str, str], question: Path, word: str) -> dict[str, 
         ).remote(question, name, word): name
         for node, name in nodes.items()
     }
-    done, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=ANSWER_SECONDS)
+    done, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=FIRST_SECONDS)
+    if late:
+        names = ", ".join(sorted(tasks[task] for task in late))
+        log.info("waiting: %s checks the output folder (at most %g s)", names, ANSWER_SECONDS)
+        left = ANSWER_SECONDS - FIRST_SECONDS
+        done, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=left)
     for task in late:
         log.warning("storage: %s has not answered; it is not checked", tasks[task])
         ray.cancel(task, force=True)

@@ -43,6 +43,7 @@ def score_tables(
     *,
     num_workers: int,
     gpu_per_worker: float = 0.0,
+    wait_minutes: float = 30.0,
     preprocessing: PreprocessingConfig | None = None,
     trusted: TrustedCode = OWN_CODE,
     progress: Progress | None = None,
@@ -60,6 +61,7 @@ def score_tables(
         settings: Which edit.
         num_workers: Ray workers; 0 (or no Ray connection) works in this process.
         gpu_per_worker: GPUs, or a share of one, that each worker holds.
+        wait_minutes: When to give up if no worker finds a place.
         preprocessing: How sequences are cropped, in place of what the models were trained with.
         trusted: Code besides our own that may run.
         progress: Called with the number of edits scored and about how many there are, over all
@@ -103,6 +105,7 @@ def score_tables(
         done,
         num_workers=num_workers,
         gpu_per_worker=gpu_per_worker,
+        wait_minutes=wait_minutes,
     )
     for table in tables:
         table.remove_parts()

@@ -13,6 +13,7 @@ from biolm_ray.models.saved import SavedModel
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.evaluate import (
     PREDICTION_BATCH_TOKENS,
+    Outputs,
     Predictions,
     model_outputs,
     to_predictions,
@@ -84,17 +85,27 @@ def predict_rows(
         DataError: A prediction is not a finite number.
     """
     check_fits(model, prepared)
-    targets = model.card.targets
     outputs = model_outputs(
         model.module,
         RowBatches(prepared, model.framing),
         rows,
-        num_outputs=targets.num_outputs,
+        num_outputs=model.card.targets.num_outputs,
         batch_tokens=batch_tokens,
         device=device,
         progress=progress,
     )
-    predictions = to_predictions(outputs, targets)
+    return checked_predictions(model, outputs, prepared, rows)
+
+
+def checked_predictions(
+    model: SavedModel, outputs: Outputs, prepared: PreparedData, rows: Int[np.ndarray, " rows"]
+) -> Predictions:
+    """Turn a model's outputs for some rows into predictions.
+
+    Raises:
+        DataError: One is not a finite number.
+    """
+    predictions = to_predictions(outputs, model.card.targets)
     check_finite(predictions, outputs, prepared, rows, f"model {model.folder}")
     return predictions
 
@@ -143,10 +154,10 @@ def predict_with_models(
             progress=_counted_on(progress, num_done, int(may_predict.sum())),
         )
         num_done += len(mine)
-    return _averaged(each, may_predict)
+    return averaged(each, may_predict)
 
 
-def _averaged(
+def averaged(
     each: Float[np.ndarray, "models rows outputs"], may_predict: Bool[np.ndarray, "models rows"]
 ) -> MeanPredictions:
     """Average rows together that the same models predict."""

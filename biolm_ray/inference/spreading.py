@@ -6,20 +6,22 @@ The parts of the tables are written where the work is done.
 
 import os
 import tempfile
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import ray
 from ray import tune
-from ray.exceptions import RayActorError, RayTaskError
 
-from biolm_ray.errors import BiolmError, ResourceError, root_cause
+from biolm_ray.errors import ResourceError
+from biolm_ray.experiment.places import num_groups_without_place
+from biolm_ray.experiment.waiting import Demand, PlaceWatch
+from biolm_ray.inference import crew
+from biolm_ray.inference.crew import own_error, share_tasks
 from biolm_ray.inference.units import Unit, UnitResult, read_result
 from biolm_ray.inference.worker import ScoringJob, ScoringWorker
 
-RESTARTS = 10
+NOUN = "scoring worker"
 
 
 class Task(NamedTuple):
@@ -39,6 +41,7 @@ def score_units(
     *,
     num_workers: int,
     gpu_per_worker: float = 0.0,
+    wait_minutes: float = 30.0,
 ) -> None:
     """Score tasks, in their order, the way that the jobs' settings ask for.
 
@@ -50,84 +53,35 @@ def score_units(
         done: Called for every task when it is finished.
         num_workers: How many Ray workers share the tasks.
         gpu_per_worker: GPUs, or a share of one, that each worker holds.
+        wait_minutes: When to give up if no worker finds a place.
 
     Raises:
-        ResourceError: More than RESTARTS workers died.
+        ResourceError: Too many workers died, or none had a place for too long.
     """
     if not tasks:
         return
     if num_workers == 0 or not ray.is_initialized():
         worker = ScoringWorker(jobs)
         for task in tasks:
-            done(task, worker.score(*task))
+            done(task, worker.work(*task))
         return
-    spread = score_on_trials if jobs[0].settings.distribute == "tune" else score_on_actors
     jobs = [replace(job, num_threads=1) for job in jobs]
-    spread(jobs, tasks, done, min(num_workers, len(tasks)), gpu_per_worker)
-
-
-def score_on_actors(
-    jobs: Sequence[ScoringJob],
-    tasks: Sequence[Task],
-    done: Done,
-    num_workers: int,
-    gpu_per_worker: float,
-) -> None:
-    """Give every actor a task, and the next one when it has finished.
-
-    An actor gets its first task once it runs, so that one the cluster has no room for keeps none
-    from the others. One that dies is replaced, and its task begun again.
-    """
-    remote_class: Any = ray.remote(num_cpus=1, num_gpus=gpu_per_worker)(ScoringWorker)
-    waiting = deque(tasks)
-    actors: list[Any] = []
-    working: dict[Any, tuple[Any, Task | None]] = {}
-    num_deaths, num_left = 0, len(tasks)
-
-    def start_actor() -> None:
-        actors.append(remote_class.remote(jobs))
-        working[actors[-1].__ray_ready__.remote()] = actors[-1], None
-
-    try:
-        for _ in range(num_workers):
-            start_actor()
-        while num_left:
-            (finished,), _ = ray.wait(list(working), num_returns=1)
-            actor, task = working.pop(finished)
-            try:
-                result: Any = ray.get(finished)
-            except RayActorError as error:
-                num_deaths += 1
-                _check_deaths(num_deaths, error)
-                if task is not None:
-                    waiting.appendleft(task)
-                start_actor()
-                continue
-            except RayTaskError as error:
-                raise _own_error(error) from None
-            if waiting:
-                following = waiting.popleft()
-                working[actor.score.remote(*following)] = actor, following
-            if task is not None:
-                num_left -= 1
-                done(task, result)
-    finally:
-        for actor in actors:
-            ray.kill(actor)
-
-
-def _check_deaths(num_deaths: int, error: RayActorError) -> None:
-    if num_deaths > RESTARTS:
-        raise ResourceError(
-            f"scoring workers keep dying ({str(error).splitlines()[0][:200]}), {num_deaths} by "
-            "now; what is finished is kept: run the same command again, with fewer workers "
-            "(interpret.num_workers) if memory ran out"
-        ) from error
-
-
-def _own_error(error: Exception) -> BaseException:
-    cause = root_cause(error)
-    return cause if isinstance(cause, BiolmError) else error
+    num_workers = min(num_workers, len(tasks))
+    if jobs[0].settings.distribute == "tune":
+        score_on_trials(jobs, tasks, done, num_workers, gpu_per_worker, wait_minutes)
+        return
+    share_tasks(
+        ScoringWorker,
+        (jobs,),
+        tasks,
+        done,
+        num_workers=num_workers,
+        gpu_per_worker=gpu_per_worker,
+        wait_minutes=wait_minutes,
+        noun=NOUN,
+        advice="what is finished is kept: run the same command again, with fewer workers "
+        "(interpret.num_workers) if memory ran out",
+    )
 
 
 class TaskTrial(tune.Trainable):
@@ -139,7 +93,7 @@ class TaskTrial(tune.Trainable):
         self.task = tasks[config["task"]]
 
     def step(self) -> dict[str, Any]:
-        self.worker.score(*self.task)
+        self.worker.work(*self.task)
         return {"done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -157,10 +111,13 @@ class _TrialResults(tune.Callback, tune.Stopper):
     first is kept, and ends all trials.
     """
 
-    def __init__(self, jobs: Sequence[ScoringJob], tasks: Sequence[Task], done: Done) -> None:
+    def __init__(
+        self, jobs: Sequence[ScoringJob], tasks: Sequence[Task], done: Done, watch: PlaceWatch
+    ) -> None:
         self.jobs = jobs
         self.tasks = tasks
         self.done = done
+        self.watch = watch
         self.error: Exception | None = None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -168,6 +125,13 @@ class _TrialResults(tune.Callback, tune.Stopper):
 
     def stop_all(self) -> bool:
         return self.error is not None
+
+    def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
+        num_running = sum(trial.status == trial.RUNNING for trial in trials)
+        try:
+            self.watch.look(num_groups_without_place(), num_running)
+        except ResourceError as error:
+            self.error = self.error or error
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         if self.error is not None:
@@ -185,11 +149,13 @@ def score_on_trials(
     done: Done,
     num_workers: int,
     gpu_per_worker: float,
+    wait_minutes: float,
 ) -> None:
     """Make every task a trial, as many at a time as there are workers."""
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     trainable: Any = tune.with_parameters(TaskTrial, jobs=jobs, tasks=tuple(tasks))
-    results = _TrialResults(jobs, tasks, done)
+    watch = PlaceWatch(Demand(noun=NOUN, gpus=gpu_per_worker), wait_minutes)
+    results = _TrialResults(jobs, tasks, done, watch)
     # Ray Tune keeps pickles; nothing below the output path is one.
     with tempfile.TemporaryDirectory(prefix="biolm_ray-tune-") as folder:
         tuner = tune.Tuner(
@@ -200,7 +166,7 @@ def score_on_trials(
                 name="tasks",
                 storage_path=folder,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=RESTARTS),
+                failure_config=tune.FailureConfig(max_failures=crew.RESTARTS),
                 stop=results,
                 callbacks=[results],
             ),
@@ -209,4 +175,4 @@ def score_on_trials(
     if results.error is not None:
         raise results.error
     if errors:
-        raise _own_error(errors[0])
+        raise own_error(errors[0])

@@ -100,6 +100,7 @@ def load_model(
     trusted: TrustedCode = OWN_CODE,
     preprocessing: PreprocessingConfig | None = None,
     settings: TokenizerSettings | None = None,
+    with_weights: bool = True,
 ) -> SavedModel:
     """Load a trained model, ours or of the reference system.
 
@@ -108,6 +109,7 @@ def load_model(
         trusted: Code besides our own that may run.
         preprocessing: How sequences are cut, in place of what the model was trained with.
         settings: How texts are read, for a folder of the reference system, which does not tell.
+        with_weights: Build the module; else nothing stands in its place, which is quick.
 
     Raises:
         ConfigError: The folder holds only a pre-trained language model, or needs code that is not
@@ -125,8 +127,10 @@ def load_model(
     spec, options = described(folder, card, trusted)
     tokenizer = load_tokenizer(folder, settings, card.inputs.num_specifiers)
     check_tokenizer(card, tokenizer, folder)
-    module = spec.build(options, card.inputs)
-    fill(module, load_weights(folder), folder)
+    module: nn.Module = nn.Identity()
+    if with_weights:
+        module = spec.build(options, card.inputs)
+        fill(module, load_weights(folder), folder)
     return SavedModel(
         spec=spec,
         module=module.eval(),

@@ -1,6 +1,6 @@
 """Run a model over rows and turn its outputs into predictions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 
 from biolm_ray.data.targets import Targets
 from biolm_ray.models.batches import Batches
+from biolm_ray.models.spec import Batch
 from biolm_ray.training.batching import Rows
 from biolm_ray.training.halving import run_in_halves
 
@@ -67,20 +68,32 @@ def model_outputs(
         ResourceError: A sequence does not fit into the memory of the device.
     """
     outputs = np.empty((len(rows), num_outputs), dtype=np.float64)
-    num_done, was_training = 0, module.training
-    module.eval()
-    with torch.inference_mode():
-        for first in range(0, len(rows), ROWS_AT_ONCE):
-            some = rows[first : first + ROWS_AT_ONCE]
-            padded = batches.padded_lengths(some)
-            for chosen in length_batches(padded, batch_tokens):
-                batch = batches.load(some[chosen])
-                outputs[first + chosen] = run_in_halves(module, batch, device).numpy()
-                num_done += len(chosen)
-                if progress is not None:
-                    progress(num_done, len(rows))
-    module.train(was_training)
+    num_done = 0
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[first : first + ROWS_AT_ONCE]
+        cut = list(length_batches(batches.padded_lengths(some), batch_tokens))
+        loaded = (batches.load(some[chosen]) for chosen in cut)
+        for chosen, found in zip(cut, outputs_of_batches(module, loaded, device), strict=True):
+            outputs[first + chosen] = found
+            num_done += len(chosen)
+            if progress is not None:
+                progress(num_done, len(rows))
     return outputs
+
+
+def outputs_of_batches(
+    module: nn.Module, batches: Iterable[Batch], device: torch.device | str
+) -> Iterator[Outputs]:
+    """Yield the model's outputs for each batch; the module is left in the mode it was in."""
+    was_training = module.training
+    module.eval()
+    try:
+        for batch in batches:
+            with torch.inference_mode():
+                outputs = run_in_halves(module, batch, device).numpy()
+            yield outputs.astype(np.float64)
+    finally:
+        module.train(was_training)
 
 
 def to_predictions(outputs: Outputs, targets: Targets) -> Predictions:

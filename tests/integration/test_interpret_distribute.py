@@ -3,7 +3,6 @@
 import gzip
 import os
 import signal
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,19 +10,16 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from stored import store
+from small_models import BLOCK_SIZE, NUM_ROWS, make_tokenizer, write_model, write_prepared
 
 from biolm_ray.config.schema import (
     OWN_CODE,
     InterpretConfig,
-    PreprocessingConfig,
-    TokenizationConfig,
     TrustedCode,
 )
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import BiolmError, ConfigError, DataError, ResourceError
-from biolm_ray.inference import spreading, table_work
+from biolm_ray.inference import crew, spreading, table_work
 from biolm_ray.inference.distribute import PARTS, score_tables
 from biolm_ray.inference.leave_one_out import make_planner, score_sequence
 from biolm_ray.inference.loaded_scores import load_scores
@@ -31,69 +27,12 @@ from biolm_ray.inference.plans import ScoringPlan
 from biolm_ray.inference.scorer import UnitScorer
 from biolm_ray.inference.table_work import LooSummary
 from biolm_ray.inference.worker import ScoringJob, ScoringWorker
-from biolm_ray.models.card import ModelCard
-from biolm_ray.models.registry import find_spec, read_options
-from biolm_ray.models.saved import load_model, save_model
-from biolm_ray.models.spec import ModelInputs
+from biolm_ray.models.saved import load_model
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.report.text import describe_scoring
-from biolm_ray.tokenization.fitting import TokenCounts, build_word_tokenizer
-from biolm_ray.tokenization.tokenizer import Tokenizer, TokenizerSettings
 
 EXAMPLE = Path(__file__).parents[2] / "examples/mean_pool_plugin.py"
-NUM_ROWS = 24
-BLOCK_SIZE = 40
 REMOVE = InterpretConfig(edit="remove")
-
-
-def make_tokenizer() -> Tokenizer:
-    counts = TokenCounts(Counter(["a", "c", "g", "t", "gej"] * 20))
-    settings = TokenizerSettings(encoding="atomic", token_separator=",")
-    return build_word_tokenizer(counts, TokenizationConfig(min_frequency=1), settings)
-
-
-def write_prepared(folder: Path, tokenizer: Tokenizer, *, with_labels: bool = True) -> Path:
-    generator = np.random.default_rng(3)
-    words = sorted(set(tokenizer.vocabulary.values()) - set(tokenizer.special_ids.values()))
-    lengths = generator.integers(1, 50, NUM_ROWS)
-    token_ids = generator.choice(words, lengths.sum()).astype(np.uint8)
-    labels = np.arange(NUM_ROWS) / 3 if with_labels else None
-    store(folder, [10, NUM_ROWS - 10], token_ids, lengths, labels)
-    return folder
-
-
-NUMBERS = Targets(task="regression", scaler=Scaler(kind="standard", center=2, spread=3))
-
-
-def write_model(
-    folder: Path,
-    tokenizer: Tokenizer,
-    seed: int,
-    targets: Targets = NUMBERS,
-    plugin: Path | None = None,
-) -> Path:
-    inputs = ModelInputs(
-        vocabulary_size=len(tokenizer.vocabulary),
-        special_ids=tokenizer.special_ids,
-        block_size=BLOCK_SIZE,
-        num_outputs=targets.num_outputs,
-    )
-    if plugin is None:
-        spec, options = find_spec("saluki"), {"channels": 8, "num_layers": 2}
-    else:
-        spec, options = find_spec(None, str(plugin)), {}
-    torch.manual_seed(seed)
-    module = spec.build(read_options(spec, options), inputs)
-    card = ModelCard(
-        model=spec.name,
-        options=options,
-        inputs=inputs,
-        task=targets.task,
-        targets=targets,
-        preprocessing=PreprocessingConfig(block_size=BLOCK_SIZE),
-    )
-    save_model(folder, module, card, tokenizer, None if plugin is None else str(plugin))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -281,9 +220,9 @@ def watch_workers(
     """
 
     class Worker(ScoringWorker):
-        def score(self, job, unit):
+        def work(self, job, unit):
             before_task(self.jobs)
-            return super().score(job, unit)
+            return super().work(job, unit)
 
     class Trial(spreading.TaskTrial):
         def step(self):
@@ -523,7 +462,7 @@ def test_workers_that_keep_dying_end_the_run_with_a_clear_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     watch_workers(monkeypatch, "actors", lambda jobs: os.kill(os.getpid(), signal.SIGKILL))
-    monkeypatch.setattr(spreading, "RESTARTS", 0)
+    monkeypatch.setattr(crew, "RESTARTS", 0)
     with pytest.raises(ResourceError, match=r"keep dying .* what is finished is kept"):
         score_inline(folders[:1], prepared, tmp_path / "x.csv", num_workers=1)
 

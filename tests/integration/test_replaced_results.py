@@ -35,13 +35,13 @@ def in_this_process() -> Iterator[None]:
     def run_jobs(jobs, work, placement, display):
         return [Outcome(job, work(job, Workers(), lambda event: None)) for job in jobs]
 
-    def predict(*arguments, num_cpus, num_gpus, progress):
-        return predict_folders(*arguments)
+    def predict(*arguments, **options):
+        return predict_folders(*arguments, num_workers=0)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "connected", connected)
         patch.setattr(stages, "check_shared", lambda folder: None)
-        patch.setattr(stages, "predict_on_ray", predict)
+        patch.setattr(stages, "predict_folders", predict)
         patch.setattr(cross_validation, "run_jobs", run_jobs)
         yield
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from biolm_ray.config.schema import Column
+from biolm_ray.config.schema import OWN_CODE, Column, PreprocessingConfig
 from biolm_ray.data.columns import Layout
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.inference import prediction
 from biolm_ray.inference.inputs import check_label_columns
 from biolm_ray.inference.predict import check_same_tokens, predict_rows, predict_with_models
 from biolm_ray.models.batches import Framing
@@ -136,6 +137,40 @@ def test_rows_are_read_one_batch_at_a_time(monkeypatch) -> None:
     model.module.register_forward_hook(lambda module, given, _: shapes.append(given[0].shape))
     predict_rows(model, FakePrepared(), np.arange(4), batch_tokens=4)
     assert shapes == [(2, 2), (1, 3), (1, 3)]
+
+
+def test_rows_dealt_out_in_parts_are_predicted_as_all_at_once(monkeypatch) -> None:
+    models = {Path("0"): make_model(1.0), Path("1"): make_model(3.0)}
+    for place in (prediction, evaluate):
+        monkeypatch.setattr(place, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(prediction, "PREDICTION_BATCH_TOKENS", 3)
+    monkeypatch.setattr(prediction, "load_model", lambda folder, **more: models[folder])
+    monkeypatch.setattr(prediction, "PreparedData", SimpleNamespace(open=lambda _: FakePrepared()))
+    rows = np.array([3, 1, 0, 2])
+    may_predict = np.array([[True, True, True, True], [False, True, False, True]])
+    progress: list[tuple[int, int]] = []
+    found, _ = prediction.predict_folders(
+        list(models),
+        "somewhere",
+        rows,
+        may_predict,
+        PreprocessingConfig(),
+        OWN_CODE,
+        num_workers=0,
+        progress=lambda *counts: progress.append(counts),
+    )
+    models_of = list(models.values())
+    expected = predict_with_models(models_of, FakePrepared(), rows, may_predict, batch_tokens=3)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(progress) > 3
+    assert progress[-1] == (6, 6)
+
+
+def test_few_rows_are_worth_one_worker_and_many_as_many_as_there_are() -> None:
+    assert prediction.workers_worth(10.0, 16) == 1
+    assert prediction.workers_worth(5e11, 16) == 5
+    assert prediction.workers_worth(1e20, 16) == 16
 
 
 def test_one_model_has_no_deviation() -> None:

@@ -9,7 +9,10 @@ from biolm_ray.config.load import load_config
 from biolm_ray.errors import DataError
 from biolm_ray.experiment.search import TrialRecord, _searcher
 from biolm_ray.experiment.tried import Trials, Tried, read_trials
+from biolm_ray.experiment.waiting import Demand
 from biolm_ray.logs import logged
+
+DEMAND = Demand(noun="model")
 
 # Optuna would keep no lists in a data base, which is not asked of it.
 pytestmark = pytest.mark.filterwarnings("ignore:Choices for a categorical")
@@ -140,7 +143,7 @@ def test_a_continued_search_does_not_draw_its_first_points_again(tmp_path):
 
 def test_a_trial_whose_process_cannot_start_is_written_down_as_failed(tmp_path):
     path = tmp_path / "trials.json"
-    record = TrialRecord(Trials(path, "pearson"), tmp_path, "pearson", 1)
+    record = TrialRecord(Trials(path, "pearson"), tmp_path, "pearson", 1, DEMAND)
     trial = SimpleNamespace(trial_id="a", config=settings(), pickled_error_file=None)
     record.on_trial_error(0, [trial], trial)
     (written,) = read_trials(path, "pearson", SPACE)
@@ -152,7 +155,7 @@ def test_a_trial_that_fails_is_told_when_it_does_with_where_in_the_file(tmp_path
     failure = tmp_path / "error.pkl"
     cause = RayTaskError("run_trial", "File plugin.py, line 7", DataError("no rows"))
     failure.write_bytes(ray.cloudpickle.dumps(cause.as_instanceof_cause()))
-    record = TrialRecord(Trials(tmp_path / "t.json", "pearson"), tmp_path, "pearson", 4)
+    record = TrialRecord(Trials(tmp_path / "t.json", "pearson"), tmp_path, "pearson", 4, DEMAND)
     trial = SimpleNamespace(trial_id="a", config={"rate": 3}, pickled_error_file=str(failure))
     with logged(tmp_path, quiet=True):
         record.on_trial_error(0, [trial], trial)

@@ -1,9 +1,19 @@
 from dataclasses import replace
 
+import pytest
+
 from biolm_ray.config.schema import ResourcesConfig
+from biolm_ray.errors import ResourceError
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.runtime import Supply
-from biolm_ray.experiment.waiting import Patience, describe_waiting, gave_up
+from biolm_ray.experiment.waiting import (
+    Demand,
+    Patience,
+    PlaceWatch,
+    demand_of,
+    describe_waiting,
+    gave_up,
+)
 
 PLACEMENT = Placement(
     num_workers=1,
@@ -25,14 +35,14 @@ class Clock:
 
 
 def test_demand_is_set_against_supply():
-    assert describe_waiting(3, PLACEMENT, SUPPLY) == (
+    assert describe_waiting(3, demand_of(PLACEMENT), SUPPLY) == (
         "3 models ask for 1 CPU each; the cluster has 0 of 2 CPUs free on 1 node"
     )
-    assert describe_waiting(1, replace(PLACEMENT, cpus_per_worker=4.0), SUPPLY) == (
+    assert describe_waiting(1, demand_of(replace(PLACEMENT, cpus_per_worker=4.0)), SUPPLY) == (
         "1 model asks for 4 CPUs; the cluster has 0 of 2 CPUs free on 1 node"
     )
     wide = replace(PLACEMENT, num_workers=2, use_gpu=True)
-    assert describe_waiting(2, wide, replace(SUPPLY, num_nodes=2)) == (
+    assert describe_waiting(2, demand_of(wide), replace(SUPPLY, num_nodes=2)) == (
         "2 models ask for 2 workers with 1 GPU and 1 CPU each; "
         "the cluster has 1 of 4 GPUs and 0 of 2 CPUs free on 2 nodes"
     )
@@ -84,12 +94,77 @@ def test_patience_ends_when_nothing_has_run_for_long_enough():
     assert patience.is_over
 
 
+def test_work_that_has_its_place_and_is_starting_does_not_wait():
+    clock = Clock()
+    patience = Patience(30, clock)
+    for second in range(50):
+        clock.now = second
+        patience.look(0, 0, num_starting=2)
+        assert patience.notice(lambda: "a") is None
+
+
+def test_a_start_that_takes_a_minute_is_told():
+    said: list[tuple[float, str]] = []
+    clock = Clock()
+    watch = make_watch(clock, said)
+    for second in range(95):
+        clock.now = second
+        watch.look(0, 0, num_starting=2)
+    text = "starting: 2 models have their places, but the machine is slow to start them"
+    assert said == [(60, text), (90, text)]
+
+
+def make_watch(clock: Clock, said: list[tuple[float, str]], minutes: float = 30) -> PlaceWatch:
+    return PlaceWatch(
+        Demand(noun="model"),
+        minutes,
+        say=lambda text: said.append((clock.now, text)),
+        clock=clock,
+        supply=lambda: SUPPLY,
+    )
+
+
+def test_a_wait_is_told_and_ends_with_what_would_help():
+    said: list[tuple[float, str]] = []
+    clock = Clock()
+    watch = make_watch(clock, said, minutes=1)
+    watch.look(2, 0)
+    clock.now = 12.0
+    watch.look(2, 0)
+    facts = "2 models ask for 1 CPU each; the cluster has 0 of 2 CPUs free on 1 node"
+    assert said == [(12.0, f"waiting: {facts}")]
+    clock.now = 60.0
+    with pytest.raises(ResourceError) as caught:
+        watch.look(2, 0)
+    assert str(caught.value) == (
+        f"nothing could be placed for 1 min: {facts}; add nodes or free some, "
+        "or wait longer (resources.wait_minutes)"
+    )
+
+
+def test_work_that_goes_on_has_no_limit():
+    clock = Clock()
+    watch = make_watch(clock, [], minutes=1)
+    for hour in range(10):
+        clock.now = hour * 3600.0
+        watch.look(5, 1)
+
+
+def test_shares_of_a_gpu_are_told():
+    asked = Demand(noun="scoring worker", gpus=0.5)
+    assert describe_waiting(2, asked, SUPPLY).startswith(
+        "2 scoring workers ask for 0.5 GPU and 1 CPU each; the cluster has 1 of 4 GPUs and 0 of 2"
+    )
+
+
 def test_giving_up_says_what_would_help():
-    assert str(gave_up("1 model asks", PLACEMENT, 30)) == (
+    assert str(gave_up("1 model asks", demand_of(PLACEMENT), 30)) == (
         "nothing could be placed for 30 min: 1 model asks; add nodes or free some, "
         "or wait longer (resources.wait_minutes)"
     )
-    assert "fewer GPUs (ngpus; 0" in str(gave_up("", replace(PLACEMENT, use_gpu=True), 1))
+    assert "fewer GPUs (ngpus; 0" in str(
+        gave_up("", demand_of(replace(PLACEMENT, use_gpu=True)), 1)
+    )
     assert "a larger resources.parallel_folds" in str(
-        gave_up("", replace(PLACEMENT, cpus_per_worker=2.0), 1)
+        gave_up("", demand_of(replace(PLACEMENT, cpus_per_worker=2.0)), 1)
     )
