@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from damaged import Damage, changed, file_damages, json_damages, parquet_damages, plain_parquet
 
 from biolm_ray.config.schema import Config
+from biolm_ray.preparation.manifest import MANIFEST, PLACES, REJECTED, ROWS
 from biolm_ray.preparation.prepare import prepare
-from biolm_ray.preparation.prepared import MANIFEST, PLACES, REJECTED, ROWS, PreparedData
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.streaming import stream_rows
 from biolm_ray.tokenization.fitting import fit, make_settings
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from biolm_ray.preparation.prepared import MANIFEST, ROWS, PreparedData
+from biolm_ray.preparation.manifest import MANIFEST, ROWS
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_files import binary_rows, prepared_schema, write_rows
 
 

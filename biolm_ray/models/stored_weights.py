@@ -89,7 +89,8 @@ def stored_weights(folder: Path) -> dict[str, Tensor]:
         stored = torch.load(old_path, map_location="cpu", weights_only=True)
     except TORCH_ERRORS as error:
         # Torch advises to load such a file with all that is in it, which could run code.
-        reason = "" if isinstance(error, pickle.UnpicklingError) else f" ({in_short(error)})"
+        is_advice = isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error)
+        reason = "" if is_advice else f" ({in_short(error)})"
         raise DataError(
             f"{old_path}: damaged, or holds more than weights, and nothing else is read of such a "
             f"file{reason}; {REMEDY}"

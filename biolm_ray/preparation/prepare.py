@@ -16,8 +16,9 @@ from biolm_ray.errors import BiolmError, DataError, ResourceError
 from biolm_ray.preparation.checks import MAX_UNKNOWN_IN_ROW, check_unknown_share, tell_gaps
 from biolm_ray.preparation.finish import finish
 from biolm_ray.preparation.in_turn import in_turn, place_to_prepare
+from biolm_ray.preparation.manifest import MANIFEST
 from biolm_ray.preparation.piece_work import EncodingJob, encode_piece
-from biolm_ray.preparation.prepared import MANIFEST, PreparedData
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.quarantine import check_rejected
 from biolm_ray.preparation.rejects import BadRows
 from biolm_ray.preparation.row_files import prepared_schema

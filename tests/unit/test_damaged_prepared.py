@@ -22,7 +22,8 @@ from prepared_folders import (
 from biolm_ray.data.reading import plan_input
 from biolm_ray.data.store import Folder
 from biolm_ray.errors import DataError
-from biolm_ray.preparation.prepared import MANIFEST, PLACES, ROWS, PreparedData
+from biolm_ray.preparation.manifest import MANIFEST, PLACES, ROWS
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.scanning import scan_input
 from biolm_ray.preparation.stored_pieces import STATE, PieceState, PieceWriter, stored_pieces
 

@@ -11,8 +11,10 @@ from stored import store_rows
 from biolm_ray.data.folders import expand
 from biolm_ray.errors import DataError, ResourceError
 from biolm_ray.files import is_plain_name
-from biolm_ray.preparation import prepared as prepared_data
-from biolm_ray.preparation.prepared import MANIFEST, PLACES, PreparedData, cache_folder
+from biolm_ray.preparation import local_copy
+from biolm_ray.preparation.local_copy import cache_folder
+from biolm_ray.preparation.manifest import MANIFEST, PLACES
+from biolm_ray.preparation.prepared import PreparedData
 
 LEADING_ELSEWHERE = ("../../x.parquet", "/etc/passwd", "..", "", "a/b", "a\\b", "x\n", 3, None)
 
@@ -85,7 +87,7 @@ def test_a_cache_of_another_owner_or_a_link_is_refused(temporary, monkeypatch):
     with pytest.raises(ResourceError, match="only you can write to"):
         cache_folder()
     cache.unlink()
-    monkeypatch.setattr(prepared_data.os, "getuid", lambda: 4711)
+    monkeypatch.setattr(local_copy.os, "getuid", lambda: 4711)
     with pytest.raises(ResourceError, match="biolm_ray-4711 is not a folder that only you"):
         cache_folder()
 
@@ -108,3 +110,19 @@ def test_a_saved_data_set_that_leads_elsewhere_is_refused(tmp_path, file, conten
 
 def test_plain_names_are_plain():
     assert all(map(is_plain_name, ("part-0.parquet", "train", "..x", "ä b")))
+
+
+def test_a_remote_file_of_another_size_than_was_written_is_not_copied(tmp_path, temporary):
+    folder = tmp_path / "data"
+    store_rows(folder, [3])
+    (folder / PLACES).touch()
+    path = folder / MANIFEST
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps({**whole, "parts": [{**whole["parts"][0], "bytes": 5000}]}))
+    with pytest.raises(DataError, match=r"part-0.parquet is damaged: it has .* not 5,000; remove"):
+        PreparedData.open(f"file://{folder}").part_paths()
+    (folder / PLACES).unlink()
+    path.write_text(json.dumps(whole))
+    with pytest.raises(DataError, match=r"places.parquet is missing; remove"):
+        PreparedData.open(f"file://{folder}").part_paths()
+    assert not list(cache_folder().iterdir())

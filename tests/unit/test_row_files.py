@@ -10,7 +10,8 @@ import pytest
 
 from biolm_ray.errors import DataError
 from biolm_ray.preparation import row_files
-from biolm_ray.preparation.prepared import MANIFEST, PreparedData
+from biolm_ray.preparation.manifest import MANIFEST
+from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.preparation.row_files import Group, binary_rows, prepared_schema, row_starts
 from biolm_ray.preparation.row_files import write_rows as write_file
 

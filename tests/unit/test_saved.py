@@ -153,6 +153,16 @@ def test_weights_that_are_no_numbers_are_refused_by_their_name(tmp_path, value):
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content", [bytes(5000), b"", b"PK", b"\x80\x02}q\x00.", b"\x80\x02cx\ny\n."]
+)
+def test_no_advice_to_run_what_a_file_of_weights_holds_is_passed_on(tmp_path, content):
+    (tmp_path / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(DataError, match=r"pytorch_model\.bin: damaged, or holds more") as caught:
+        load_weights(tmp_path)
+    assert "weights_only" not in str(caught.value)
+
+
 def test_a_weights_file_that_holds_code_is_refused(tmp_path):
     _save(tmp_path)
     (tmp_path / "model.safetensors").unlink()
