@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,11 @@ from biolm_ray.models.card import ModelCard
 from biolm_ray.models.registry import find_model, find_spec, read_options
 from biolm_ray.models.saved import load_model, save_model
 from biolm_ray.models.spec import ModelInputs
-from biolm_ray.models.stored_weights import load_weights
 from biolm_ray.tokenization import document
 from biolm_ray.tokenization.settings import SPECIAL_TOKENS, TokenizerSettings
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.training.evaluate import to_predictions
-from biolm_ray.training.fold import model_inputs
+from biolm_ray.training.fold import build_model, model_inputs
 
 VOCABULARY = {token: index for index, token in enumerate((*SPECIAL_TOKENS, *"ACGTN"))}
 SETTINGS = TokenizerSettings(encoding="atomic", center_token="N")
@@ -203,12 +203,11 @@ def started_from(folder: Path) -> Any:
     tokenizer = known_tokenizer(config, folder)
     assert tokenizer is not None
     spec, options = find_model(config.model)
-    torch.manual_seed(1)
-    module = spec.build(options, model_inputs(config, tokenizer, 0))
-    fresh = spec.load_pretrained(module, load_weights(folder))
+    settings: Any = SimpleNamespace(seed=1, fold=0)
+    module = build_model(spec, options, model_inputs(config, tokenizer, 0), settings, folder)
     state = {name: value.numpy() for name, value in module.state_dict().items()}
     ids = [encoded.token_ids for encoded in tokenizer.encode(TEXTS)]
-    return {"fresh": sorted(fresh), "state": state, "ids": ids}
+    return {"state": state, "ids": ids}
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ def data_folder(folder: Path) -> Path:
 
 def opened(folder: Path) -> Any:
     """Open the data set of a folder as a worker does, and read it."""
-    (found,) = (path for path in (folder / "prepared").iterdir() if path.name != "scans")
+    names = {path.name for path in (folder / "prepared").iterdir() if path.name[0] != "."}
+    (found,) = (folder / "prepared" / name for name in names - {"scans"})
     return read_all(PreparedData.open(found))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from biolm_ray.config.schema import Config
 from biolm_ray.data.store import Folder
 from biolm_ray.files import swapped_folder
-from biolm_ray.preparation.prepared import MANIFEST
+from biolm_ray.preparation.manifest import MANIFEST
 from biolm_ray.results.lock import held_in_turn
 
 
@@ -44,7 +44,8 @@ def place_to_prepare(target: Folder, *, again: bool) -> Iterator[Folder]:
         again: Whether to make it anew. Where a whole one is, others may be reading it; so the new
             one takes its place at one stroke.
     """
-    if again and target.is_local and target.read(MANIFEST) is not None:
+    is_whole = target.is_local and (Path(target.location) / MANIFEST).is_file()
+    if again and is_whole:
         with swapped_folder(Path(target.location)) as new:
             yield Folder(new)
         return

@@ -11,6 +11,7 @@ from torch import nn
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
+from biolm_ray.errors import ConfigError
 from biolm_ray.models.batches import frame
 from biolm_ray.models.card import ModelCard
 from biolm_ray.models.registry import find_model
@@ -169,7 +170,10 @@ def build_model(
     torch.manual_seed(derive_seed(settings.seed, "weights", settings.fold))
     module = (build or spec.build)(options, inputs)
     if weights is not None:
-        spec.load_pretrained(module, load_weights(weights))
+        try:
+            spec.load_pretrained(module, load_weights(weights))
+        except ConfigError as error:
+            raise ConfigError(f"{weights}: {error}") from None
     return module
 
 
