@@ -1,6 +1,5 @@
 """Files that are either whole or absent."""
 
-import errno
 import json
 import os
 import stat
@@ -11,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from biolm_ray.errors import BiolmError, DataError, ResourceError
+from biolm_ray.errors import DataError
+from biolm_ray.shortages import shortage_as_error
 
 PRIVATE = 0o600
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -24,9 +23,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The name keeps the suffix of `path`, so that writers that choose a format by it work.
 
     Raises:
-        ResourceError: The disk is full.
+        ResourceError: The disk is full, or another shortage.
     """
-    with told_when_full(path):
+    with shortage_as_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             temporary = Path(folder) / path.name
@@ -41,7 +40,7 @@ def swapped_folder(path: Path) -> Iterator[Path]:
 
     Nothing of what lay there before stays.
     """
-    with told_when_full(path):
+    with shortage_as_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as holder:
             new = Path(holder) / "new"
@@ -60,7 +59,7 @@ def swapped_files(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
     Files of `folder` that match one of the patterns and have no successor are removed then; all
     else in it stays.
     """
-    with told_when_full(folder):
+    with shortage_as_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new.", dir=folder) as holder:
             yield Path(holder)
@@ -83,42 +82,6 @@ def _open_to_others(paths: Iterable[Path]) -> None:
             usual.touch()
             path.chmod(stat.S_IMODE(usual.stat().st_mode))
             usual.unlink()
-
-
-@contextmanager
-def told_when_full(path: Path) -> Iterator[None]:
-    """Turn whatever a full disk makes of writing files into an error that says so.
-
-    Raises:
-        ResourceError: No space is left, or a quota or the limit on the size of files is reached.
-    """
-    try:
-        yield
-    except BiolmError:
-        raise
-    except Exception as error:
-        cause = full_disk_error(error)
-        if cause is None:
-            raise
-        raise ResourceError(
-            f"{path} cannot be written: no space is left ({cause}); what was written before is "
-            "kept. Make room and run the same command again (with --resume, if it trains)"
-        ) from error
-
-
-def full_disk_error(error: BaseException | None) -> BaseException | None:
-    """Find an error that a full disk has made in an error and what led to it, or None.
-
-    Libraries hide the system's own error behind theirs, or tell it in words only.
-    """
-    while error is not None:
-        words = [text for number in FULL for text in (f"os error {number})", f"[errno {number}]")]
-        if isinstance(error, OSError) and error.errno in FULL:
-            return error
-        if any(text in str(error).lower() for text in words):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def is_plain_name(name: object) -> bool:

@@ -53,7 +53,6 @@ from biolm_ray.experiment.training_results import (
     finish_training,
 )
 from biolm_ray.experiment.trial import Trial
-from biolm_ray.files import told_when_full
 from biolm_ray.inference.distribute import score_tables
 from biolm_ray.inference.inputs import chosen_rows, find_models
 from biolm_ray.inference.known_rows import find_known_rows, tell_known_rows
@@ -84,6 +83,7 @@ from biolm_ray.results.contents import LOGS, results_to_replace, tables_in
 from biolm_ray.results.lock import locked
 from biolm_ray.results.manifest import relative
 from biolm_ray.results.output_folder import check_output
+from biolm_ray.shortages import shortage_as_error
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.earlier_rows import say_seen_before
 from biolm_ray.training.fold import FoldJob
@@ -160,7 +160,7 @@ def running(
     with (
         locked(Path(config.output_path), config.mode) as lock,
         logged(folder / LOGS, quiet=config.run.quiet),
-        told_when_full(folder),
+        shortage_as_error(folder),
     ):
         if lock.taken_over is not None:
             log.warning("%s", lock.taken_over)

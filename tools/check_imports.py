@@ -12,7 +12,7 @@ from pathlib import Path
 
 # Names in one group stand side by side and may import each other.
 ORDER = (
-    ("errors", "files", "imports", "logs", "masking", "records", "signals", "wording"),
+    ("errors", "files", "imports", "logs", "masking", "records", "shortages", "signals", "wording"),
     ("results",),
     ("config",),
     ("data",),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from biolm_ray.errors import ResourceError
 from biolm_ray.experiment.addresses import ANYWHERE, Address
-from biolm_ray.files import full_disk_error
+from biolm_ray.shortages import DISK, error_of
 
 MOST_SHOWN = 200
 """Characters of what Ray says that are shown where it is nothing that is known here."""
@@ -119,7 +119,7 @@ def explain_start(error: BaseException, address: Address) -> tuple[ResourceError
     is_full = known is not None and known.is_passing and _free_bytes(fields) < LEAST_FREE_BYTES
     if known is not None and not is_full:
         return _sentence(known.problem, known.remedy, fields, address), known.is_passing
-    if is_full or full_disk_error(error) is not None:
+    if is_full or error_of(DISK, error) is not None:
         problem = "no space is left in the temporary folder {temporary}"
         return _sentence(problem, "make room there, or " + _ANOTHER_FOLDER, fields, address), False
     system = next((item for item in chain if isinstance(item, OSError) and item.errno), None)

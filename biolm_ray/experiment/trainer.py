@@ -12,7 +12,7 @@ from biolm_ray.errors import TrainingError
 from biolm_ray.experiment.notices import preemption_announced, stop_announced
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.storage import check_sees
-from biolm_ray.files import told_when_full
+from biolm_ray.shortages import shortage_as_error
 
 TRAIN_STATE = "ray"
 
@@ -90,7 +90,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, float]:
 
     plugin = job.config.model.plugin
     check_sees(job.folder)
-    with told_when_full(job.folder), without_exits(), plugin_named(plugin, TrainingError):
+    with shortage_as_error(job.folder), without_exits(), plugin_named(plugin, TrainingError):
         return settings["work"](job, workers, report)
 
 

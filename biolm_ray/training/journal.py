@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 from tensorboardX import SummaryWriter
 
-from biolm_ray.files import told_when_full, write_json, write_text
+from biolm_ray.files import write_json, write_text
 from biolm_ray.records import RecordFile, read_record
+from biolm_ray.shortages import shortage_as_error
 from biolm_ray.training.checkpoint import Progress
 
 STEPS = "steps.csv"
@@ -61,7 +62,7 @@ class Journal:
         Raises:
             ResourceError: The disk is full.
         """
-        with told_when_full(self._path):
+        with shortage_as_error(self._path):
             self._file.flush()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the words for a disk that is full."""
+"""Files that are whole or absent."""
 
 import errno
 import os
@@ -6,50 +6,10 @@ import stat
 
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from biolm_ray.errors import DataError, ResourceError
-from biolm_ray.files import atomic_path, swapped_files, swapped_folder, told_when_full
-
-
-def hidden(error: Exception, cause: Exception) -> Exception:
-    error.__context__ = cause
-    return error
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, "No space left on device"),
-        OSError(errno.EDQUOT, "Disk quota exceeded"),
-        OSError(errno.EFBIG, "File too large"),
-        OSError("Error writing bytes to file. Detail: [errno 28] No space left on device"),
-        SafetensorError("I/O error: No space left on device (os error 28)"),
-        hidden(RuntimeError("unexpected pos 640"), OSError(errno.ENOSPC, "No space left")),
-    ],
-    ids=repr,
-)
-def test_a_full_disk_is_told_in_one_sentence(tmp_path, error):
-    with (
-        pytest.raises(ResourceError, match=r"cannot be written: no space is left.*--resume"),
-        told_when_full(tmp_path),
-    ):
-        raise error
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        FileNotFoundError(errno.ENOENT, "No such file"),
-        RuntimeError("size mismatch"),
-        hidden(DataError("line 3"), OSError(errno.ENOSPC, "No space left")),
-    ],
-    ids=repr,
-)
-def test_other_errors_pass(tmp_path, error):
-    with pytest.raises(type(error), match=str(error.args[-1])), told_when_full(tmp_path):
-        raise error
+from biolm_ray.files import atomic_path, swapped_files, swapped_folder
 
 
 def test_a_file_whose_writing_fails_leaves_the_earlier_one(tmp_path):
