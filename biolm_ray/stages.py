@@ -440,11 +440,14 @@ def _prepare_training(
     """What every training begins with: tokenized data, and the tokenizer, fitted if need be."""
     config, known = start.config, start.tokenizer
     tokenizer = known or fit_run_tokenizer(config, _data_progress(config))
-    prepared = _prepare(config, tokenizer, results, room_for_sequences(config, tokenizer))
+    room = room_for_sequences(config, tokenizer)
+    prepared = _prepare(config, tokenizer, results, room, describe=known is not None)
     return prepared, RunTokenizer(tokenizer, is_new=known is None)
 
 
-def _prepare(config: Config, tokenizer: Tokenizer, results: RunResults, room: int) -> PreparedData:
+def _prepare(
+    config: Config, tokenizer: Tokenizer, results: RunResults, room: int, *, describe: bool = True
+) -> PreparedData:
     """Tokenize the run's data and say what it holds, and what exceeds the room of a model."""
     prepared = tokenize_data(
         config,
@@ -452,6 +455,7 @@ def _prepare(config: Config, tokenizer: Tokenizer, results: RunResults, room: in
         prepared_in=prepared_folder(config),
         folder=results.folder / LOGS,
         progress=_data_progress(config),
+        describe=describe,
     )
     log.info("%s", describe_data(prepared, config.preprocessing.block_size, room))
     say_cut(prepared, room)

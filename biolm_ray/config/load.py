@@ -21,7 +21,7 @@ from biolm_ray.config.names import (
     nearest,
     read_settings,
 )
-from biolm_ray.config.paths import results_around
+from biolm_ray.config.paths import PATHS, absolute, is_uri, results_around
 from biolm_ray.config.schema import MODES, Config, Mode, Section
 from biolm_ray.config.settings import all_settings
 from biolm_ray.config.source import read_yaml
@@ -74,6 +74,8 @@ def load_written(path: str | Path | None, mode: str, overrides: Iterable[Written
     if other is not None and other.value not in MODES:
         raise ConfigError(bad_value(other, other.value, f"one of {', '.join(MODES)}"))
     label = "configuration" if file is None else str(file)
+    if file is not None:
+        _refuse_paths_beside(file, in_file, settings)
     return build_config(settings, command, label, _unread_sources(in_file, command))
 
 
@@ -99,6 +101,31 @@ def _refuse_code(settings: Iterable[Setting], file: Path) -> None:
                 f"{setting.place}: found {setting.value}, but no code is run because a file in a "
                 f"folder of results ({folder}) names it; if you trust it, give "
                 f"{CODE[setting.name].format(setting.value)} on the command line"
+            )
+
+
+def _refuse_paths_beside(
+    file: Path, in_file: Iterable[Written], settings: Mapping[str, Setting]
+) -> None:
+    """Refuse a relative path that leads nowhere but would, if it began beside the YAML file.
+
+    Paths of a configuration begin in the working directory, as they always have.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    places = {item.where for item in in_file}
+    for setting in settings.values():
+        if setting.name not in PATHS or setting.where not in places:
+            continue
+        for path in setting.value if isinstance(setting.value, tuple) else (setting.value,):
+            beside = file.parent / str(path)
+            if is_uri(str(path)) or Path(path).expanduser().exists() or not beside.exists():
+                continue
+            raise ConfigError(
+                f"{setting.place}: {path} is looked for in the working directory, and "
+                f"{absolute(path)} does not exist; it exists beside the YAML file: "
+                f"{absolute(str(beside))}. Run the command there, or write that path"
             )
 
 

@@ -53,6 +53,10 @@ def without_compression_ending(name: str) -> str:
     return name[: -len(next(endings, "")) or None]
 
 
+PATHS = ("data.path", "model.pretrained", "model.plugin", "interpret.coordinates")
+"""The settings that name files and folders which are read."""
+
+
 def uri_scheme(path: str) -> str | None:
     """The scheme of a URI such as s3://bucket/file, in small letters; None for a local path."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)

@@ -120,8 +120,8 @@ class RunResults:
         if paths:
             check_movable(self.output, paths)
             what = describe_results(self.output, paths)
-            where = "removed" if self.remove else f"moved to {self.output / REPLACED}"
-            log.info("this run replaces what is then %s: %s", where, what)
+            done = "removed" if self.remove else f"moved to {self.output / REPLACED}"
+            log.info("this run replaces earlier results, which will be %s: %s", done, what)
 
     def make_room(self, paths: Sequence[str]) -> None:
         """Do so, for those who do not ask where to."""

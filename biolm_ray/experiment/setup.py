@@ -307,10 +307,11 @@ def tokenize_data(
     prepared_in: str,
     folder: Path,
     progress: Progress | None = None,
+    describe: bool = True,
 ) -> PreparedData:
     """Tokenize the run's data below `prepared_in`, unless an earlier run has.
 
-    Rows that are set aside are written to `folder`.
+    Rows that are set aside are written to `folder`; for `describe` see `prepare`.
     """
     _await_readers(config)
     return prepare(
@@ -320,6 +321,7 @@ def tokenize_data(
         label_kind=label_kind(config),
         rejected_path=folder / REJECTED_FILE,
         progress=progress,
+        describe=describe,
     )
 
 

@@ -70,6 +70,7 @@ def prepare(
     label_kind: LabelKind | None,
     rejected_path: Path | None = None,
     progress: Progress | None = None,
+    describe: bool = True,
 ) -> PreparedData:
     """Check and encode every row of the input into a data set below `folder`.
 
@@ -84,13 +85,15 @@ def prepare(
         label_kind: What the labels are, None to leave them out.
         rejected_path: Where rows that are set aside are written (data.on_bad_rows: quarantine).
         progress: Called as the work goes on.
+        describe: Whether the log says what the input was found to be; it need not where the
+            tokenizer has just been fitted on it.
 
     Raises:
         ConfigError: The columns are not set as the input needs.
         DataError: The input or a row of it cannot be used; then nothing is left behind.
         ResourceError: Something cannot be written, as on a full disk; what is stored is kept.
     """
-    scanned = scan_data(config, label_kind, Folder(folder), progress)
+    scanned = scan_data(config, label_kind, Folder(folder), progress, describe=describe)
     target = Folder(folder) / _name(config, scanned, tokenizer)
     before = None if config.run.prepare_again else _prepared_before(target)
     if before is None:

@@ -114,12 +114,23 @@ def scan_data(
     label_kind: LabelKind | None,
     folder: Folder,
     progress: Progress | None = None,
+    *,
+    describe: bool = True,
 ) -> Scanned:
-    """Plan and scan the data of a run; scans are remembered below `folder`."""
+    """Plan and scan the data of a run; scans are remembered below `folder`.
+
+    Args:
+        config: Of the run.
+        label_kind: What the labels are.
+        folder: Of the prepared data.
+        progress: Called as the work goes on.
+        describe: Whether the log says what the input was found to be.
+    """
     plan = plan_input(config.data, label_kind)
-    log.info("%s", plan.description)
-    for note in plan.notes:
-        log.warning("%s", note)
+    if describe:
+        log.info("%s", plan.description)
+        for note in plan.notes:
+            log.warning("%s", note)
     return scan_input(plan, folder / SCANS, again=config.run.prepare_again, progress=progress)
 
 

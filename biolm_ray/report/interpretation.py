@@ -261,10 +261,10 @@ def describe_interpretation(found: Interpretation) -> str:
     names = list(dict.fromkeys(kind for kind in kinds if not kind.startswith("plot ")))
     num_plots = sum(kind.startswith("plot ") for kind in kinds)
     names += [counted(num_plots, "plot")] if num_plots else []
-    which = "them" if found.num_tables == 1 else f"all {found.num_tables} tables together"
+    which = "" if found.num_tables == 1 else f" of all {found.num_tables} tables together"
     by = ", ".join(name.replace("_", " ") for name in names)
-    of = f", changes of {_one_or_each(found.changing)}," if found.changing else ""
-    text = f"read {which}{of} by {by}: {found.folder}"
+    of = f" (changes of {_one_or_each(found.changing)})" if found.changing else ""
+    text = f"summaries{which}{of}: {by}, in {found.folder}"
     return "\n".join([text, *(f"  {note}" for note in found.notes)])
 
 

@@ -1,9 +1,11 @@
 """What an output folder holds: what is worth keeping, what was made of what, how it is called."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from biolm_ray.results.manifest import Manifest, ModeRecord, Run, read_manifest
+from biolm_ray.wording import counted
 
 LOGS = "logs"
 """Stays where it is: the run that replaces results writes to it."""
@@ -16,6 +18,8 @@ MODE_FOLDERS = ("tokenize", "pre-train", "fine-tune", "predict", "interpret", "t
 TOKENIZERS = ("tokenizer.json", "tokenization.json")
 SCORES = "loo_scores"
 """How the names of tables of scores begin; earlier versions put them into the output folder too."""
+MOST_LISTED = 3
+"""Files of a kind in one folder that messages name one by one."""
 NO_RESULTS_IN = {LOGS, "checkpoint", "ray", "tboard"}
 
 
@@ -99,19 +103,27 @@ def describe_results(output: Path, paths: Sequence[str]) -> str:
     parts = [divided(record, paths, inside=True) for record in manifest.modes.values()]
     records = [record for record in parts if record is not None]
     if not records:
-        return f"{', '.join(paths)} (nothing says of which run)"
+        return f"{_listed(paths)} (nothing says of which run)"
     tables = [table for record in records for table in record.tables]
     runs = [record.run for record in records] + [table.run for table in tables]
     counts = {
         "model": sum(bool(fold.files) for record in records for fold in record.folds),
         "file": len(tables),
     }
-    what = " and ".join(_counted(number, of) for of, number in counts.items() if number)
-    return f"{', '.join(paths)} ({what or 'nothing finished'}, of {_days(runs)})"
+    what = " and ".join(counted(number, of) for of, number in counts.items() if number)
+    return f"{_listed(paths)} ({what or 'nothing finished'}, of {_days(runs)})"
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _listed(paths: Iterable[str]) -> str:
+    """Name the paths, but of many files of a kind in one folder how many there are."""
+    found = [PurePosixPath(path) for path in paths]
+    sizes = Counter((path.parent, path.suffix) for path in found if path.suffix)
+    parts: list[str] = []
+    for path in found:
+        size = sizes[path.parent, path.suffix]
+        many = size > MOST_LISTED
+        parts.append(f"{size} {path.suffix} files in {path.parent}" if many else str(path))
+    return ", ".join(dict.fromkeys(parts))
 
 
 def _days(runs: Iterable[Run]) -> str:

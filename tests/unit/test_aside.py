@@ -117,6 +117,14 @@ def test_results_are_told_with_their_number_and_time(tmp_path):
     )
 
 
+def test_many_files_of_a_kind_are_counted_where_results_are_told(tmp_path):
+    plots = [f"interpret/plots/{number:02d}_g.png" for number in range(12)]
+    assert describe_results(tmp_path, ["fine-tune", *plots, "predict/a.csv", "predict/b.csv"]) == (
+        "fine-tune, 12 .png files in interpret/plots, predict/a.csv, predict/b.csv (nothing says "
+        "of which run)"
+    )
+
+
 def test_results_are_moved_aside_whole_and_can_be_read_there(tmp_path):
     make_experiment(tmp_path)
     before, manifest = contents(tmp_path), read_manifest(tmp_path)

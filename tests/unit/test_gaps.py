@@ -53,6 +53,14 @@ def test_who_only_tokenizes_is_told_as_well(tmp_path, caplog):
     assert told(caplog) == [WARNING]
 
 
+def test_what_the_input_is_can_be_said_once_where_it_is_read_twice(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    config = make_config(tmp_path, ALIGNED)
+    tokenizer = fit_tokenizer(config)
+    prepare(config, tokenizer, tmp_path / "prepared", label_kind=None, describe=False)
+    assert sum("1 file, FASTA" in message for message in caplog.messages) == 1
+
+
 def test_gaps_are_taken_out_on_wish(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     config = make_config(tmp_path, ALIGNED, remove_gaps=True)
