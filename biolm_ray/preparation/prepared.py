@@ -76,7 +76,7 @@ class PreparedData:
             DataError: It is damaged, or of a later version of the program.
         """
         manifest = find_manifest(folder)
-        return None if manifest is None else cls(folder, manifest.model_dump())
+        return None if manifest is None else cls(folder, manifest.model_dump(mode="json"))
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return PreparedData.open, (self.location,)

@@ -176,3 +176,9 @@ def test_token_ids_beyond_the_vocabulary_are_told_and_no_model_sees_them(whole):
     assert pq.read_table(part).num_rows == prepared.num_rows
     with pytest.raises(DataError, match=r"token id 254, and the vocabulary has 11 tokens"):
         PreparedData.open(folder).token_ids(0)
+
+
+def test_what_the_manifest_tells_is_given_as_it_is_written(whole):
+    prepared = PreparedData.open(data_folder(whole))
+    assert prepared.manifest["files"] == ["rows.tsv"]
+    assert prepared.manifest == json.loads((data_folder(whole) / MANIFEST).read_text())
