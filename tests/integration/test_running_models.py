@@ -25,7 +25,11 @@ QUIET = Display(num_epochs=1, quiet=True)
 
 
 def make_jobs(folder: Path, number: int) -> list[SimpleNamespace]:
-    jobs = [SimpleNamespace(name=f"fold {i}", folder=folder / str(i)) for i in range(number)]
+    config = SimpleNamespace(model=SimpleNamespace(plugin=None))
+    jobs = [
+        SimpleNamespace(name=f"fold {i}", folder=folder / str(i), config=config)
+        for i in range(number)
+    ]
     for job in jobs:
         write_text(job.folder / SETTINGS, "{}")
     return jobs

@@ -22,7 +22,7 @@ training: {batch_size: 8, num_epochs: 2, scaling: log}
 model: {name: saluki, num_layers: 3}
 resources: {num_gpus: 0, address: local}
 tune:
-  num_samples: 4
+  num_samples: 3
   space:
     training.learning_rate: {low: 1e-4, high: 1e-2, log: true}
     model.channels: [4, 8]
@@ -35,7 +35,7 @@ TUNE = ("tune", "--configfile", "tune.yaml")
 
 def reported_folds(lines: list[str]) -> set[tuple[str, str]]:
     """The (settings, fold) pairs that a run has told of."""
-    pattern = re.compile(r"trial \d+ of 4, fold (\d): .* with (.*)")
+    pattern = re.compile(r"trial \d+ of 3, fold (\d): .* with (.*)")
     return {(found[2], found[1]) for line in lines if (found := pattern.match(line))}
 
 
@@ -70,7 +70,7 @@ def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
         assert first.stdout is not None
         for line in first.stdout:
             before.append(line)
-            if line.startswith("trial ") and len(reported_folds(before)) == 3:
+            if line.startswith("trial ") and len(reported_folds(before)) == 2:
                 first.send_signal(signal.SIGINT)
     assert first.returncode == 130, "".join(before)
     assert before[-1].startswith("interrupted")
@@ -88,7 +88,7 @@ def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
     assert not (tmp_path / "code-has-run").exists()
     assert pickles_below(tmp_path / "search") == []
     trials = read(folder / "trials.json")["trials"]
-    assert [(trial["error"], trial["ended"]) for trial in trials] == [(None, True)] * 4
+    assert [(trial["error"], trial["ended"]) for trial in trials] == [(None, True)] * 3
     assert {trial["trial"] for trial in trials} == {p.name for p in (folder / "trials").iterdir()}
     for begun in half_done:
         assert begun["settings"] in [trial["settings"] for trial in trials]
@@ -98,12 +98,12 @@ def test_a_search_goes_on_where_ctrl_c_has_broken_it_off(tmp_path: Path):
     assert best.training.learning_rate == winner["training.learning_rate"]
     assert best.model.options["channels"] == winner["model.channels"]
 
-    with start_command(tmp_path, *TUNE, "--set", "tune.num_samples=5") as third:
+    with start_command(tmp_path, *TUNE, "--set", "tune.num_samples=4") as third:
         one_more, _ = third.communicate(timeout=300)
     assert third.returncode == 0, one_more
-    assert read(folder / "trials.json")["trials"][:4] == trials
-    (fifth,) = read(folder / "trials.json")["trials"][4:]
-    assert fifth["settings"] not in [trial["settings"] for trial in trials]
+    assert read(folder / "trials.json")["trials"][:3] == trials
+    (fourth_trial,) = read(folder / "trials.json")["trials"][3:]
+    assert fourth_trial["settings"] not in [trial["settings"] for trial in trials]
 
     with start_command(tmp_path, *TUNE, "--set", "tune.metric=loss") as fourth:
         refused, _ = fourth.communicate(timeout=300)
