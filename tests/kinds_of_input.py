@@ -187,6 +187,20 @@ KINDS: dict[str, Kind] = {
             for name, text, hours in zip(IDS, RNA, HOURS, strict=True)
         ),
     ),
+    "json": Kind("rows.json", b'[\n{"id": "g0", "sequence": "ACGU"}\n]\n'),
+    "latin-1": Kind("rows.tsv", PLAIN.decode().replace("\ng4\t", "\ng\u00e9\t").encode("latin-1")),
+    "separated by semicolons, read by tabs": Kind(
+        "rows.tsv",
+        table(IDS, RNA, HOURS, separator=";"),
+        {**BY_NUMBER, "columnsep": "\\t"},
+        {"labelpos": "3"},
+    ),
+    "tokens without their separator": Kind(
+        "rows.tsv", PLAIN, {**WITH_HEADER, "tokensep": ";"}, LABELLED
+    ),
+    "tokens with a separator that is not set": Kind(
+        "rows.tsv", table(IDS, [",".join(text) for text in RNA], HOURS, header=HEADER)
+    ),
     # fasta and fastq
     "fasta": Kind("rows.fa", fasta(ATTRIBUTES, RNA), FASTA, LABELLED),
     "fasta joined without a line end": Kind(

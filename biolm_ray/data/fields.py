@@ -8,6 +8,7 @@ from biolm_ray.data.columns import (
     GAPS,
     KINDS,
     POINT_RULE,
+    SEPARATOR_NAMES,
     UNCLOSED_QUOTE,
     Layout,
     kind_of,
@@ -62,10 +63,24 @@ def read_line(line: str, layout: Layout) -> Row:
         return _problem("header", "is the header once more: remove it where tables were joined")
     for role, position in layout.used.items():
         if position >= len(fields):
-            return _problem("columns", too_few(len(fields), position, kind_of(role)))
+            hint = _other_separator(line, layout)
+            return _problem("columns", too_few(len(fields), position, kind_of(role)) + hint)
     if layout.num_columns is not None and "".join(fields[layout.num_columns :]).strip():
         return _problem("columns", _too_many(len(fields), layout))
     return read_fields({role: fields[at] for role, at in layout.used.items()}, layout)
+
+
+def _other_separator(line: str, layout: Layout) -> str:
+    """Name the separator that would give a line all the columns that are asked for."""
+    wanted = max(layout.used.values()) + 1
+    for mark, name in SEPARATOR_NAMES.items():
+        found = split_fields(line, mark)
+        if mark != layout.separator and found and len(found) >= wanted and mark != " ":
+            return (
+                f"; divided at each {name} it has {counted(len(found), 'column')}: write it with "
+                "the separator of the other lines, or set data.column_separator (columnsep)"
+            )
+    return ""
 
 
 def is_header(fields: Sequence[str], layout: Layout) -> bool:
@@ -139,6 +154,11 @@ def _what_is_wrong(role: str, texts: Mapping[str, str], layout: Layout) -> str |
         hint = ": is it a decimal comma? set data.decimal: ','" if comma else ""
         return f"label {where} is not a finite number{hint}"
     if kind != "sequence" and has_control_characters(text):
+        if "\t" in text and layout.format == "table":
+            return (
+                f"{kind} {where} holds a tab: if tabs separate the columns, set "
+                "data.column_separator: '\\t' (columnsep)"
+            )
         return f"{kind} {where} holds a control character: remove it"
     return None
 

@@ -212,7 +212,7 @@ def _hint(file: SourceFile, lines: Sequence[_Line], config: DataConfig) -> str:
             hint += f" separated by a {SEPARATOR_NAMES.get(mark, repr(mark))}"
             wanted = [f"data.skip_lines: {line.number - 1}"] if index else []
             if mark != detected:
-                wanted.append(f"data.column_separator: '{_in_yaml(mark)}'")
+                wanted.append(f"data.column_separator: '{_in_yaml(mark)}' (columnsep)")
             return f"{hint}: set {' and '.join(wanted)}"
     return ""
 

@@ -9,7 +9,7 @@ from divided import read_divided
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from biolm_ray.data.columns import Layout
+from biolm_ray.data.columns import TO_UTF8, Layout
 from biolm_ray.data.fields import Row, RowProblem, read_line
 from biolm_ray.data.inputs import Input
 from biolm_ray.data.reading import block_schema
@@ -120,7 +120,7 @@ def read_line_by_line(content: bytes, layout: Layout, has_header: bool) -> list[
             row = read_line(raw.decode(), layout)
         except UnicodeDecodeError as error:
             found = f"byte 0x{raw[error.start]:02x} at position {error.start + 1} of the line"
-            message = f"{found} is not UTF-8 ('ÿ' in Windows-1252): save the file as UTF-8"
+            message = f"{found} is not UTF-8 ('ÿ' in Windows-1252): {TO_UTF8}"
             row = Row(problem=RowProblem("utf-8", message))
         rule, problem = row.problem or (None, None)
         raw_text = raw.decode(errors="replace") if rule else None

@@ -59,7 +59,7 @@ def test_what_r_separates_by_blanks_is_told_and_then_read(tmp_path):
     path = write(tmp_path, '"id" "sequence" "hl"\n"1" "g0" "ac" 7.3\n"2" "g1" "gu" 4.4\n', "r.txt")
     assert error_of(path).endswith(
         "; line 1 and those below have 4 columns separated by a blank: "
-        "set data.column_separator: ' '"
+        "set data.column_separator: ' ' (columnsep)"
     )
     assert values_of(path, column_separator=" ") == [("g0", "ac", 7.3), ("g1", "gu", 4.4)]
 
@@ -81,7 +81,9 @@ def test_the_separator_that_would_fit_is_told(tmp_path, mark, name, written):
 
 def test_decimal_commas_are_told_and_then_read(tmp_path):
     path = write(tmp_path, SEMICOLONS, "rows.csv")
-    assert error_of(path).endswith("separated by a semicolon: set data.column_separator: ';'")
+    assert error_of(path).endswith(
+        "separated by a semicolon: set data.column_separator: ';' (columnsep)"
+    )
     settings = {**BY_NAME, "column_separator": ";"}
     assert read_all(path, **settings)[0]["problem"] == (
         "label '3,1' in column 3 is not a finite number: is it a decimal comma? "
@@ -141,7 +143,7 @@ def test_title_and_separator_are_told_together(tmp_path):
     path = write(tmp_path, "Half lives\n" + SEMICOLONS, "rows.txt")
     assert error_of(path).endswith(
         "line 2 and those below have 3 columns separated by a semicolon: set data.skip_lines: 1 "
-        "and data.column_separator: ';'"
+        "and data.column_separator: ';' (columnsep)"
     )
 
 
@@ -198,3 +200,21 @@ def test_settings_that_change_what_is_read_change_the_name_of_prepared_data(name
     config = DataConfig(path="a.tsv")
     changed = config.model_copy(update={name: value})
     assert named_settings(changed, layouts) != named_settings(config, layouts)
+
+
+def test_a_line_with_another_separator_is_told_with_it(tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_text("g0\tac\ng1,ac\n")
+    assert read_all(path, sequence_column=2)[1]["problem"] == (
+        "has 1 column, column 2 asked for as sequence; divided at each comma it has 2 columns: "
+        "write it with the separator of the other lines, or set data.column_separator (columnsep)"
+    )
+
+
+def test_a_field_that_holds_a_tab_asks_for_the_separator(tmp_path):
+    path = tmp_path / "rows.txt"
+    path.write_text("g0\tac\t1\n")
+    problem = read_all(path, sequence_column=1, column_separator=";")[0]["problem"]
+    assert problem.endswith(
+        "holds a tab: if tabs separate the columns, set data.column_separator: '\\t' (columnsep)"
+    )
