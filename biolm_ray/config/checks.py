@@ -107,7 +107,7 @@ def _edit_problems(config: Config) -> Iterator[Problem]:
     if num_columns not in (0, 1, 3):
         yield (
             ("interpret.region_columns",),
-            f"regions are told by one column, the CDS as start-end, or by three, the lengths of "
+            f"regions are given by one column, the CDS as start-end, or by three, the lengths of "
             f"5'UTR, CDS and 3'UTR; found {num_columns} columns",
         )
 

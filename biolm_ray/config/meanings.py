@@ -26,7 +26,7 @@ MEANINGS: Mapping[str, str] = {
     "data.split_column": "column of the split each row belongs to",
     "data.missing_values": "what stands for no label, weight or split, beside an empty field",
     "data.splits_to_use": "splits to which predict and interpret keep; unset: all",
-    "data.max_rows": "use only so many rows, to try things out; unset: all",
+    "data.max_rows": "use only this many of the first rows, to try things out; unset: all",
     "data.allow_duplicate_ids": "accept an identifier that occurs twice",
     "data.max_unknown_share": "largest share of tokens that may be unknown to the vocabulary",
     "data.on_bad_rows": "stop at a row that cannot be used, or write it to rejected.tsv and go on",
@@ -44,7 +44,7 @@ MEANINGS: Mapping[str, str] = {
     "tokenization.min_frequency": "least occurrences of a vocabulary entry",
     "tokenization.max_token_length": "most letters of a bpe token",
     "tokenization.replacements": "tokens replaced before encoding, each by one letter for bpe",
-    "splits.method": "k-fold: disjoint test sets; repeated hold-out: drawn anew each time",
+    "splits.method": "k-fold: disjoint test sets; repeated hold-out: drawn again each time",
     "splits.num_folds": "number of folds, or of repeats",
     "splits.cross_validate": "train on every fold; unset: decided by the other settings",
     "splits.ratio": "shares of training, validation and, if wished, test rows",
@@ -79,12 +79,12 @@ MEANINGS: Mapping[str, str] = {
     "training.freeze": "encoder: fine-tune the head alone; gradual: one layer more per epoch",
     "training.lora_rank": "fine-tuning: rank of LoRA adapters beside a frozen encoder; unset: none",
     "training.lora_alpha": "strength of the adapters; unset: twice their rank",
-    "training.resume": "continue an interrupted run, or train so many epochs more",
+    "training.resume": "continue an interrupted run, or train this many epochs more",
     "training.seed": "seed of everything random",
     "resources.num_gpus": "workers per fold, each with a GPU where there are any; 0: one CPU",
     "resources.accelerator": "auto: GPUs where there are any; cpu: none, whatever num_gpus says",
     "resources.parallel_folds": "folds trained at a time; unset: as many as fit",
-    "resources.max_failures": "how often a model is taken up again after a lost worker or node",
+    "resources.max_failures": "how often a model is retried after a lost worker or node",
     "resources.wait_minutes": "give up when no model finds a free place for so long",
     "resources.address": "address of a Ray cluster; unset: the one at hand, or this machine",
     "interpret.edit": "what is done to each token; saturation: put every other in its place",
@@ -105,7 +105,7 @@ MEANINGS: Mapping[str, str] = {
     "tune.space": "settings to vary, each with a list of values or {low, high, log, integer}",
     "tune.metric": "what is optimized, as mean over the folds; unset: as in early stopping",
     "tune.num_samples": "number of trials",
-    "tune.budget_minutes": "stop starting trials after so many minutes",
+    "tune.budget_minutes": "start no more trials after this many minutes",
     "tune.max_parallel_trials": "trials at a time; unset: as many as fit",
     "tune.resume": "continue a search that was broken off",
     "run.quiet": "print results and warnings only",
@@ -116,12 +116,12 @@ MEANINGS: Mapping[str, str] = {
 }
 
 FLAG_MEANINGS: Mapping[str, str] = {
-    "dev": "read only so many rows, to try things out; without a number 10",
+    "dev": "read only this many rows, to try things out; without a number 10",
     "lefttailing": "cut longer sequences on the left",
     "nomarkers": "remove the marker tokens e, s and x",
     "_3utr": "keep the 3'UTR only: what follows marker e",
     "non3utr": "keep all but the 3'UTR: what stands before marker e",
-    "crossvalidation": "train on every fold; with a number: on so many disjoint folds",
+    "crossvalidation": "train on every fold; with a number: on this many disjoint folds",
 }
 """Older keys that mean one value of a setting, or more than one setting."""
 

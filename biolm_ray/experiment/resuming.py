@@ -21,7 +21,7 @@ log = logging.getLogger("biolm_ray")
 
 REMEDY = (
     "it says what the results beside it were begun with: put back a copy of it, or remove it to "
-    "have this model trained anew"
+    "have this model trained from the start"
 )
 
 
@@ -105,9 +105,13 @@ def _fitting(job: Any, *, strict: bool, more: bool) -> Earlier:
     if strict:
         raise ConfigError(
             f"{job.folder} was begun with other settings and cannot be resumed; differing: "
-            f"{', '.join(differing)}. Set them back, or run without resume to train anew"
+            f"{', '.join(differing)}. Set them back, or run without resume to train from the start"
         )
-    log.info("%s is trained anew, since there changed: %s", job.name, ", ".join(differing))
+    log.info(
+        "%s is trained from the start, since these settings changed: %s",
+        job.name,
+        ", ".join(differing),
+    )
     return Earlier()
 
 

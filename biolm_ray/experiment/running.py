@@ -150,7 +150,7 @@ class SideBySide:
         cause = str(root_cause(error)).partition("\n")[0][:200]
         count = "its node was taken away" if announced else f"loss {losses} of {most} allowed"
         attach(error, remote_traceback=words)
-        self._say(logging.WARNING, f"{job.name} is taken up again; {count} ({cause})", error)
+        self._say(logging.WARNING, f"{job.name} is retried; {count} ({cause})", error)
         self.waiting.appendleft(job)
 
     def _fail(self, job: Any, error: BaseException) -> None:

@@ -35,7 +35,7 @@ log = logging.getLogger("biolm_ray")
 SETTINGS = "search_settings.json"
 REMEDY = (
     "it says what the trials beside it were begun with: put back a copy of it, or set "
-    "tune.resume: false to begin anew"
+    "tune.resume: false to start over"
 )
 TRIAL_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.001}
 
@@ -149,7 +149,7 @@ def _earlier_trials(
         if differing:
             raise ConfigError(
                 f"{folder} holds a search that was begun with other settings; differing: "
-                f"{', '.join(differing)}. Set them back, or set tune.resume: false to begin anew"
+                f"{', '.join(differing)}. Set them back, or set tune.resume: false to start over"
             )
         earlier = read_trials(folder / TRIALS, metric, config.tune.space)
     if earlier:

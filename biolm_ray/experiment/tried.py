@@ -16,7 +16,7 @@ from biolm_ray.records import Record, SealedFile, find_record, write_record
 TRIALS = "trials.json"
 REMEDY = (
     "it says what the trials of this search have reached: put back a copy of it, or set "
-    "tune.resume: false to begin anew"
+    "tune.resume: false to start over"
 )
 
 Space = Mapping[str, tuple[Any, ...] | Range]

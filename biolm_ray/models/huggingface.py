@@ -166,7 +166,7 @@ def network_config(options: HuggingFaceOptions, inputs: ModelInputs) -> Any:
                 raise ConfigError(
                     f"{name} is {stored} in checkpoint {options.checkpoint} and {known[name]} in "
                     "the tokenizer of this run; use the checkpoint's tokenizer, or set the "
-                    "model's option tokenizer: own to learn the embeddings anew"
+                    "model's option tokenizer: own to learn new embeddings"
                 )
         if config.vocab_size < inputs.vocabulary_size:
             raise ConfigError(

@@ -174,7 +174,7 @@ def check_mapped(file: np.ndarray, start: int, num_bytes: int, name: str) -> Non
     fits = start >= PREFIX_BYTES and start + num_bytes <= len(file)
     if not fits or int.from_bytes(prefix, "little") != num_bytes:
         raise DataError(
-            f"{name} is damaged; delete its folder or set forcenewdata, and it is prepared anew"
+            f"{name} is damaged; delete its folder or set forcenewdata, and it is prepared again"
         )
 
 

@@ -100,7 +100,7 @@ def read_part(folder: Folder, part: PartRows, columns: list[str]) -> Iterator[pa
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(
             f"{folder.address(name)} cannot be read: {in_short(error)}; set "
-            "forcenewdata, and the data are prepared anew"
+            "forcenewdata, and the data are prepared again"
         ) from error
 
 
@@ -160,7 +160,7 @@ def _rows_of(block: pa.Table, prepared: PreparedData) -> Iterator[tuple[int, Enc
 
 def _misfit(prepared: PreparedData) -> DataError:
     return DataError(
-        f"{prepared.location} is damaged (a row is of another length than is told of it); "
+        f"{prepared.location} is damaged (a row is of another length than its record says); "
         f"{remedy(prepared.location)}"
     )
 

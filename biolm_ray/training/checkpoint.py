@@ -139,12 +139,12 @@ class Checkpoints:
         if other is not None:
             raise TrainingError(
                 f"{paths[problems.index(other)]}: this checkpoint is of another model ({other}); "
-                "run without resume to train anew"
+                "run without resume to train from the start"
             )
         if len(paths) >= NUM_KEPT:
             raise TrainingError(
                 f"{self._folder}: every checkpoint is damaged ({paths[0].name}: {problems[0]}); "
-                "run without resume to train anew"
+                "run without resume to train from the start"
             )
         for path, problem in zip(paths, problems, strict=True):
             self._note(f"{path} is damaged ({problem}); it is left out")
