@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from biolm_ray.errors import BiolmError, ConfigError, ResourceError
-from biolm_ray.files import FULL
 from biolm_ray.results.contents import LOGS, MODE_FOLDERS
 from biolm_ray.results.manifest import relative, results_of
+from biolm_ray.shortages import DISK
 
 MOST_SHOWN = 80
 """Characters of a path in a message: a name that is too long would fill the screen."""
@@ -86,7 +86,7 @@ def _check_no_part(output: Path) -> None:
 def _unusable(name: str, output: Path, folder: Path, error: OSError) -> BiolmError:
     place = _place_to_blame(folder, error)
     where = "" if place == output else f" because of {_shown(place)}"
-    if error.errno in FULL:
+    if error.errno in DISK.numbers:
         return ResourceError(f"{name}: no space is left there ({error.strerror}); make room")
     problem = NOT_WRITABLE.get(error.errno or 0) or NO_FOLDER.get(error.errno or 0)
     if problem is None:
