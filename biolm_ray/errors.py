@@ -130,5 +130,6 @@ def in_short(error: BaseException) -> str:
     """What a library or the system says, in one line that can be shown and written anywhere."""
     number = getattr(error, "errno", None)
     said = os.strerror(number) if isinstance(number, int) else str(error)
+    said = said.partition("Exception raised from")[0]  # torch adds where in its own source
     line = " ".join(said.split())[:200] or type(error).__name__
     return line.encode("ascii", "backslashreplace").decode()

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from biolm_ray.data.columns import kind_of
@@ -31,7 +30,9 @@ from biolm_ray.preparation.row_files import (
     SPECIFIER_TYPE,
     Group,
     check_mapped,
+    check_names,
     checked_ids,
+    read_columns,
     row_starts,
 )
 from biolm_ray.tokenization.tokenizer import Encoded
@@ -261,7 +262,7 @@ class PreparedData:
         """Read columns of a file beside the manifest."""
         try:
             with self._folder.open(name) as file:
-                return pq.read_table(file, columns=list(columns))
+                return read_columns(file, columns)
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise self._damaged(in_short(error), name) from error
 
@@ -274,6 +275,7 @@ class PreparedData:
         paths = [f"{inner.rstrip('/')}/{ROWS}/{part['file']}" for part in self.manifest["parts"]]
         try:
             files = ds.dataset(paths, format="parquet", filesystem=filesystem)
+            check_names(files.schema.names, [name])
             column = files.to_table(columns=[name])[name]
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise self._damaged(in_short(error)) from error

@@ -178,6 +178,29 @@ def check_mapped(file: np.ndarray, start: int, num_bytes: int, name: str) -> Non
         )
 
 
+def read_columns(file: Any, columns: Sequence[str]) -> pa.Table:
+    """Read columns of a parquet file.
+
+    Raises:
+        ValueError: One is missing, or is there twice.
+    """
+    with pq.ParquetFile(file) as stored:
+        check_names(stored.schema_arrow.names, columns)
+        return stored.read(columns=list(columns))
+
+
+def check_names(found: Sequence[str], columns: Sequence[str]) -> None:
+    """Make sure that a file has columns, each of them once.
+
+    Raises:
+        ValueError: One is missing, or is there twice.
+    """
+    for name in columns:
+        if found.count(name) != 1:
+            problem = "is there twice" if name in found else "is missing"
+            raise ValueError(f"its column '{name}' {problem}")
+
+
 def checked_ids(
     token_ids: Int[np.ndarray, " length"], vocabulary_size: int | None, location: str
 ) -> Int[np.ndarray, " length"]:

@@ -19,7 +19,7 @@ from biolm_ray.preparation.alphabets import kinds_of_rows
 from biolm_ray.preparation.checks import hash_ids
 from biolm_ray.preparation.manifest import ROWS, StoredPiece, check_size
 from biolm_ray.preparation.rejects import REJECT_SCHEMA
-from biolm_ray.preparation.row_files import write_rows
+from biolm_ray.preparation.row_files import read_columns, write_rows
 from biolm_ray.records import LaterVersion, parse_record, record_values
 from biolm_ray.tokenization.blocks.encoded import EncodedBlock
 
@@ -225,7 +225,7 @@ def _read_table(folder: Folder, name: str, columns: list[str] | None = None) -> 
     """
     try:
         with folder.open(name) as file:
-            return pq.read_table(file, columns=columns)
+            return pq.read_table(file) if columns is None else read_columns(file, columns)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         where = folder.address(name)
         raise DataError(f"{where} is damaged ({in_short(error)}); {AGAIN}") from error

@@ -262,7 +262,7 @@ def test_a_set_that_is_only_streamed_is_never_copied(prepared, monkeypatch, tmp_
     def refuse(*arguments):
         raise AssertionError("copied")
 
-    monkeypatch.setattr(prepared_data, "_local_copy", refuse)
+    monkeypatch.setattr(prepared_data, "local_copy", refuse)
     remote = PreparedData.open(f"file://{tmp_path}/prepared")
     assert remote.lengths.tolist() == prepared.lengths.tolist()
     assert remote.labels.tolist() == prepared.labels.tolist()
