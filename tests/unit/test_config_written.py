@@ -27,6 +27,9 @@ separators = texts.filter(lambda text: "\\t" not in text)
 columns = st.one_of(st.integers(0, 99).map(lambda index: Column(index=index)),
                     names.map(lambda name: Column(name=name)))  # fmt: skip
 numbers = st.integers(1, 10**9)
+signs = st.characters(categories=["L", "N", "P", "S", "Zs"], exclude_characters=":")
+# None of them an address, a home folder or what a path cannot hold: those are refused.
+paths = st.text(signs, max_size=20).map(lambda text: f"x{text}")
 shares = st.floats(1e-12, 1e12)
 options = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -42,12 +45,12 @@ replacement_lists = st.dictionaries(st.text(letters, max_size=5), st.tuples(text
 CHANGES = st.fixed_dictionaries(
     {},
     optional={
-        "output_path": texts,
-        "data.path": texts | st.tuples(texts, texts),
+        "output_path": paths,
+        "data.path": paths | st.tuples(paths, paths),
         "data.format": st.sampled_from(["auto", "table", "fasta", "parquet", "datasets"]),
         "data.on_bad_rows": st.sampled_from(["stop", "quarantine"]),
         "data.max_rejected_share": st.floats(0, 1),
-        "data.prepared_path": texts,
+        "data.prepared_path": paths,
         "data.column_separator": separators,
         "data.token_separator": separators,
         "data.id_column": columns,
@@ -66,7 +69,7 @@ CHANGES = st.fixed_dictionaries(
         "splits.num_folds": st.integers(2, 20),
         "splits.ratio": st.tuples(shares, shares) | st.tuples(shares, shares, shares),
         "model.name": texts,
-        "model.pretrained": texts,
+        "model.pretrained": paths,
         "model.options": st.dictionaries(st.text(letters, max_size=8), options, max_size=4),
         "training.learning_rate": shares,
         "training.weight_decay": shares,
@@ -79,7 +82,7 @@ CHANGES = st.fixed_dictionaries(
         "interpret.region_columns": columns,
         "interpret.kmer": st.integers(0, 12),
         "interpret.motifs": st.dictionaries(texts, st.text("ACGUN", min_size=1), max_size=3),
-        "interpret.coordinates": texts,
+        "interpret.coordinates": paths,
         "tune.budget_minutes": shares,
         "tune.resume": st.booleans(),
         "run.quiet": st.booleans(),

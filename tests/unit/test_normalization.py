@@ -49,5 +49,5 @@ def test_batches_that_may_have_a_single_row_are_refused_with_batch_normalization
     check_batch_size(Tiny(), 32, 2)
     with pytest.raises(ConfigError, match="batchsize 2 is too small for a model with batch norm"):
         check_batch_size(Tiny(), 2, 100)
-    with pytest.raises(ConfigError, match="1 training row is too few for a model with batch norm"):
+    with pytest.raises(ConfigError, match="1 training row: too few for a model with batch norm"):
         check_batch_size(Tiny(), 32, 1)

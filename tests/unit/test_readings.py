@@ -38,7 +38,7 @@ def test_two_classes_are_read_as_one_of_them_not_as_the_predicted_ones(
     path = write_scores(tmp_path / f"loo_scores_mask.{ending}", table_of(TWO))
     found = write_interpretation(path, PLAIN.model_copy(update={"class_name": asked}))
     assert mean_of(found.paths["tokens"]) == mean
-    assert f"changes of the probability of class {asked or 'yes'}," in describe_interpretation(
+    assert f"changes of the probability of class {asked or 'yes'})" in describe_interpretation(
         found
     )
 
@@ -124,7 +124,7 @@ def test_a_number_that_changes_is_called_as_its_column(
 ) -> None:
     rows = score_rows("g", "acgt", range(4))
     path = write_scores(tmp_path / "loo_scores_mask.parquet", rows, metadata)
-    assert f"changes of {named}, by" in describe_interpretation(write_interpretation(path, PLAIN))
+    assert f"changes of {named})" in describe_interpretation(write_interpretation(path, PLAIN))
 
 
 def test_a_class_that_is_not_scored_is_refused(tmp_path: Path) -> None:
