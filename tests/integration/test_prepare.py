@@ -297,21 +297,6 @@ def test_a_failed_preparation_leaves_no_file(tmp_path, monkeypatch):
     assert list((tmp_path / "prepared").iterdir()) == []
 
 
-def test_two_runs_may_prepare_the_same_data_at_the_same_time(tmp_path, monkeypatch):
-    config = make_config(write_rows(tmp_path / "rows.tsv"))
-    tokenizer = fit_tokenizer(config)
-    finish = preparing.finish
-
-    def finish_after_another(*arguments, **options):
-        monkeypatch.setattr(preparing, "finish", finish)
-        prepare(config, tokenizer, tmp_path / "prepared", label_kind=None)
-        finish(*arguments, **options)
-
-    monkeypatch.setattr(preparing, "finish", finish_after_another)
-    prepared = prepare(config, tokenizer, tmp_path / "prepared", label_kind=None)
-    assert prepared.row_numbers.tolist() == list(range(30))
-
-
 def test_measured_half_lives_are_prepared_whole(shared, tmp_path):
     config = Config.model_validate(
         {
