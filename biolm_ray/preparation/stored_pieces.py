@@ -183,8 +183,8 @@ def _check_files(target: Folder, state: PieceState) -> None:
             address = (target / ROWS).address(part["file"])
             check_size(Path(address).expanduser(), part["bytes"], address, AGAIN)
     read_rejected(target, state)
-    if state.num_rows:
-        read_places(target, state, ["row", "line"])
+    if state.num_rows and len(read_places(target, state, ["row", "line"])) != state.num_rows:
+        raise DataError(f"{target / STATE}: the places of piece {state.piece} are damaged; {AGAIN}")
 
 
 def read_state(target: Folder, piece: int) -> PieceState:
@@ -232,11 +232,11 @@ def _read_table(folder: Folder, name: str, columns: list[str] | None = None) -> 
 
 
 def read_places(target: Folder, state: PieceState, columns: list[str]) -> pa.Table:
-    """Some of row, line and (if identifiers were hashed) id_hash of each stored row of a piece."""
-    places = _read_table(target / STATE, f"{state.piece:06d}.places.parquet", columns)
-    if len(places) != state.num_rows or places.column_names != columns:
-        raise DataError(f"{target / STATE}: the places of piece {state.piece} are damaged; {AGAIN}")
-    return places
+    """Some of row, line and (if identifiers were hashed) id_hash of each row of a piece.
+
+    Those are all rows that its task has stored, also where some of them are left out since.
+    """
+    return _read_table(target / STATE, f"{state.piece:06d}.places.parquet", columns)
 
 
 def read_rejected(target: Folder, state: PieceState) -> pa.Table:

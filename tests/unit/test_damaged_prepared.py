@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from damaged import OTHER, SENTENCE, UNCHANGED, outcomes
 from prepared_folders import (
+    LINES,
     config_of,
     damages_of,
     data_folder,
@@ -165,6 +166,14 @@ def test_damaged_pieces_of_a_broken_off_preparation_are_told_and_made_again(tmp_
     (state / "notes.json").write_text("of somebody")
     assert sorted(stored_pieces(target, 5)) == [0, 3]
     assert caplog.text.count("read and stored again") == 3
+
+
+def test_rows_whose_identifier_repeats_are_left_out_and_the_others_keep_their_places(tmp_path):
+    source = tmp_path / "rows.tsv"
+    source.write_text(LINES + LINES.splitlines(keepends=True)[3])
+    prepared = prepared_again(tmp_path)
+    assert prepared.place(11) == (0, 12)
+    assert prepared.rejected()["line"].to_pylist() == [13]
 
 
 def test_token_ids_beyond_the_vocabulary_are_told_and_no_model_sees_them(whole):
