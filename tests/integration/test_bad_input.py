@@ -187,7 +187,7 @@ CASES = {
         {"data": {"token_separator": "|"}},
         [
             "line 1: 1 of its 1 tokens (100 %) are not in the vocabulary",
-            "token_separator the right",
+            "set data.token_separator: ','",
         ],
     ),
     "truncated gzip": (
