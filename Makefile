@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check bench-data bench-training bench-loo chaos format clean distclean
+.PHONY: help setup demo test check bench-data bench-training bench-loo chaos trials format clean distclean
 
 help:
 	@echo "make setup      install into $(VENV) (PYTHON=python3.12 chooses another Python)"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-data measure how fast data are prepared and fed (three minutes, 15 GB of disk)"
 	@echo "make bench-training measure how fast models train and predict (twelve minutes)"
 	@echo "make chaos      interrupt trainings in every way there is and compare weights (half an hour)"
+	@echo "make trials     try 300 ways in which things go wrong and count how they end (forty minutes)"
 	@echo "make bench-loo  measure how fast leave-one-out scores are (ten minutes)"
 	@echo "make format     put the code into the house's format"
 	@echo "make clean      remove demo/ and what tools leave behind"
@@ -58,6 +59,9 @@ bench-training: setup
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py $(ARGS)
+
+trials: setup
+	PYTHONPATH=tests $(BIN)/python -m trials $(ARGS)
 
 bench-loo: setup
 	$(BIN)/python benchmarks/leave_one_out.py $(ARGS)
