@@ -34,6 +34,8 @@ ENDINGS = {
 }
 SENTENCE_CODES = (2, 3, 4, 5)
 STOPPED_CODES = (129, 130, 143)
+NOBODY_READS = 141
+"""The exit code of a program whose reader has gone; it has nobody to tell."""
 NEVER_SHOWN = re.compile(
     r"Traceback \(most recent call last\)|^\s*File \".*\", line \d+|\*\*\* SIG|ray::|object at 0x"
     r"|weights_only|unexpected \w+Error|core dumped|Fatal Python error|StackTrace",
@@ -162,7 +164,7 @@ def ending(ended: Ended) -> str:
     if ended.code == 0:
         return FINISHED
     said = [line for line in ended.output.splitlines() if line.strip()]
-    if ended.code in STOPPED_CODES and said:
+    if ended.code == NOBODY_READS or (ended.code in STOPPED_CODES and said):
         return STOPPED
     is_told = any(line.startswith("error: ") for line in said)
     return SENTENCE if is_told and ended.code in SENTENCE_CODES else BARE

@@ -25,6 +25,7 @@ RAISED = 'Traceback (most recent call last):\n  File "x.py", line 3, in f\nValue
         (Ended(2, "error: a\nb\n"), SENTENCE),
         (Ended(130, "interrupted; run it again"), STOPPED),
         (Ended(143, "ended; run it again"), STOPPED),
+        (Ended(141, ""), STOPPED),
         (Ended(None, SAID), HANG),
         (Ended(1, RAISED), TRACEBACK),
         (Ended(3, RAISED + SAID), TRACEBACK),
