@@ -125,7 +125,7 @@ def test_rows_stream_from_s3_without_a_copy(bucket, tmp_path, monkeypatch):
 def test_a_missing_file_is_told_from_a_task(tmp_path):
     prepared = store_rows(tmp_path / "prepared", [7] * 6)
     (tmp_path / "prepared" / "rows" / "part-4.parquet").unlink()
-    with pytest.raises(DataError, match=r"part-4\.parquet cannot be read"):
+    with pytest.raises(DataError, match=r"part-4\.parquet\); remove the folder"):
         list(stream_rows(prepared, np.arange(42)))
 
 

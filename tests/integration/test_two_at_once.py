@@ -50,13 +50,13 @@ def first(monkeypatch) -> Stages:
     def connected(address):
         yield Cluster(joined=False, num_cpus=1, node_cpus=1, most_cpus=1, num_gpus=0, most_gpus=0)
 
-    def predict(*arguments, num_cpus, num_gpus, progress):
-        return predict_folders(*arguments)
+    def predict(*arguments, num_workers, **options):
+        return predict_folders(*arguments, num_workers=0, **options)
 
     first = Stages()
     monkeypatch.setattr(stages, "connected", connected)
     monkeypatch.setattr(stages, "check_shared", lambda folder: None)
-    monkeypatch.setattr(stages, "predict_on_ray", predict)
+    monkeypatch.setattr(stages, "predict_folders", predict)
     monkeypatch.setattr(cross_validation, "run_jobs", first.run_jobs)
     return first
 
@@ -162,11 +162,11 @@ def test_models_that_are_replaced_while_they_predict_are_not_averaged(
     output, elsewhere = tmp_path / "experiment", tmp_path / "elsewhere"
     train(data, output)
 
-    def replaced_meanwhile(*arguments, num_cpus, num_gpus, progress):
+    def replaced_meanwhile(*arguments, num_workers, **options):
         train(data, output, **{"training.seed": 7})
-        return predict_folders(*arguments)
+        return predict_folders(*arguments, num_workers=0, **options)
 
-    monkeypatch.setattr(stages, "predict_on_ray", replaced_meanwhile)
+    monkeypatch.setattr(stages, "predict_folders", replaced_meanwhile)
     with pytest.raises(DataError, match="was replaced or removed while the models were used"):
         read_beside(data, output, elsewhere)
     assert not (elsewhere / "predict" / "test_predictions.csv").exists()
