@@ -13,7 +13,6 @@ from biolm_ray.cli import main
 from biolm_ray.config.load import load_config as load
 from biolm_ray.demo.data import write_demo_data
 from biolm_ray.errors import BiolmError, ConfigError, DataError, UnexpectedError
-from biolm_ray.inference import prediction
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -137,10 +136,7 @@ def test_two_workers_learn_what_one_learns(data: Path, tmp_path):
     assert histories[0] == pytest.approx(histories[1], rel=1e-5)
 
 
-def test_predicting_with_one_model_gives_its_test_predictions(
-    experiment: Path, data, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(prediction, "ASK_SECONDS", 0.01)  # so that progress is asked for
+def test_predicting_with_one_model_gives_its_test_predictions(experiment: Path, data, tmp_path):
     settings = {
         **{key: value for key, value in COLUMNS.items() if key != "splitpos"},
         "filepath": str(data),
