@@ -27,6 +27,7 @@ from biolm_ray.results.holder import (
     this_process,
 )
 from biolm_ray.results.lock_file import LockFile, LockPlace
+from biolm_ray.signals import ENDING
 
 log = logging.getLogger("biolm_ray")
 
@@ -204,10 +205,14 @@ class Lock:
                     return
 
     def _interrupt(self) -> None:
-        """Do as Ctrl-C does, also to a call that waits; `locked` then says why."""
+        """Do as Ctrl-C does, also to a call that waits; `locked` then says why.
+
+        A run in the background ignores Ctrl-C, and is sent the next signal that would end it.
+        """
         main = threading.main_thread().ident
-        if self._in_main and main is not None and callable(signal.getsignal(signal.SIGINT)):
-            signal.pthread_kill(main, signal.SIGINT)
+        heard = [number for number in ENDING if callable(signal.getsignal(number))]
+        if self._in_main and main is not None and heard:
+            signal.pthread_kill(main, heard[0])
 
     def _look(self) -> None:
         """Leave a sign of life, or find out that somebody else has the lock.

@@ -1,10 +1,11 @@
 """A preparation that is killed and started again."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,11 +26,10 @@ from biolm_ray.results.lock import held_in_turn
 
 PIECE_BYTES = 2_000
 SLOWLY = """
-import sys, time
+import time
 from pathlib import Path
 from biolm_ray.data import pieces
 from biolm_ray.preparation import stored_pieces
-sys.path.insert(0, {folder!r})
 from test_prepare_interrupted import PIECE_BYTES, make_config
 from biolm_ray.preparation.prepare import prepare
 from biolm_ray.preparation.vocabulary import fit_tokenizer
@@ -69,23 +69,33 @@ def path(tmp_path) -> Path:
     return path
 
 
-def wait_for_states(folder: Path, number: int) -> list[Path]:
+@contextmanager
+def prepared_slowly(path: Path) -> Iterator[subprocess.Popen]:
+    """Another process that prepares the data, with a pause after each piece."""
+    script = SLOWLY.format(path=str(path))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_states(process: subprocess.Popen, folder: Path, number: int) -> list[Path]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         states = sorted(folder.glob(f"*/{STATE}/*.json"))
         if len(states) >= number:
             return states
+        assert process.poll() is None, "it has ended"
         time.sleep(0.02)
     raise AssertionError("no piece was stored in time")
 
 
 def test_killed_at_any_moment_it_goes_on_where_it_was(path, monkeypatch, ray_cluster):
     folder = path.parent / "prepared"
-    script = SLOWLY.format(folder=str(Path(__file__).parent), path=str(path))
-    process = subprocess.Popen([sys.executable, "-c", script])
-    states = wait_for_states(folder, 3)
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=60)
+    with prepared_slowly(path) as process:
+        states = wait_for_states(process, folder, 3)
     target = states[0].parents[1]
     with pytest.raises(DataError, match="broken off"):
         PreparedData.open(target)
@@ -122,13 +132,12 @@ def test_of_two_processes_that_prepare_the_same_data_one_waits_for_the_other(
 ):
     caplog.set_level("INFO", "biolm_ray")
     folder = path.parent / "prepared"
-    script = SLOWLY.format(folder=str(Path(__file__).parent), path=str(path))
-    process = subprocess.Popen([sys.executable, "-c", script])
-    states = wait_for_states(folder, 1)
     monkeypatch.setattr(pieces, "PIECE_BYTES", PIECE_BYTES)
     config = make_config(path)
-    prepared = prepare(config, fit_tokenizer(config), folder, label_kind=None)
-    assert process.wait(timeout=60) == 0
+    with prepared_slowly(path) as process:
+        states = wait_for_states(process, folder, 1)
+        prepared = prepare(config, fit_tokenizer(config), folder, label_kind=None)
+        assert process.wait(timeout=60) == 0
     waiting = f"waiting for the preparation of the same data in {prepared.location}: pre-train is"
     assert waiting in caplog.text
     assert f"prepared before: {prepared.location}" in caplog.text

@@ -30,6 +30,7 @@ from biolm_ray.results.holder import (
 )
 from biolm_ray.results.lock import LOCK, held_in_turn, locked
 from biolm_ray.results.lock_file import LockFile
+from biolm_ray.signals import ENDING
 
 NOW = datetime(2026, 3, 1, 14, 14, tzinfo=timezone.utc)
 NODE = Holder(
@@ -293,9 +294,19 @@ def test_a_run_whose_lock_was_taken_over_stops_and_leaves_the_other_lock(tmp_pat
     assert "fine-tune has begun here (process 4711 on host node1) meanwhile, so it stops" in text
 
 
-def test_a_run_whose_lock_was_taken_over_is_interrupted_where_it_waits(tmp_path, monkeypatch):
+@pytest.mark.parametrize("heard", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_whose_lock_was_taken_over_is_interrupted_where_it_waits(
+    tmp_path, monkeypatch, heard
+):
     monkeypatch.setattr(locks, "BEAT_SECONDS", 0.01)
-    assert "so it stops; when nothing" in lose(tmp_path, lambda lock: threading.Event().wait(60))
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
+    signal.signal(heard, signal.default_int_handler)
+    try:
+        text = lose(tmp_path, lambda lock: threading.Event().wait(60))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert "so it stops; when nothing" in text
 
 
 def test_a_lock_that_was_removed_by_hand_is_put_back_unless_the_run_was_long_away(tmp_path):

@@ -137,6 +137,7 @@ def test_only_a_start_that_was_too_slow_is_tried_again(monkeypatch):
 
         return init
 
+    monkeypatch.setattr(runtime.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(runtime.ray, "shutdown", lambda: None)
     for error, number in ((SLOW, 2), (SOCKET, 1)):
         tries.clear()
