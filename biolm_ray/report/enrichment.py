@@ -19,10 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from scipy.special import ndtr
-from scipy.stats import false_discovery_control, rankdata
 
 from biolm_ray.report.regions import MarkedTrack
+from biolm_ray.training.metrics import ranks as ranks_of
 
 MANY_PLACES = 48
 _SUMMED = ("num_occurrences", "num_sequences", "total", "expected", "excess", "variance")
@@ -50,7 +49,7 @@ def windows_of(marked: MarkedTrack, size: int) -> Iterator[Windows]:
     scores = marked.track.scores
     known = np.isfinite(scores)
     ranks = np.full(len(scores), np.nan)
-    ranks[known] = (rankdata(scores[known]) - 0.5) / max(1, known.sum())
+    ranks[known] = (ranks_of(scores[known]) - 0.5) / max(1, known.sum())
     for part in marked.parts:
         if part.stop - part.start < size:
             continue
@@ -123,6 +122,9 @@ def score_tallies(tallies: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         inside), expected (their mean over all shifts), z, p_value (two-sided) and q_value
         (Benjamini and Hochberg 1995, over all rows); the smallest p first.
     """
+    from scipy.special import ndtr
+    from scipy.stats import false_discovery_control  # takes a second to import
+
     sums = added_up(pd.DataFrame(tallies, columns=[*by, *_SUMMED]), by)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = sums["excess"].to_numpy() / np.sqrt(sums["variance"].to_numpy())

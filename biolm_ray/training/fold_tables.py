@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from pydantic import AfterValidator
-from scipy.stats import rankdata
-from sklearn.metrics import classification_report
 
 from biolm_ray.data.naming import kept_apart
 from biolm_ray.data.targets import Targets
@@ -18,6 +16,7 @@ from biolm_ray.files import atomic_path, write_json
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.records import RecordFile, read_record
 from biolm_ray.training.evaluate import Predictions
+from biolm_ray.training.metrics import ranks
 
 Labels = Float[np.ndarray, "rows targets"] | Sequence[str] | None
 
@@ -86,7 +85,7 @@ def rank_table(
     Ranks count from 1 at the smallest value; equal values share the mean of their ranks. A
     positive `rank_delta` = pred_rank - label_rank is a sequence predicted too high.
     """
-    label_ranks, prediction_ranks = rankdata(labels), rankdata(predictions)
+    label_ranks, prediction_ranks = ranks(labels), ranks(predictions)
     return pd.DataFrame(
         {
             "seqs": list(ids),
@@ -101,6 +100,8 @@ def rank_table(
 
 def class_report(labels: Sequence[str], predictions: Sequence[str]) -> pd.DataFrame:
     """Give precision, recall, f1-score and support of every class and their averages."""
+    from sklearn.metrics import classification_report  # takes a second to import
+
     without_rows: Any = 0.0
     # Numbers stand for the classes, since the report puts its averages beside them by name.
     names = sorted({*map(str, labels), *predictions})

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
-from scipy import stats
-from sklearn import metrics as scores
 
 HIGHER_IS_BETTER = {
     "loss": False,
@@ -46,15 +45,26 @@ def target_metrics(
     labels: Float[np.ndarray, " rows"], predictions: Float[np.ndarray, " rows"]
 ) -> dict[str, float]:
     """Give mse, mae, r2, pearson and spearman; the last two are 0 where either side is constant."""
+    labels, predictions = (np.asarray(side, dtype=np.float64) for side in (labels, predictions))
+    errors, spread = predictions - labels, float(np.sum((labels - labels.mean()) ** 2))
     varies = len(labels) > 1 and np.ptp(labels) > 0 and np.ptp(predictions) > 0
-    ranks = stats.rankdata(labels), stats.rankdata(predictions)
     return {
-        "mse": float(scores.mean_squared_error(labels, predictions)),
-        "mae": float(scores.mean_absolute_error(labels, predictions)),
-        "r2": float(scores.r2_score(labels, predictions)) if len(labels) > 1 else 0.0,
+        "mse": float(np.mean(errors**2)),
+        "mae": float(np.mean(np.abs(errors))),
+        "r2": _r2(float(np.sum(errors**2)), spread) if len(labels) > 1 else 0.0,
         "pearson": _pearson(labels, predictions) if varies else 0.0,
-        "spearman": _pearson(*ranks) if varies else 0.0,
+        "spearman": _pearson(ranks(labels), ranks(predictions)) if varies else 0.0,
     }
+
+
+def ranks(values: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
+    """Count from 1 at the smallest value; equal values share the mean of their ranks."""
+    return pd.Series(values).rank().to_numpy()
+
+
+def _r2(unexplained: float, spread: float) -> float:
+    """Of labels without spread: 1 where all are met, else 0, as in scikit-learn."""
+    return 1 - unexplained / spread if spread else float(unexplained == 0)
 
 
 def _pearson(first: Float[np.ndarray, " rows"], second: Float[np.ndarray, " rows"]) -> float:
@@ -68,6 +78,8 @@ def classification_metrics(
 
     Classes without rows, or that all rows have, have no auroc and are left out of its mean.
     """
+    from sklearn import metrics as scores  # takes a second to import
+
     chosen = probabilities.argmax(axis=1)
     areas = [
         scores.roc_auc_score(labels == index, probabilities[:, index])
