@@ -4,6 +4,7 @@ import os
 import re
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 SENTENCE_LETTERS = 500
@@ -43,6 +44,15 @@ class TrainingError(BiolmError):
 
 class UnexpectedError(BiolmError):
     """A defect of the program or of a plugin, which nobody has foreseen."""
+
+
+@contextmanager
+def without_exits() -> Iterator[None]:
+    """Make an error of a call of `sys.exit`, which would end the worker without a word."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"sys.exit({error.code!r}) was called in a worker") from error
 
 
 def is_unexpected(error: BaseException) -> bool:

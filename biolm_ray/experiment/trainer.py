@@ -1,14 +1,13 @@
 """What runs in a model's task and its workers: a TorchTrainer around the work."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import ray
 
-from biolm_ray.errors import TrainingError
+from biolm_ray.errors import TrainingError, without_exits
 from biolm_ray.experiment.notices import preemption_announced, stop_announced
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.storage import check_sees
@@ -92,15 +91,6 @@ def train_worker(settings: dict[str, Any]) -> dict[str, float]:
     check_sees(job.folder)
     with shortage_as_error(job.folder), without_exits(), plugin_named(plugin, TrainingError):
         return settings["work"](job, workers, report)
-
-
-@contextmanager
-def without_exits() -> Iterator[None]:
-    """Make an error of a call of `sys.exit`, which would end the worker without a word."""
-    try:
-        yield
-    except SystemExit as error:
-        raise RuntimeError(f"sys.exit({error.code!r}) was called in a worker") from error
 
 
 def _tell_start(board: Any, name: str, attempt: int) -> None:

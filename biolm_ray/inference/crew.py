@@ -3,6 +3,7 @@
 How they are ended matters: see docs/adr/0007.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from ray.exceptions import RayError, RayTaskError
 from biolm_ray.errors import BiolmError, ResourceError, root_cause
 from biolm_ray.experiment.places import has_process, num_without_place
 from biolm_ray.experiment.waiting import Demand, PlaceWatch
+
+log = logging.getLogger("biolm_ray")
 
 RESTARTS = 10
 LOOK_SECONDS = 1.0
@@ -148,6 +151,12 @@ class _Crew:
                 f"{self._demand.noun}s keep dying ({str(error).splitlines()[0][:200]}), "
                 f"{self._num_deaths} by now; {self._advice}"
             ) from error
+        log.warning(
+            "a %s died (%s); another goes on in its place",
+            self._demand.noun,
+            str(error).splitlines()[0][:200],
+            exc_info=error,
+        )
         if task is not None:
             self._waiting.appendleft(task)
         if self._waiting and self._idle:

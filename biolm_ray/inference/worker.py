@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from biolm_ray.config.schema import InterpretConfig, PreprocessingConfig, TrustedCode
+from biolm_ray.errors import without_exits
 from biolm_ray.imports import import_for_good
 from biolm_ray.inference.units import Unit, UnitResult
 
@@ -49,6 +50,7 @@ class ScoringWorker:
         self._scorer: Any = None
         self.jobs = jobs
 
+    @without_exits()
     def work(self, job: int, unit: Unit) -> UnitResult:
         """Score a unit of one of the jobs, given by its place among them."""
         if self._scorer is None or self._scorer.job is not self.jobs[job]:
@@ -106,9 +108,13 @@ class PredictingWorker:
     """Predicts parts of the rows of a job."""
 
     def __init__(self, job: PredictionJob) -> None:
-        predictor = import_for_good("biolm_ray.inference.prediction").PartPredictor
-        self._predictor = predictor(job)
+        self._make_predictor = import_for_good("biolm_ray.inference.prediction").PartPredictor
+        self._predictor: Any = None
+        self._job = job
 
+    @without_exits()
     def work(self, part: PartOfRows) -> tuple[np.ndarray, np.ndarray]:
         """Predict one part; see `PartPredictor.predict`."""
+        if self._predictor is None:
+            self._predictor = self._make_predictor(self._job)
         return self._predictor.predict(part)

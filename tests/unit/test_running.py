@@ -19,6 +19,7 @@ from biolm_ray.errors import (
     UnexpectedError,
     details,
     root_cause,
+    without_exits,
 )
 from biolm_ray.experiment.failures import (
     Outcome,
@@ -29,7 +30,6 @@ from biolm_ray.experiment.failures import (
 )
 from biolm_ray.experiment.last_words import last_printed
 from biolm_ray.experiment.progress import SAVED, Board
-from biolm_ray.experiment.trainer import without_exits
 
 
 def outcome(name: str, error: Exception | None = None) -> Outcome:
