@@ -16,7 +16,7 @@ SETTINGS = (
     + """\
 splits: {ratio: [60, 20, 20]}
 preprocessing: {block_size: 512}
-training: {batch_size: 8, num_epochs: 30, scaling: log}
+training: {batch_size: 8, num_epochs: 12, scaling: log}
 model: {name: saluki, channels: 64}
 resources: {num_gpus: 0, address: local}
 """
@@ -60,7 +60,7 @@ def test_a_killed_worker_is_replaced_and_ends_with_the_same_weights(tmp_path: Pa
         assert killed.stdout is not None
         for line in killed.stdout:
             lines.append(line)
-            if "/30  train loss" in line and not kills:
+            if "/12  train loss" in line and not kills:
                 kills.append(training_worker(killed.pid))
                 os.kill(kills[0], signal.SIGKILL)
     assert killed.returncode == 0, "".join(lines)
