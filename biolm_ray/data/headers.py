@@ -1,5 +1,6 @@
 """The first lines of text files, which tell their columns."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -196,9 +197,12 @@ def _widths(lines: Sequence[_Line], separator: str) -> set[int | None]:
 
 def _hint(file: SourceFile, lines: Sequence[_Line], config: DataConfig) -> str:
     """What would make a table of the first lines: another separator, or a title to skip."""
+    gaps = {len(gap) for line in lines for gap in re.findall(r"(?<=\S) +(?=\S)", line.text)}
+    marks = [mark for mark in SEPARATOR_NAMES if mark != " "]
+    marks += [" " * gap for gap in gaps if len(gaps) == 1]
     for index, line in enumerate(lines[: NUM_TITLES + 1]):
         detected = config.column_separator or _detect_separator(file, line.text)
-        for mark in dict.fromkeys((detected, *SEPARATOR_NAMES)):
+        for mark in dict.fromkeys((detected, *marks)):
             first, below = (
                 _widths(lines[index : index + 1], mark),
                 _widths(lines[index + 1 :], mark),
@@ -209,12 +213,24 @@ def _hint(file: SourceFile, lines: Sequence[_Line], config: DataConfig) -> str:
             if index == 0 and mark == detected:
                 return ""
             hint = f"; line {line.number} and those below have {counted(width, 'column')}"
-            hint += f" separated by a {SEPARATOR_NAMES.get(mark, repr(mark))}"
+            hint += f" separated by {_named(mark)}"
             wanted = [f"data.skip_lines: {line.number - 1}"] if index else []
             if mark != detected:
                 wanted.append(f"data.column_separator: '{_in_yaml(mark)}' (columnsep)")
             return f"{hint}: set {' and '.join(wanted)}"
+    widths = {len(line.text.split(" ")) - line.text.split(" ").count("") for line in lines}
+    if len(gaps) > 1 and len(widths) == 1 and widths.pop() > 1:
+        return (
+            "; blanks, not always as many, stand between its columns: write a tab in their place, "
+            f"as with: sed -E 's/ +/\\t/g' {file.name} > columns.tsv"
+        )
     return ""
+
+
+def _named(mark: str) -> str:
+    if mark.strip(" ") or mark == " ":
+        return f"a {SEPARATOR_NAMES.get(mark, repr(mark))}"
+    return counted(len(mark), "blank")
 
 
 def _in_yaml(mark: str) -> str:

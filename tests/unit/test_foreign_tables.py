@@ -64,6 +64,14 @@ def test_what_r_separates_by_blanks_is_told_and_then_read(tmp_path):
     assert values_of(path, column_separator=" ") == [("g0", "ac", 7.3), ("g1", "gu", 4.4)]
 
 
+def test_columns_that_several_blanks_separate_are_told(tmp_path):
+    path = write(tmp_path, "id  sequence  hl\ng0  ac  7.3\ng1  gu  4.4\n", "two.txt")
+    assert "3 columns separated by 2 blanks: set data.column_separator: '  '" in error_of(path)
+    assert values_of(path, column_separator="  ") == [("g0", "ac", 7.3), ("g1", "gu", 4.4)]
+    path = write(tmp_path, "id  sequence hl\ng0  ac       7.3\ng1  gu       4.4\n", "aligned.txt")
+    assert error_of(path).endswith("with: sed -E 's/ +/\\t/g' aligned.txt > columns.tsv")
+
+
 @pytest.mark.parametrize(
     ("mark", "name", "written"),
     [(";", "semicolon", ";"), ("|", "bar", "|"), (",", "comma", ","), ("\t", "tab", "\\t")],
