@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -135,14 +136,19 @@ def _write_runs(uri: str, config: Config, folders: Mapping[str, Path]) -> None:
         results = sha256(model.encode() + (folder / ALL_RESULTS).read_bytes()).hexdigest()
         if client.search_runs([experiment], f"tags.`{RESULTS_TAG}` = '{results}'"):
             continue
-        run = client.create_run(experiment, run_name=model).info.run_id
         now = int(time.time() * 1000)
         metrics = [Metric(key, value, now, step) for key, value, step in read_metrics(folder)]
-        for some in _chunks(parameters, MOST_PARAMETERS):
-            client.log_batch(run, params=some)
-        for some in _chunks(metrics, MOST_METRICS):
-            client.log_batch(run, metrics=some)
-        client.set_tag(run, RESULTS_TAG, results)
+        run = client.create_run(experiment, run_name=model).info.run_id
+        try:
+            for some in _chunks(parameters, MOST_PARAMETERS):
+                client.log_batch(run, params=some)
+            for some in _chunks(metrics, MOST_METRICS):
+                client.log_batch(run, metrics=some)
+            client.set_tag(run, RESULTS_TAG, results)
+        except BaseException:
+            with suppress(Exception):  # the server may be gone; why is told by the first error
+                client.set_terminated(run, "FAILED")
+            raise
         client.set_terminated(run)
 
 

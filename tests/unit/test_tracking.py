@@ -120,6 +120,26 @@ def test_a_model_trained_anew_becomes_another_run(tmp_path):
     assert sorted(run.data.metrics["test_loss"] for run in runs_at(uri)[1]) == [0.5, 0.6]
 
 
+def test_a_run_of_which_the_server_has_not_taken_all_is_marked_and_told_again_later(
+    tmp_path, monkeypatch, caplog
+):
+    mlflow = pytest.importorskip("mlflow.tracking")
+    uri = f"file:{tmp_path / 'store'}"
+    config = config_of(tmp_path, **{"run.mlflow": uri})
+    folders = {"fold 0": model_folder(tmp_path / "0")}
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "set_tag", fail)
+        track(config, folders)
+    assert "No space left on device" in caplog.text
+    assert [run.info.status for run in runs_at(uri)[1]] == ["FAILED"]
+    track(config, folders)
+    assert sorted(run.info.status for run in runs_at(uri)[1]) == ["FAILED", "FINISHED"]
+
+
 @pytest.mark.parametrize(
     ("uri", "cause"),
     [("http://127.0.0.1:9", "Connection refused"), ("file:/proc/nowhere", "No such file")],
