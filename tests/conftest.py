@@ -1,6 +1,7 @@
 """Fixtures that all tests share: real data beside the repository, and one local Ray cluster."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from time_limits import TIME_LIMITS
 # How long an example takes says nothing on a machine that others use too.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# Shells have what they start in the background ignore Ctrl-C; commands that tests interrupt must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")

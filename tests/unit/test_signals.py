@@ -17,8 +17,8 @@ from biolm_ray.signals import (
 
 
 @pytest.fixture(autouse=True)
-def _handlers_as_before() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in ENDING}
+def _default_handlers() -> Iterator[None]:
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
