@@ -13,7 +13,7 @@ from time_limits import TIME_LIMITS
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# Shells have what they start in the background ignore Ctrl-C; commands that tests interrupt must not.
+# Shells have what they start in the background ignore Ctrl-C; commands in tests must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
