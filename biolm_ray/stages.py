@@ -74,7 +74,7 @@ from biolm_ray.report.cross_validation import (
 from biolm_ray.report.interpretation import (
     Interpretation,
     check_readings,
-    describe_interpretation,
+    describe_interpretations,
     interpret_tables,
 )
 from biolm_ray.report.predictions import labelled_table, report_predictions
@@ -165,7 +165,8 @@ def running(
         if lock.taken_over is not None:
             log.warning("%s", lock.taken_over)
         results = begin_run(config, __version__, lock)
-        log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), folder)
+        # Tables of interpret lie beside the models, too: the folder of all is true of every mode.
+        log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), config.output_path)
         if config.data.max_rows is not None:
             rows = counted(config.data.max_rows, "row")
             log.warning("only the first %s will be read (dev)", rows)
@@ -330,9 +331,9 @@ def interpret(config: Config) -> InterpretResult:
                 progress=ScoringProgress(log, num_workers=num_workers),
                 make_room=make_room,
             )
-        for summary in summaries:
-            paths = ", ".join(map(str, summary.paths))
-            log.log(RESULT, "%s\nscores: %s", describe_scoring(summary), paths)
+        for plan, summary in zip(plans, summaries, strict=True):
+            title = plan.title if len(plans) > 1 else ""
+            log.log(RESULT, "%s", describe_scoring(summary, title))
         readable: list[Interpretation] = []
         for paths in zip(*(summary.paths for summary in summaries), strict=True):
             readable += interpret_tables(paths, config)
@@ -341,7 +342,8 @@ def interpret(config: Config) -> InterpretResult:
             results.record_tables(table_files(summary.paths), plan.folders)
         read = [path for found in readable for path in found.paths.values()]
         results.record_tables(read, [folder for plan in plans for folder in plan.folders])
-        log.log(RESULT, "%s", "\n".join(map(describe_interpretation, readable)))
+        scores = [f"scores: {', '.join(map(str, summary.paths))}" for summary in summaries]
+        log.log(RESULT, "%s", "\n".join([*scores, *describe_interpretations(readable)]))
         return InterpretResult(tables=tuple(summaries), readable=tuple(readable))
 
 

@@ -12,6 +12,11 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
+def all_of(number: int, noun: str) -> str:
+    """Return all things of a kind: "the model", "both models", "all 3 models"."""
+    return {1: f"the {noun}", 2: f"both {noun}s"}.get(number, f"all {number:,} {noun}s")
+
+
 def part_of(number: int, whole: int, noun: str, verbs: tuple[str, str] = ("is", "are")) -> str:
     """Return how many of all, with a verb: "1 of 200 rows is", "3 of 200 rows are".
 

@@ -139,11 +139,11 @@ class ScoringProgress:
         self._said = now
         left = readable_time((num_all - num_done) / rate)
         self._logger.info(
-            "%s of %s %s, %.0f a second%s, %s left",
+            "%s of %s %s, %s a second%s, %s left",
             f"{num_done:,}",
             f"{num_all:,}",
             self._noun,
-            rate,
+            f"{rate:,.0f}",
             self._workers,
             left,
         )

@@ -22,7 +22,7 @@ from biolm_ray.inference.known_rows import (
 )
 from biolm_ray.inference.scores_file import ENDINGS, table_stem
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.wording import counted
+from biolm_ray.wording import all_of, counted
 
 log = logging.getLogger("biolm_ray")
 
@@ -38,11 +38,13 @@ class ScoringPlan:
         folders: One model, or several whose scores are averaged.
         rows: Which rows of the data set, each at most once, in the order of the table.
         out_csv: The table; of several targets each adds its name to the stem.
+        title: What to call it among the others of a run.
     """
 
     folders: tuple[Path, ...]
     rows: Int[np.ndarray, " rows"]
     out_csv: Path
+    title: str = ""
 
 
 def plan_scoring(
@@ -144,7 +146,7 @@ def _plan_own_rows(
 
     Rows kept aside from all folds are scored by all models.
     """
-    plans = []
+    plans, left_out = [], []
     for number in chosen:
         folder, roles = folders[number], known.roles[number]
         role = TESTED
@@ -153,19 +155,31 @@ def _plan_own_rows(
             log.info("%s has no test rows; its validation rows are scored", folder)
         rows = np.intersect1d(np.flatnonzero(roles == role), allowed)
         if len(rows):
-            place = _place_of_own(config, folders, folder)
-            plans.append(ScoringPlan((folder,), rows, place / table_name(config.interpret)))
+            path = _place_of_own(config, folders, folder) / table_name(config.interpret)
+            plans.append(ScoringPlan((folder,), rows, path, f"fold {folder.name}"))
         else:
-            log.info(
-                "%s has no test rows%s; it is left out, and tables that it has stay as they are",
-                folder,
-                _in_splits(config),
-            )
+            left_out.append(folder)
     aside = np.intersect1d(np.flatnonzero((known.roles == KEPT_ASIDE).all(axis=0)), allowed)
     if len(aside):
+        scored = f"{counted(len(aside), 'row')} kept aside, scored by"
+        log.info("%s %s", scored, all_of(len(chosen), "model"))
+    if plans and left_out:
+        log.info("%s", _about_left_out(left_out, _in_splits(config)))
+    if len(aside):
         path = Path(config.output_path) / INTERPRET / ASIDE / table_name(config.interpret)
-        plans.append(ScoringPlan(tuple(folders[number] for number in chosen), aside, path))
+        by_all = tuple(folders[number] for number in chosen)
+        plans.append(ScoringPlan(by_all, aside, path, "rows kept aside"))
     return plans
+
+
+def _about_left_out(left_out: Sequence[Path], in_splits: str) -> str:
+    """Say which models score no row of theirs while others do."""
+    names = ", ".join(map(str, left_out))
+    if len(left_out) == 1:
+        rest = "it is left out, and tables that it has stay as they are"
+        return f"{names} has no test rows{in_splits}; {rest}"
+    rest = "they are left out, and tables that they have stay as they are"
+    return f"{names} have no test rows{in_splits}; {rest}"
 
 
 def _place_of_own(config: Config, folders: Sequence[Path], folder: Path) -> Path:
@@ -191,10 +205,12 @@ def _plan_file(
         mine = rows[seen_by_some & unseen[number]]
         if len(mine):
             folder = folders[number]
-            plans.append(ScoringPlan((folder,), mine, top / folder.name / name))
+            path = top / folder.name / name
+            plans.append(ScoringPlan((folder,), mine, path, f"fold {folder.name}"))
     if len(new):
         place = top / ALL_MODELS if plans else top
-        plans.append(ScoringPlan(tuple(folders[i] for i in chosen), new, place / name))
+        by_all = tuple(folders[i] for i in chosen)
+        plans.append(ScoringPlan(by_all, new, place / name, "rows that are new to the models"))
     num_left_out = int((seen_by_some & ~unseen[chosen].any(axis=0)).sum())
     if num_left_out:
         log.info(

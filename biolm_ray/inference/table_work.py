@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+import pyarrow.parquet as pq
+
 from biolm_ray.data.targets import Targets
 from biolm_ray.files import atomic_path, swapped_files
 from biolm_ray.inference.score_table import chosen_class, score_columns
@@ -38,6 +41,7 @@ class LooSummary:
             passes took its place.
         paths: The CSV table, or one for each target; a parquet file stands beside each.
         noise_floors: The noise floor of each table (see `noise_floors`); none for a single model.
+        shares_in_noise: Which part of the scores of each is no larger than that.
         unused_replacements: Keys of the replacement dictionary that no token can match.
         notes: What else the user should be told, in sentences, each once.
     """
@@ -50,6 +54,7 @@ class LooSummary:
     num_redone: int
     paths: tuple[Path, ...]
     noise_floors: tuple[float, ...] = ()
+    shares_in_noise: tuple[float, ...] = ()
     unused_replacements: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -136,6 +141,8 @@ class TableWork:
                 )
                 for index, stem in enumerate(stems)
             ]
+            typed = [fresh / f"{stem}.parquet" for stem in stems]
+            shares = tuple(map(share_in_noise, typed, floors)) if floors else ()
             paths = [self.out_csv.with_name(path.name) for path in paths]
             make_room(paths)
         return LooSummary(
@@ -147,6 +154,7 @@ class TableWork:
             num_redone=sum(result.num_redone for result in results),
             paths=tuple(paths),
             noise_floors=floors,
+            shares_in_noise=shares,
             unused_replacements=self.unused_replacements,
             notes=(
                 *self._about_classes(),
@@ -242,3 +250,14 @@ def noise_floors(results: Sequence[UnitResult], num_models: int) -> tuple[float,
     # The sum is exact, so that it does not depend on the order in which workers finish.
     by_table = zip(*(result.squared_deviations for result in results), strict=True)
     return tuple(math.sqrt(math.fsum(sums) / num_scores / num_models) for sums in by_table)
+
+
+def share_in_noise(typed: Path, noise_floor: float) -> float:
+    """Give the part of a table's scores that are no larger than its noise floor, either sign."""
+    num_below = num_scores = 0
+    with pq.ParquetFile(typed) as file:
+        for batch in file.iter_batches(columns=["loo"]):
+            scores = batch.column(0).to_numpy(zero_copy_only=False)
+            num_below += int((np.abs(scores) <= noise_floor).sum())
+            num_scores += len(scores)
+    return num_below / max(1, num_scores)

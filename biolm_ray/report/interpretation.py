@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -54,16 +54,22 @@ class Interpretation:
         folder: Where it lies.
         paths: The files, by what they hold; of several classes each has its own, as
             `<folder of the class>/<what it holds>`.
-        notes: What was left out, and why.
+        sequence_notes: How many of its sequences were left out of something, and why.
+        other_notes: What else was left out.
         num_tables: How many tables it is about.
         changing: What changes by an edit, of each class by itself.
     """
 
     folder: Path
     paths: dict[str, Path] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    sequence_notes: tuple[str, ...] = ()
+    other_notes: tuple[str, ...] = ()
     num_tables: int = 1
     changing: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*self.sequence_notes, *self.other_notes)
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,8 @@ def interpret_tables(paths: Sequence[Path], config: Config) -> list[Interpretati
                 found = _write(
                     each, reading, config.interpret, folder, new[folder], spans, only_utr3=only_utr3
                 )
+                if whole not in (None, folder):  # the notes about all tables count its sequences
+                    found = replace(found, sequence_notes=())
                 written[folder].append(found)
     return [_merged(folder, found) for folder, found in written.items()]
 
@@ -154,7 +162,8 @@ def _merged(folder: Path, found: Sequence[Interpretation]) -> Interpretation:
     return Interpretation(
         folder,
         paths,
-        tuple(dict.fromkeys(note for each in found for note in each.notes)),
+        tuple(dict.fromkeys(note for each in found for note in each.sequence_notes)),
+        tuple(dict.fromkeys(note for each in found for note in each.other_notes)),
         max((each.num_tables for each in found), default=1),
         tuple(changing for each in found for changing in each.changing),
     )
@@ -233,6 +242,7 @@ def _write(
     marked = mark_regions(scores.tracks, spans, only_utr3=only_utr3)
     nucleic = is_nucleic(scores.tracks)
     tables, notes = _score_tables(scores, marked, settings, nucleic)
+    sequence_notes = _about_regions(marked)
     elements = find_elements(marked)
     tables["top_elements"] = element_table(marked, elements)
     new = new / reading.folder
@@ -244,19 +254,37 @@ def _write(
     paths = {name: folder / reading.folder / path.relative_to(new) for name, path in paths.items()}
     if settings.coordinates and not only_utr3:
         paths["genome track"] = folder.with_name(f"{_track_stem(folder, reading)}.bedgraph")
-        notes += _write_track(paths["genome track"], scores.tracks, settings.coordinates)
+        sequence_notes += _write_track(paths["genome track"], scores.tracks, settings.coordinates)
     notes += [NO_TRACK] if settings.coordinates and only_utr3 else []
     if reading.folder:
         paths = {f"{reading.folder}/{name}": path for name, path in paths.items()}
-    return Interpretation(folder, paths, tuple(notes), scores.num_tables, (reading.changing,))
+    return Interpretation(
+        folder,
+        paths,
+        tuple(sequence_notes),
+        tuple(notes),
+        scores.num_tables,
+        (reading.changing,),
+    )
 
 
 def _track_stem(folder: Path, reading: Reading) -> str:
     return f"{folder.name}_{reading.folder}" if reading.folder else folder.name
 
 
-def describe_interpretation(found: Interpretation) -> str:
-    """Say in one line where things are, and then what was left out."""
+def describe_interpretations(found: Sequence[Interpretation]) -> list[str]:
+    """Say of each where things are and what was left out; what holds for all, once at the end."""
+    shared = [note for note in found[0].notes if _is_in_all(note, found)] if len(found) > 1 else []
+    lines = [describe_interpretation(each, without=shared) for each in found]
+    return [*lines, *(f"  {note}" for note in shared)]
+
+
+def _is_in_all(note: str, found: Sequence[Interpretation]) -> bool:
+    return all(note in each.notes for each in found)
+
+
+def describe_interpretation(found: Interpretation, without: Sequence[str] = ()) -> str:
+    """Say in one line where things are, and then what was left out, but for some notes."""
     kinds = [name.rpartition("/")[2] for name in found.paths]
     names = list(dict.fromkeys(kind for kind in kinds if not kind.startswith("plot ")))
     num_plots = sum(kind.startswith("plot ") for kind in kinds)
@@ -265,7 +293,7 @@ def describe_interpretation(found: Interpretation) -> str:
     by = ", ".join(name.replace("_", " ") for name in names)
     of = f" (changes of {_one_or_each(found.changing)})" if found.changing else ""
     text = f"summaries{which}{of}: {by}, in {found.folder}"
-    return "\n".join([text, *(f"  {note}" for note in found.notes)])
+    return "\n".join([text, *(f"  {note}" for note in found.notes if note not in without)])
 
 
 def _one_or_each(changing: Sequence[str]) -> str:
@@ -278,15 +306,8 @@ def _score_tables(
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """The tables that can be made, and why the others cannot."""
     tables, notes = {"tokens": token_table(scores.tokens)}, []
-    num_known = sum(bool(item.regions) for item in marked)
-    if num_known:
+    if any(item.regions for item in marked):
         tables["regions"] = region_table(marked)
-    if num_known < len(marked):
-        unknown = part_of(len(marked) - num_known, len(marked), "sequence", ("has", "have"))
-        notes.append(
-            f"{unknown} no known regions: "
-            "no markers s and e, and nothing in interpret.region_columns"
-        )
     codons = codon_table(marked) if nucleic else pd.DataFrame()
     junctions = junction_table(marked)
     tables |= {"codons": codons} if len(codons) else {}
@@ -301,6 +322,16 @@ def _score_tables(
     if settings.motifs:
         tables["motifs"] = motif_table(marked, settings.motifs)
     return tables, notes
+
+
+def _about_regions(marked: list[MarkedTrack]) -> list[str]:
+    num_unknown = sum(not item.regions for item in marked)
+    if not num_unknown:
+        return []
+    unknown = part_of(num_unknown, len(marked), "sequence", ("has", "have"))
+    return [
+        f"{unknown} no known regions: no markers s and e, and nothing in interpret.region_columns"
+    ]
 
 
 def _write_pictures(

@@ -142,28 +142,48 @@ def _number_table(
     return pd.DataFrame({"split": order, **columns})
 
 
-def describe_scoring(summary: LooSummary) -> str:
+def describe_scoring(summary: LooSummary, title: str = "") -> str:
     """Say what a leave-one-out run did and how well its scores were confirmed.
 
     The rate counts only what this run scored itself.
+
+    Args:
+        summary: Of one table.
+        title: What to call it where there are several.
     """
     own = summary.num_positions - summary.num_reused
     rate = own / summary.seconds if summary.seconds > 0 else 0.0
-    took = f" in {readable_time(summary.seconds)} ({rate:,.0f} positions/s)"
+    took = f" in {readable_time(summary.seconds)} ({rate:,.0f} positions a second)"
     if summary.num_reused:
         which = f"{summary.num_reused:,}" if own else "all"
         took = f", {which} of them by an earlier run{took if own else ''}"
-    floors = ", ".join(f"{floor:.1e}" for floor in summary.noise_floors)
-    noise = f"\nnoise floor over the models: {floors}" if floors else ""
+    noise = f"\n{_about_noise(summary)}" if summary.noise_floors else ""
     redone = f"\nredone by whole passes: {summary.num_redone:,}" if summary.num_redone else ""
     unused = summary.unused_replacements
     missing = f"\nnever met in the vocabulary: {', '.join(unused)}" if unused else ""
     notes = "".join(f"\n{note}" for note in summary.notes)
+    start = f"{title}: " if title else ""
     return (
-        f"{counted(summary.num_positions, 'edit')} of "
+        f"{start}{counted(summary.num_positions, 'edit')} of "
         f"{counted(summary.num_sequences, 'sequence')} scored{took}; "
-        f"largest difference to an independent full pass: {summary.largest_difference:.1e}"
+        "some were predicted a second time, from sequences edited one by one: their scores differ "
+        f"by at most {summary.largest_difference:.1e}"
         f"{redone}{noise}{missing}{notes}"
+    )
+
+
+def _about_noise(summary: LooSummary) -> str:
+    """Say how far scores are uncertain, and what it means where most are no larger than that."""
+    floors = ", ".join(f"{floor:.1e}" for floor in summary.noise_floors)
+    text = (
+        f"noise floor: {floors} (the standard error of a score, from how far the models disagree)"
+    )
+    shares = summary.shares_in_noise
+    if max(shares, default=0.0) <= 0.5:
+        return text
+    return (
+        f"{text}; {', '.join(f'{share:.0%}' for share in shares)} of the scores are no larger and "
+        "cannot be told apart from it: single positions tell little here, means over many tell more"
     )
 
 

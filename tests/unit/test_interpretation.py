@@ -11,6 +11,7 @@ from biolm_ray.errors import DataError
 from biolm_ray.report import interpretation
 from biolm_ray.report.interpretation import (
     describe_interpretation,
+    describe_interpretations,
     interpret_tables,
     write_interpretation,
 )
@@ -145,6 +146,18 @@ def test_tables_of_folds_are_also_read_together(tmp_path: Path) -> None:
     for name in ("tokens", "kmers", "top_elements"):
         assert both.paths[name].read_bytes() == alone.paths[name].read_bytes()
     assert "all 2 tables together" in describe_interpretation(both)
+    text = "\n".join(describe_interpretations([one, two, both]))
+    assert "2 of 2 sequences have no known regions" in text
+    assert text.count("no known regions") == 1
+
+
+def test_what_holds_for_every_table_is_said_once(tmp_path: Path) -> None:
+    rows = score_rows("g", "MKLEFIQP", range(8))
+    paths = [write_scores(tmp_path / f"{fold}/loo_scores_mask.csv", rows) for fold in range(2)]
+    settings = {"filepath": "x.tsv", "seqpos": 1, "outputpath": str(tmp_path)}
+    config = load_config(None, "interpret", {**settings, "interpret.plots": 0})
+    text = "\n".join(describe_interpretations(interpret_tables(paths, config)))
+    assert text.count("as these are proteins") == 1
 
 
 def test_a_table_without_a_score_is_told_and_left_out(

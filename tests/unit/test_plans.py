@@ -92,6 +92,39 @@ def test_a_fold_without_a_row_of_the_named_splits_is_left_out_in_a_line(
     assert f"{folders[1]} has no test rows in the splits a, c" in caplog.text
 
 
+def test_where_only_rows_kept_aside_are_scored_that_alone_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "biolm_ray")
+    data = write(tmp_path / "data")
+    folders = [tmp_path / "fine-tune" / str(number) for number in range(2)]
+    for number, path in enumerate(folders):
+        path.mkdir(parents=True)
+        halves = [np.array([0, 1]), np.array([2, 3])]
+        fold = Fold(number, path.name, halves[1 - number], np.zeros(0, int), halves[number])
+        save_rows(path, data, replace(fold, kept_aside=np.array([4, 5])))
+    planned(tmp_path, folders, data, inferenceonsplits="[c]")
+    assert caplog.messages == ["2 rows kept aside, scored by both models"]
+
+
+def test_folds_without_a_row_are_told_together(
+    tmp_path: Path, folders, prepared, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "biolm_ray")
+    planned(tmp_path / "experiment", folders, prepared, inferenceonsplits="[a]")
+    (said,) = caplog.messages
+    assert said.startswith(f"{folders[1]}, {folders[2]} have no test rows in the splits a")
+    assert said.endswith("they are left out, and tables that they have stay as they are")
+
+
+def test_every_table_of_a_run_has_a_title(tmp_path: Path, folders) -> None:
+    mixed = write(tmp_path / "mixed", [9, 5, 3, 2, 8], None)
+    given = {"filepath": "x.tsv", "seqpos": "2", "outputpath": str(tmp_path / "experiment")}
+    plans = plan_scoring(load_config(None, "interpret", given), folders, mixed)
+    titles = [plan.title for plan in plans]
+    assert titles == ["fold 1", "fold 2", "rows that are new to the models"]
+
+
 def test_splits_without_a_row_for_any_fold_end_the_run_before_it_begins(
     tmp_path: Path, folders, prepared
 ) -> None:

@@ -111,10 +111,10 @@ def test_scoring_tells_rate_and_time_left_at_most_every_few_seconds(caplog):
     logger = logging.getLogger("scoring")
     progress = ScoringProgress(logger, clock=lambda: next(times))
     with caplog.at_level(logging.INFO, "scoring"):
-        for num_done in (0, 500, 2000):
-            progress(num_done, 5000)
+        for num_done in (0, 5000, 20000):
+            progress(num_done, 50000)
     assert [record.getMessage() for record in caplog.records] == [
-        "2,000 of 5,000 positions, 100 a second, 30 s left"
+        "20,000 of 50,000 positions, 1,000 a second, 30 s left"
     ]
 
 

@@ -365,6 +365,12 @@ def test_facts_stand_below_each_other() -> None:
     assert text_facts({"rows": 3, "best r2": 0.25}, digits=2) == "rows     3\nbest r2  0.25"
 
 
+CONFIRMED = (
+    "some were predicted a second time, from sequences edited one by one: their scores differ by "
+    "at most 2.4e-07"
+)
+
+
 def test_a_finished_scoring_run_tells_its_rate_and_largest_difference() -> None:
     summary = LooSummary(
         num_sequences=2,
@@ -379,12 +385,34 @@ def test_a_finished_scoring_run_tells_its_rate_and_largest_difference() -> None:
     )
     assert describe_scoring(summary) == (
         "3,000 edits of 2 sequences scored, 1,000 of them by an earlier run in 20 s "
-        "(100 positions/s); largest difference to an independent full pass: 2.4e-07\n"
+        f"(100 positions a second); {CONFIRMED}\n"
         "never met in the vocabulary: z\n"
         "something else"
     )
     whole = replace(summary, num_reused=3000, unused_replacements=(), notes=())
     assert describe_scoring(whole) == (
-        "3,000 edits of 2 sequences scored, all of them by an earlier run; "
-        "largest difference to an independent full pass: 2.4e-07"
+        f"3,000 edits of 2 sequences scored, all of them by an earlier run; {CONFIRMED}"
+    )
+
+
+def test_a_table_among_several_is_named_and_its_noise_is_explained() -> None:
+    summary = LooSummary(
+        num_sequences=1,
+        num_positions=2,
+        num_reused=2,
+        seconds=1.0,
+        largest_difference=0.0,
+        num_redone=0,
+        paths=(Path("loo_scores_mask.csv"),),
+        noise_floors=(0.25,),
+        shares_in_noise=(0.5,),
+    )
+    text = describe_scoring(summary, "fold 0")
+    assert text.startswith("fold 0: 2 edits of 1 sequence scored")
+    floor = "noise floor: 2.5e-01 (the standard error of a score, from how far the models disagree)"
+    assert text.splitlines()[1] == floor
+    most = describe_scoring(replace(summary, shares_in_noise=(0.93,)))
+    assert most.splitlines()[1] == (
+        f"{floor}; 93% of the scores are no larger and cannot be told apart from it: "
+        "single positions tell little here, means over many tell more"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from biolm_ray.wording import counted
+from biolm_ray.wording import all_of, counted
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,11 @@ from biolm_ray.wording import counted
 )
 def test_only_a_single_thing_is_one(number, nouns, text):
     assert counted(number, *nouns) == text
+
+
+def test_all_of_a_kind_are_named_as_people_say_it():
+    assert [all_of(number, "model") for number in (1, 2, 3)] == [
+        "the model",
+        "both models",
+        "all 3 models",
+    ]
