@@ -28,6 +28,7 @@ BYTE_ORDER_MARK = "\ufeff"
 TO_UTF8 = "save the file as UTF-8, as with 'iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE'"
 POINT_RULE = "with data.decimal: ',' only a comma stands before the decimals"
 _OF_WINDOW = re.compile(r"window\d+_")
+_PLAIN_NAME = re.compile(r"[^\s,;'\"]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -133,7 +134,8 @@ class Layout:
         """Where the field of a role stands, as messages say it."""
         position = self.used[role]
         if self.format == "table":
-            return f"column {position + 1}"
+            name = self.names[position] if self.names else ""
+            return f"column {position + 1}" + (f" ({shown(name)})" if name else "")
         what = {"fasta": "attribute", "jsonl": "key"}.get(self.format, "column")
         return f"{what} '{self.names[position]}'"
 
@@ -291,9 +293,15 @@ def _find_column(
         raise DataError(f"{where}: {header.count(column.name)} columns are named '{column.name}'")
     hint = did_you_mean(column.name, header) or hint
     raise DataError(
-        f"{where}: no column is named '{column.name}', asked for as {role}; "
-        f"the columns are {', '.join(header)}{hint}"
+        f"{where}: no column is named '{column.name}', asked for as {role}; {_listed(header)}{hint}"
     )
+
+
+def _listed(header: Sequence[str]) -> str:
+    """Name the columns; in quotes where it would not be clear where a name begins and ends."""
+    is_plain = all(_PLAIN_NAME.fullmatch(name) for name in header)
+    names = header if is_plain else [shown(name) for name in header]
+    return f"the {'columns are' if len(names) > 1 else 'only column is'} {', '.join(names)}"
 
 
 def too_few(num_columns: int, position: int, role: str) -> str:

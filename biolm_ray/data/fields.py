@@ -1,5 +1,6 @@
 """One row, read from its fields by the layout of the file."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ from biolm_ray.data.targets import parse_weight, weight_rule
 from biolm_ray.logs import has_control_characters
 from biolm_ray.wording import counted
 
+LEAVE_OUT = "leave such rows out with data.on_bad_rows: quarantine"
+"""The remedy where a value is missing; see `without_remedy`."""
+_REMEDY = re.compile(rf"(;|, or) {re.escape(LEAVE_OUT)}$")
 _NO_GAPS = str.maketrans("", "", GAPS)
 
 
@@ -131,24 +135,27 @@ def read_fields(fields: Mapping[str, str], layout: Layout) -> Row:
     )
 
 
+def without_remedy(problem: str) -> str:
+    """Say what is wrong with a row that is left out, without the advice to leave it out."""
+    return _REMEDY.sub("", problem)
+
+
 def _what_is_wrong(role: str, texts: Mapping[str, str], layout: Layout) -> str | None:
     text, kind = texts[role], kind_of(role)
     if kind == "label" and _is_gap(texts, role, layout):
         return (
             f"the label in {layout.place(role)} is missing where the row has others; gaps in "
-            "several targets cannot be learnt: leave such rows out (data.on_bad_rows: quarantine), "
-            "or train one target at a time (labelpos)"
+            "several targets cannot be learnt: train one target at a time (labelpos), or "
+            f"{LEAVE_OUT}"
         )
     where = f"{shown(text)} in {layout.place(role)}"
     if text and kind not in ("id", "sequence") and _is_missing(role, text, layout):
-        return (
-            f"{kind} {where} stands for a missing value (data.missing_values); leave such rows out "
-            "with data.on_bad_rows: quarantine"
-        )
+        return f"{kind} {where} stands for a missing value (data.missing_values); {LEAVE_OUT}"
     if role == "weight" and parse_weight(text) is None:
         return f"weight {where} is no {weight_rule()}"
     if not text:
-        return f"the {kind} in {layout.place(role)} is empty"
+        remedy = "" if kind in ("id", "sequence") else f"; {LEAVE_OUT}"
+        return f"the {kind} in {layout.place(role)} is empty{remedy}"
     if kind == "label" and layout.label_kind == "number" and read_number(text) is None:
         comma = read_number(text.replace(",", ".")) is not None and layout.decimal == "."
         hint = ": is it a decimal comma? set data.decimal: ','" if comma else ""

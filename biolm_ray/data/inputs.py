@@ -133,5 +133,4 @@ def block_schema(plan: Input) -> pa.Schema:
 def _describe_column(layout: Layout, role: str) -> str:
     if layout.format == "fasta" and layout.used[role] < 2:
         return f"{role} from the {'header' if layout.used[role] == 0 else 'sequence'} lines"
-    name = f" '{layout.names[layout.used[role]]}'" if layout.names else ""
-    return f"{kind_of(role)} in {layout.place(role)}{name if layout.format == 'table' else ''}"
+    return f"{kind_of(role)} in {layout.place(role)}"

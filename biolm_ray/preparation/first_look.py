@@ -3,12 +3,19 @@
 from pathlib import Path
 
 from biolm_ray.config.paths import default_output, is_uri, with_absolute_paths
-from biolm_ray.config.schema import Config
+from biolm_ray.config.schema import Config, Mode
 from biolm_ray.data.columns import LabelKind
-from biolm_ray.data.inputs import plan_input
+from biolm_ray.data.pieces import MARKS
+from biolm_ray.data.reading import Input, NumberedPiece, Piece, plan_input, read_piece
 from biolm_ray.data.sources import find_files
 from biolm_ray.errors import ConfigError
+from biolm_ray.preparation.rejects import BadRows, bad_rows_of
 from biolm_ray.results.output_folder import check_output
+
+LOOKED_AT_BYTES = 1 << 20
+"""Text of the first file whose rows are read before Ray starts."""
+READ_AS_SET: tuple[Mode, ...] = ("tokenize", "pre-train", "fine-tune", "tune")
+"""Modes that read rows as the settings say; the others take some of them from a model."""
 
 
 def look_at_paths(config: Config) -> None:
@@ -28,13 +35,35 @@ def look_at_paths(config: Config) -> None:
 
 
 def look_at_data(config: Config) -> None:
-    """Look for the files of a run's data, and for its columns in their first lines.
+    """Look for the files of a run's data, for its columns in their first lines, and at those rows.
 
     Raises:
         ConfigError: The columns are not set as the input needs.
-        DataError: A file is missing, of a format that is not read, or lacks a column.
+        DataError: A file is missing, of a format that is not read, or lacks a column; or one of
+            the first rows cannot be used and the run is to stop at such.
     """
-    plan_input(config.data, label_kind(config))
+    plan = plan_input(config.data, label_kind(config))
+    if config.mode in READ_AS_SET and plan.files[0].format in MARKS:
+        look_at_rows(config, plan)
+
+
+def look_at_rows(config: Config, plan: Input) -> None:
+    """Read the first rows of a text, but not their tokens.
+
+    Raises:
+        DataError: One of them cannot be used and the run is to stop at such, or all the rows there
+            are have been read and too many cannot be used.
+    """
+    file = plan.files[0]
+    is_whole = len(plan.files) == 1 and file.can_seek and file.size <= LOOKED_AT_BYTES
+    if config.data.on_bad_rows == "quarantine" and not is_whole:
+        return
+    piece = NumberedPiece(Piece(0, stop=LOOKED_AT_BYTES), 0, 1, plan.num_skipped(0))
+    found = [(len(block), bad_rows_of(block, 0)) for block in read_piece(plan, piece)]
+    num_rows = sum(length for length, _ in found)
+    bad_rows = BadRows(plan, config.data, num_rows if is_whole else num_rows + 1)
+    for length, rejects in found:
+        bad_rows.add(rejects, length)
 
 
 def look_at_model(config: Config) -> None:

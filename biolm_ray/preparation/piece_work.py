@@ -13,7 +13,12 @@ from biolm_ray.data.reading import Input, NumberedPiece, read_piece
 from biolm_ray.data.store import Folder
 from biolm_ray.preparation.alphabets import letter_kinds
 from biolm_ray.preparation.checks import MAX_UNKNOWN_IN_ROW, count_gaps, mostly_unknown
-from biolm_ray.preparation.rejects import REJECT_SCHEMA, SKIPPED_RULE, num_to_refuse
+from biolm_ray.preparation.rejects import (
+    REJECT_SCHEMA,
+    SKIPPED_RULE,
+    bad_rows_of,
+    num_to_refuse,
+)
 from biolm_ray.preparation.row_files import binary_rows
 from biolm_ray.preparation.stored_pieces import PieceState, PieceWriter
 from biolm_ray.tokenization.blocks.encoded import EncodedBlock
@@ -236,10 +241,7 @@ def _parted(block: pa.Table, file: int) -> tuple[pa.Table, pa.Table]:
     """The good rows of a block, and the others as rejects."""
     if block["problem"].null_count == len(block):
         return block, REJECT_SCHEMA.empty_table()
-    bad = block.filter(block["problem"].is_valid())
-    rejects = bad.append_column("file", pa.array(np.full(len(bad), file, np.int32)))
-    good = block.filter(block["problem"].is_null())
-    return good, rejects.select(REJECT_SCHEMA.names).cast(REJECT_SCHEMA)
+    return block.filter(block["problem"].is_null()), bad_rows_of(block, file)
 
 
 def _with_problems(

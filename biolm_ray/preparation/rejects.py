@@ -1,18 +1,21 @@
 """Rows that cannot be used: stopping at them, or setting them aside and counting them."""
 
 import logging
+import math
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from biolm_ray.config.schema import DataConfig
+from biolm_ray.data.fields import without_remedy
 from biolm_ray.data.reading import Input
 from biolm_ray.errors import DataError
 from biolm_ray.files import atomic_path
 from biolm_ray.logs import escaped
-from biolm_ray.wording import counted
+from biolm_ray.wording import counted, part_of
 
 log = logging.getLogger("biolm_ray")
 
@@ -32,6 +35,13 @@ REJECT_SCHEMA = pa.schema(
     ]
 )
 """`raw` is the record as it stands, or its sequence where only that is at fault."""
+
+
+def bad_rows_of(block: pa.Table, file: int) -> pa.Table:
+    """The rows of a block that cannot be read, as rejects."""
+    bad = block.filter(block["problem"].is_valid())
+    rejects = bad.append_column("file", pa.array(np.full(len(bad), file, np.int32)))
+    return rejects.select(REJECT_SCHEMA.names).cast(REJECT_SCHEMA)
 
 
 def num_to_refuse(rejects: pa.Table) -> int:
@@ -72,23 +82,47 @@ class BadRows:
         rejects = rejects.filter(pc.call_function("not_equal", [rejects["rule"], SKIPPED_RULE]))
         rules = rejects["rule"].to_pylist()
         file, line, problem = (rejects[name][0].as_py() for name in ("file", "line", "problem"))
-        first = f"{self._plan.where(file, line)}: {problem}"
+        first = f"{self._plan.where(file, line)}: "
         if self._settings.on_bad_rows == "stop" or rules[0] == READ_RULE:
-            raise DataError(first + self._more(rules.count(rules[0]) - 1))
-        self.first = self.first or first
+            advised = self._with_share(problem)
+            raise DataError(first + advised + self._more(rules.count(rules[0]) - 1))
+        self.first = self.first or first + without_remedy(problem)
         allowed = self._settings.max_rejected_share
-        num_bad = self.counts.total() - self.counts[SKIPPED_RULE]
-        if num_bad > allowed * self._num_rows:
+        if self._num_bad > allowed * self._num_rows:
+            share = self._larger_share()
             raise DataError(
-                f"{num_bad:,} of {self._num_seen:,} rows cannot be used, and no more "
+                f"{self._num_bad:,} of {self._num_seen:,} rows cannot be used, and no more "
                 f"than {100 * allowed:.3g} % of all {self._num_rows:,} may be rejected "
                 f"(data.max_rejected_share): {self.described}; the first is {self.first}"
+                f"{'; to leave out as many, set ' if share else ''}{share}"
             )
 
     @property
     def described(self) -> str:
         """The counts by rule, such as "label 12, sequence 3"."""
         return describe_counts(self.counts)
+
+    @property
+    def _num_bad(self) -> int:
+        return self.counts.total() - self.counts[SKIPPED_RULE]
+
+    def _larger_share(self) -> str:
+        """Name the setting under which rows as these may be rejected; empty where all are bad."""
+        if self._num_bad >= self._num_seen:
+            return ""
+        # Of rows that are not all seen yet, the share among those that are is the best guess.
+        least = math.ceil(100 * self._num_bad / self._num_seen) / 100
+        return f"data.max_rejected_share: {least:g}"
+
+    def _with_share(self, problem: str) -> str:
+        """Add to the remedy of a problem what it takes to leave out as many rows as have one."""
+        plain, largest = without_remedy(problem), self._settings.max_rejected_share
+        if plain == problem or self._num_bad <= largest * self._num_seen:
+            return problem
+        if not (share := self._larger_share()):
+            return plain
+        bad = part_of(self._num_bad, self._num_seen, "row", ("is", "are"))
+        return f"{problem} and {share}, since {bad} bad"
 
     def _more(self, num_more: int) -> str:
         if not num_more:
@@ -118,7 +152,8 @@ def write_rejected(path: Path, rejects: pa.Table, names: list[str]) -> None:
         file.write("file\tline\trule\treason\trow\n")
         for batch in rejects.to_batches(max_chunksize=1024):
             for record in batch.to_pylist():
-                texts = [record["rule"], record["problem"], record["raw"] or ""]
+                problem = without_remedy(record["problem"])
+                texts = [record["rule"], problem, record["raw"] or ""]
                 fields = [names[record["file"]], str(record["line"]), *map(_escaped, texts)]
                 file.write("\t".join(fields) + "\n")
 

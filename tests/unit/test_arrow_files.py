@@ -8,6 +8,7 @@ import pytest
 from divided import plan_of, read_all, read_pieces
 
 from biolm_ray.data import pieces
+from biolm_ray.data.fields import LEAVE_OUT
 from biolm_ray.data.reading import divide, scan_piece
 from biolm_ray.errors import DataError
 
@@ -49,7 +50,7 @@ def test_typed_columns_become_text_and_numbers(tmp_path):
     assert [r["problem"] for r in records[2:]] == [
         "the sequence in column 'sequence' is empty",
         "the id in column 'name' is empty",
-        "the label in column 'half_life' is empty",
+        f"the label in column 'half_life' is empty; {LEAVE_OUT}",
     ]
     assert records[4]["raw"] == "g5\tca\t"
 
@@ -149,4 +150,6 @@ def test_class_labels_of_datasets_come_by_their_names(tmp_path, saved):
         pq.write_table(table, path)
     records = read(path, label_kind="class", label_column="place")
     assert [r["label"] for r in records[:2]] == ["cytoplasm", "nucleus"]
-    assert [r["problem"] for r in records[2:]] == ["the label in column 'place' is empty"] * 2
+    assert [r["problem"] for r in records[2:]] == [
+        f"the label in column 'place' is empty; {LEAVE_OUT}"
+    ] * 2

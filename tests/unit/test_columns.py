@@ -6,7 +6,7 @@ import pytest
 
 from biolm_ray.config.schema import MISSING_VALUES, DataConfig
 from biolm_ray.data.columns import Layout, make_layout, read_number, shown, split_fields
-from biolm_ray.data.fields import read_line
+from biolm_ray.data.fields import LEAVE_OUT, read_line
 from biolm_ray.errors import ConfigError, DataError
 
 LAYOUT = Layout(separator="\t", id=0, sequence=1, label=2, label_kind="number")
@@ -61,7 +61,7 @@ def test_fields_are_stripped():
         ("\tacgu\t1", "id", "the id in column 1 is empty"),
         ("g1\tacgu\tx", "label", "label 'x' in column 3 is not a finite number"),
         ("g1\tacgu\tn/a", "label", f"label 'n/a' in column 3 {MISSING}"),
-        ("g1\tacgu\t", "label", "the label in column 3 is empty"),
+        ("g1\tacgu\t", "label", f"the label in column 3 is empty; {LEAVE_OUT}"),
         ('"g1\tacgu\t1', "quotes", "a double quote opens a field and is not closed on the line"),
     ],
 )
@@ -220,7 +220,7 @@ def test_each_of_several_labels_is_read_and_checked():
     assert (row.label, row.more_labels) == (2.5, (1.5,))
     for line, rule, message in (
         ("g1\tacgu\tx\t1", "label", "label 'x' in column 3 is not a finite number"),
-        ("g1\tacgu\t\t", "label", "the label in column 4 is empty"),
+        ("g1\tacgu\t\t", "label", f"the label in column 4 is empty; {LEAVE_OUT}"),
         ("g1\tacgu\t1", "columns", "has 3 columns, column 4 asked for as label"),
     ):
         assert read_line(line, layout).problem == (rule, message)
@@ -239,9 +239,21 @@ def test_a_gap_in_several_targets_is_called_one_with_what_to_do(fields, column):
     assert read_line(f"g1\tacgu\t{fields}", layout).problem == (
         "label",
         f"the label in column {column} is missing where the row has others; gaps in several "
-        "targets cannot be learnt: leave such rows out (data.on_bad_rows: quarantine), or train "
-        "one target at a time (labelpos)",
+        f"targets cannot be learnt: train one target at a time (labelpos), or {LEAVE_OUT}",
     )
+
+
+def test_a_problem_names_its_column_where_columns_have_names():
+    names = ("id", "sequence", "brain")
+    layout = replace(LAYOUT, names=names)
+    told = read_line("g1\tacgu\tx", layout).problem
+    assert told == ("label", "label 'x' in column 3 ('brain') is not a finite number")
+    assert replace(LAYOUT, names=("id", "sequence", "")).place("label") == "column 3"
+
+
+def test_names_of_columns_that_hold_quotes_or_blanks_are_shown_in_quotes():
+    with pytest.raises(DataError, match=r"""the only column is 'id "sequence" "hl"'"""):
+        layout_of(['id "sequence" "hl"'], sequence_column="sequence", label_column=1)
 
 
 @pytest.mark.parametrize("word", MISSING_VALUES)

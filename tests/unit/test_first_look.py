@@ -102,3 +102,31 @@ def test_the_command_line_tells_a_mistyped_name_without_torch_and_leaves_nothing
     assert done.returncode == 3, done.stderr
     assert done.stderr == f"error: {data}x does not exist; did you mean 'rows.tsv'?\n"
     assert [path.name for path in data.parent.iterdir()] == ["rows.tsv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "wanted"),
+    [
+        (
+            ROWS.replace("\t7\n", "\tNA\n"),
+            {},
+            r"rows.tsv, line 9: label 'NA' in column 3 ('value')",
+        ),
+        (ROWS.replace("\t7\n", "\t7,1\n"), {}, "is it a decimal comma?"),
+        (ROWS, {"labelpos": "sequence"}, "line 2: label 'acguacgu' in column 2 ('sequence')"),
+        (">a OS=Homo\nACGU\n", {"labelpos": "organism"}, "has no attribute 'organism'"),
+        (">a value=1\nACGU>b value=2\nACGU\n", {}, "inside its sequence, on line 2"),
+    ],
+)
+def test_first_rows_that_cannot_be_used_are_told_before_ray_starts(content, settings, wanted, data):
+    data.write_text(content)
+    if content.startswith(">"):
+        data = data.rename(data.with_suffix(".fa"))
+        settings = {"idpos": None, "seqpos": None, **settings}
+    assert wanted in told("fine-tune", data, DataError, **settings)
+
+
+def test_too_many_bad_rows_of_a_small_file_are_told_before_ray_starts(data):
+    data.write_text(ROWS.replace("\t7\n", "\tNA\n"))
+    settings = {"data.on_bad_rows": "quarantine"}
+    assert "set data.max_rejected_share: 0.12" in told("fine-tune", data, DataError, **settings)

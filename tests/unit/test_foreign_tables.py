@@ -94,7 +94,7 @@ def test_decimal_commas_are_told_and_then_read(tmp_path):
     )
     settings = {**BY_NAME, "column_separator": ";"}
     assert read_all(path, **settings)[0]["problem"] == (
-        "label '3,1' in column 3 is not a finite number: is it a decimal comma? "
+        "label '3,1' in column 3 ('hl') is not a finite number: is it a decimal comma? "
         "set data.decimal: ','"
     )
     assert values_of(path, column_separator=";", decimal=",") == [
@@ -111,8 +111,8 @@ def test_a_point_is_no_decimal_sign_beside_decimal_commas(tmp_path):
     assert [r["label"] for r in records] == [None, None, 15.0, None]
     assert (records[2]["weight"], records[3]["rule"]) == (0.5, "weight")
     assert records[0]["problem"] == (
-        "label '1.234' in column 3 has a point; with data.decimal: ',' only a comma stands before "
-        "the decimals"
+        "label '1.234' in column 3 ('hl') has a point; with data.decimal: ',' only a comma stands "
+        "before the decimals"
     )
 
 

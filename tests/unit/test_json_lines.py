@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from divided import plan_of, read_all, read_divided
 
+from biolm_ray.data.fields import LEAVE_OUT
 from biolm_ray.data.json_lines import looks_like_json_lines, read_json_line
 from biolm_ray.errors import DataError
 
@@ -55,7 +56,7 @@ def test_a_key_that_is_missing_or_null_is_a_missing_value(tmp_path):
     path = tmp_path / "rows.jsonl"
     write(path, LINES[0], {"id": "g2", "sequence": "ac"}, {**LINES[0], "half_life": None})
     problems = [row["problem"] for row in read_all(path, **LABELLED)]
-    assert problems == [None, *["the label in key 'half_life' is empty"] * 2]
+    assert problems == [None, *[f"the label in key 'half_life' is empty; {LEAVE_OUT}"] * 2]
 
 
 @pytest.mark.parametrize(

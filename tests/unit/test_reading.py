@@ -162,8 +162,8 @@ def test_plans_are_described_and_pickle(tmp_path):
     )
     assert pickle.loads(pickle.dumps(plan)) == plan
     assert plan.description == (
-        "1 file, gzip-compressed tab-separated text with a header; id in column 1 'id', "
-        "sequence in column 2 'seq', label in column 3 'y'"
+        "1 file, gzip-compressed tab-separated text with a header; id in column 1 ('id'), "
+        "sequence in column 2 ('seq'), label in column 3 ('y')"
     )
     fasta = write(tmp_path, ">g1 y=1\nac\n", "a.fasta")
     plan = plan_of(fasta, label_kind="number", column_separator=",", label_column="y")
