@@ -169,7 +169,11 @@ def running(
         log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), config.output_path)
         if config.data.max_rows is not None:
             rows = counted(config.data.max_rows, "row")
-            log.warning("only the first %s will be read (dev)", rows)
+            log.warning("only the first %s will be read (data.max_rows, also set by dev)", rows)
+        if is_default:
+            log.info(
+                "results go beside the data, to %s; another folder: outputpath", config.output_path
+            )
         with told_when_stopped(results), plugin_named(config.model.plugin):
             look_at_data(config)
             look_at_model(config)
@@ -459,7 +463,8 @@ def _prepare(
         progress=_data_progress(config),
         describe=describe,
     )
-    log.info("%s", describe_data(prepared, config.preprocessing.block_size, room))
+    block_size = config.preprocessing.block_size
+    log.info("%s", describe_data(prepared, block_size, room, tokenizer.encoding))
     say_cut(prepared, room)
     say_center(config.preprocessing, prepared)
     return prepared

@@ -293,11 +293,20 @@ def fit_run_tokenizer(config: Config, progress: Progress | None = None) -> Token
     tokenizer = fit_tokenizer(config, label_kind=label_kind(config), progress=progress)
     log.log(
         RESULT,
-        "tokenizer: %s learnt from %s",
-        counted(len(tokenizer.vocabulary), "token"),
+        "tokenizer: %s, from %s",
+        tokens_of(tokenizer),
         ", ".join(config.data.paths),
     )
     return tokenizer
+
+
+def tokens_of(tokenizer: Tokenizer) -> str:
+    """Count the tokens of a vocabulary by where they come from."""
+    num_special = len(tokenizer.special_ids)
+    num_bytes = 256 if tokenizer.encoding == "bpe" else 0
+    num_own = len(tokenizer.vocabulary) - num_special - num_bytes
+    beside = f" beside {num_bytes} single bytes," if num_bytes else ""
+    return f"{counted(num_own, 'token')} learnt{beside} and {num_special} special ones"
 
 
 def tokenize_data(

@@ -10,7 +10,7 @@ from biolm_ray.tokenization.blocks.encoded import EncodedBlock
 from biolm_ray.tokenization.tokenizer import Tokenizer
 from biolm_ray.wording import counted
 
-THYMINE, URACIL, CAPITAL, SMALL = 1, 2, 4, 8
+THYMINE, URACIL, CAPITAL, SMALL, AMINO = 1, 2, 4, 8, 16
 """Bits of the kinds of letters that a token or a row has."""
 _AMINO_ACIDS = frozenset("EFILPQfilpq")
 """Letters that stand for no nucleotide; a small e may be a marker."""
@@ -20,7 +20,8 @@ def letter_kinds(tokenizer: Tokenizer) -> UInt8[np.ndarray, " vocabulary"] | Non
     """The kinds of letters in each token of a vocabulary.
 
     T and U are told apart where letters stand for nucleotides, small and capital letters where
-    tokens have no separator, since words between separators may mean their case.
+    tokens have no separator, since words between separators may mean their case. The single bytes
+    of bpe count too: which of them occur is known of rows.
 
     Returns:
         None where rows cannot mix letters: the vocabulary has one of each kind, or they are mapped.
@@ -30,6 +31,7 @@ def letter_kinds(tokenizer: Tokenizer) -> UInt8[np.ndarray, " vocabulary"] | Non
     if settings.nucleotides == "keep" and not learnt_letters(tokenizer) & _AMINO_ACIDS:
         kinds |= _with(words, "Tt") * np.uint8(THYMINE)
         kinds |= _with(words, "Uu") * np.uint8(URACIL)
+        kinds |= _with(words, "".join(_AMINO_ACIDS)) * np.uint8(AMINO)
     if settings.letter_case == "keep" and not settings.token_separator:
         kinds |= _with(words, "ACGTUN") * np.uint8(CAPITAL)
         kinds |= _with(words, "acgtun") * np.uint8(SMALL)
@@ -39,9 +41,15 @@ def letter_kinds(tokenizer: Tokenizer) -> UInt8[np.ndarray, " vocabulary"] | Non
 
 
 def mixed_letters(tokenizer: Tokenizer) -> list[str]:
-    """Say where a vocabulary has different letters that may mean the same, and what to do."""
+    """Say where a vocabulary has different letters that may mean the same, and what to do.
+
+    Of bpe the letters count that it has learnt, not the bytes that it begins with.
+    """
     kinds = letter_kinds(tokenizer)
-    found = 0 if kinds is None else int(np.bitwise_or.reduce(kinds, initial=0))
+    if kinds is None:
+        return []
+    is_learnt = np.array([len(word) >= _fewest_letters(tokenizer) for word in _words(tokenizer)])
+    found = int(np.bitwise_or.reduce(kinds[is_learnt], initial=0))
     notes = []
     if _has(found, THYMINE | URACIL):
         notes.append(
@@ -58,8 +66,13 @@ def mixed_letters(tokenizer: Tokenizer) -> list[str]:
 
 def learnt_letters(tokenizer: Tokenizer) -> set[str]:
     """The letters that a vocabulary was learnt from; bpe knows all others as single bytes."""
-    fewest = 2 if tokenizer.encoding == "bpe" else 1
+    fewest = _fewest_letters(tokenizer)
     return {letter for word in _words(tokenizer) if len(word) >= fewest for letter in word}
+
+
+def _fewest_letters(tokenizer: Tokenizer) -> int:
+    """Letters from which on a token was learnt from the data."""
+    return 2 if tokenizer.encoding == "bpe" else 1
 
 
 def kinds_of_rows(
@@ -83,6 +96,8 @@ def mixtures(rows: Mapping[int, int], tokenizer: Tokenizer) -> list[str]:
         tokenizer: That read them.
     """
     num_t, num_u = _num_with(rows, THYMINE), _num_with(rows, URACIL)
+    if _num_with(rows, AMINO):  # proteins, whose T is threonine and whose U selenocysteine
+        num_t = num_u = 0
     num_capital, num_small = _num_with(rows, CAPITAL), _num_with(rows, SMALL)
     learnt = learnt_letters(tokenizer)
     notes = []

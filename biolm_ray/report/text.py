@@ -15,6 +15,8 @@ from biolm_ray.preparation.rejects import describe_counts
 from biolm_ray.wording import counted
 
 MOST_SPLITS, MOST_CLASSES = 20, 10
+PREFIX_NOTE = " (a blank that bpe puts before each sequence counts, as a token or part of one)"
+"""Why a sequence may have a token more than letters."""
 COUNTS = ("rows", "epoch", "samples")
 """Columns of whole numbers, whose means are not."""
 F1_KEYS = ("f1", "test_f1", "eval_f1")
@@ -50,13 +52,14 @@ def text_facts(facts: Mapping[str, object], *, digits: int = 4) -> str:
     )
 
 
-def describe_data(prepared: PreparedData, block_size: int, room: int) -> str:
+def describe_data(prepared: PreparedData, block_size: int, room: int, encoding: str = "") -> str:
     """Say what a prepared data set holds, and what of it a model will not see.
 
     Args:
         prepared: The data set.
         block_size: Of the model.
         room: What its special tokens leave of that.
+        encoding: Of the tokenizer.
     """
     summary = prepared.summary
     lengths = [f"{summary[f'length_{name}']:,.0f}" for name in ("min", "median", "p95", "max")]
@@ -66,10 +69,11 @@ def describe_data(prepared: PreparedData, block_size: int, room: int) -> str:
         "rows": f"{summary['rows']:,}",
         "tokens": f"{summary['tokens']:,}",
         "length": f"min {lengths[0]}, median {lengths[1]}, 95th percentile {lengths[2]}, "
-        f"max {lengths[3]}",
+        f"max {lengths[3]}{PREFIX_NOTE if encoding == 'bpe' else ''}",
         "cut": f"{num_longer:,} rows ({num_longer / len(prepared):.2%}) are longer than the block "
         f"size {block_size}{special}",
-        "unknown": f"{summary['unknown_tokens']:,} tokens ({summary['unknown_share']:.2%})"
+        "unknown": f"{counted(summary['unknown_tokens'], 'token')} "
+        f"({_share(summary['unknown_tokens'], summary['unknown_share'])})"
         + _unknown_examples(summary["unknown_examples"]),
     }
     rejected = sum(prepared.manifest["rejected"].values())
@@ -78,6 +82,11 @@ def describe_data(prepared: PreparedData, block_size: int, room: int) -> str:
             f"{counted(rejected, 'row')} ({describe_counts(prepared.manifest['rejected'])})"
         )
     return text_facts(facts) + describe_labels(prepared)
+
+
+def _share(number: int, share: float) -> str:
+    """A share in percent that is 0 for no thing only."""
+    return "below 0.01%" if number and share < 0.5e-4 else f"{share:.2%}"
 
 
 def _unknown_examples(examples: Sequence[tuple[str, int]]) -> str:

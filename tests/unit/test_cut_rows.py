@@ -9,7 +9,7 @@ from stored import store
 
 from biolm_ray.config.schema import Config, TokenizationConfig
 from biolm_ray.experiment.first_lines import say_cut
-from biolm_ray.experiment.setup import plan_run, room_for_sequences
+from biolm_ray.experiment.setup import plan_run, room_for_sequences, tokens_of
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.report.text import describe_data
 from biolm_ray.tokenization.fitting import fit
@@ -74,6 +74,28 @@ def test_rows_that_lose_tokens_to_special_ones_are_counted_as_cut(
     room = room_for_sequences(config, tokenizer)
     said = describe_data(prepared, config.preprocessing.block_size, room)
     assert f"{num_cut} rows ({num_cut / 7:.2%}) are longer than the block size {size}\n" in said
+
+
+def test_a_single_unknown_token_is_one_and_not_none_of_them(prepared):
+    prepared.summary.update({"unknown_tokens": 1, "unknown_share": 1e-6})
+    assert "unknown  1 token (below 0.01%)" in describe_data(prepared, 30, 30)
+
+
+def test_the_blank_that_bpe_puts_before_sequences_is_said_to_count(prepared):
+    assert "a blank that bpe puts before each sequence" in describe_data(prepared, 30, 30, "bpe")
+    assert "blank" not in describe_data(prepared, 30, 30, "atomic")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("atomic", "4 tokens learnt and 7 special ones"),
+        ("bpe", "1 token learnt beside 256 single bytes, and 7 special ones"),
+    ],
+)
+def test_special_tokens_are_not_said_to_be_learnt(encoding, told):
+    settings = TokenizationConfig(vocabulary_size=264, min_frequency=1)
+    assert tokens_of(fit(["acgu"], settings, TokenizerSettings(encoding=encoding))) == told
 
 
 def test_a_block_size_that_cuts_every_row_is_warned_of_with_what_is_lost(prepared, caplog):

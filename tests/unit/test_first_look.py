@@ -130,3 +130,16 @@ def test_too_many_bad_rows_of_a_small_file_are_told_before_ray_starts(data):
     data.write_text(ROWS.replace("\t7\n", "\tNA\n"))
     settings = {"data.on_bad_rows": "quarantine"}
     assert "set data.max_rejected_share: 0.12" in told("fine-tune", data, DataError, **settings)
+
+
+def test_results_beside_the_data_and_a_limit_of_rows_are_said(data):
+    data.write_text(ROWS.replace("\t7\n", "\tNA\n"))
+    settings = {"outputpath": None, "data.max_rows": 9}
+    assert "'NA'" in told("fine-tune", data, DataError, **settings)
+    (log,) = (data.parent / "rows").rglob("run.log")
+    said = log.read_text()
+    assert f"results go beside the data, to {data.parent / 'rows'}; another folder" in said
+    assert "only the first 9 rows will be read (data.max_rows, also set by dev)" in said
+    assert "'NA'" in told("fine-tune", data, DataError)
+    (log,) = (data.parent / "out").rglob("run.log")
+    assert "beside the data" not in log.read_text()

@@ -242,3 +242,29 @@ def test_a_vocabulary_with_letters_that_may_mean_the_same_is_told():
     assert told.startswith("the vocabulary has T and U as different letters")
     (told,) = mixed_letters(learnt("ACGUacgu"))
     assert told.endswith("set data.letter_case: upper")
+
+
+PROTEINS = ("MKTAYIAKQRU", "ACDEFGHIKLMNPQRSTVWY")
+
+
+@pytest.mark.parametrize("size", [100, 400])
+def test_bytes_that_bpe_begins_with_are_no_letters_of_the_data(size):
+    settings = TokenizerSettings(encoding="bpe")
+    tokenization = TokenizationConfig(vocabulary_size=size, min_frequency=1)
+    assert mixed_letters(fit(PROTEINS, tokenization, settings)) == []
+    assert mixed_letters(fit(["ACGUACGU"] * 3, tokenization, settings)) == []
+    told = mixed_letters(fit(["ACGUACGUacguacgu"] * 3, tokenization, settings))
+    assert len(told) == (size > 263)
+
+
+@pytest.mark.parametrize("size", [100, 400])
+def test_t_and_u_of_proteins_are_different_amino_acids(size):
+    tokenization = TokenizationConfig(vocabulary_size=size, min_frequency=1)
+    tokenizer = fit(["AC"], tokenization, TokenizerSettings(encoding="bpe"))
+
+    def told(*texts: str) -> list[str]:
+        encoded = tokenizer.encode_block(pa.array(texts))
+        return mixtures(kinds_of_rows(encoded, letter_kinds(tokenizer)), tokenizer)
+
+    assert told(*PROTEINS) == []
+    assert "the letter T and 1 the letter U" in told("ACGT", "ACGU")[0]
