@@ -32,6 +32,7 @@ from biolm_ray.errors import (
 from biolm_ray.imports import import_for_good
 from biolm_ray.logs import escaped
 from biolm_ray.masking import masked
+from biolm_ray.shortages import MEMORY, shortage_as_error
 from biolm_ray.signals import exit_code, handle_signals, name_of
 
 PROGRAM = "python -m biolm_ray"
@@ -88,7 +89,9 @@ def run() -> None:
     """Be the program: with a stream for every message, and ending in order when told to."""
     _open_missing_streams()
     handle_signals()
-    sys.exit(main())
+    code = main()
+    sys.unraisablehook = _show_unless_told
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,7 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     shows_traceback = DEBUG in arguments
     arguments = [argument for argument in arguments if argument != DEBUG]
     try:
-        text = _run_command(arguments)
+        # A run speaks for its folder; the libraries are imported before there is any.
+        with shortage_as_error("what this command does"):
+            text = _run_command(arguments)
         return 0 if text is None else _print(text)
     except KeyboardInterrupt as stop:
         _say(describe_stop(stop, arguments))
@@ -130,6 +135,10 @@ def describe_stop(stop: KeyboardInterrupt, arguments: Sequence[str]) -> str:
         how = f"what is finished is kept; the same command goes on: {command}"
     elif mode in TRAINS and has_begun:
         how = f"what is finished is kept; to go on: {command} --resume"
+    elif has_begun:  # other modes have begun with their results once these are written
+        how = "its results had just been written, and are whole"
+    elif replaced := getattr(stop, "replaced", None):
+        how = f"earlier results are in {replaced}; run the same command again"
     else:
         how = "nothing was changed; run the same command again"
     return f"interrupted by {name_of(stop)}; {how}"
@@ -139,6 +148,13 @@ def _say(text: str) -> None:
     """Print to the terminal, if it is still there."""
     with contextlib.suppress(OSError, ValueError):
         print(escaped(masked(text), kept="\n"), file=sys.stderr, flush=True)
+
+
+def _show_unless_told(unraisable: sys.UnraisableHookArgs) -> None:
+    """Show what goes wrong in libraries at the very end; not that no memory is left, once more."""
+    error = unraisable.exc_value
+    if error is None or not MEMORY.shows_in(error):
+        sys.__unraisablehook__(unraisable)
 
 
 def _open_missing_streams() -> None:

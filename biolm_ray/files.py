@@ -6,12 +6,13 @@ import stat
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from biolm_ray.errors import DataError
 from biolm_ray.shortages import shortage_as_error
+from biolm_ray.signals import held
 
 PRIVATE = 0o600
 
@@ -56,21 +57,44 @@ def swapped_folder(path: Path) -> Iterator[Path]:
 def swapped_files(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
     """Give an empty folder whose files move into `folder` once the block ends well.
 
-    Files of `folder` that match one of the patterns and have no successor are removed then; all
-    else in it stays.
+    Files of `folder` that match one of the patterns are removed then; all else in it stays. Where
+    a file cannot be moved, none is: new files and earlier ones are never there together.
     """
     with shortage_as_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new.", dir=folder) as holder:
-            yield Path(holder)
-            _open_to_others(Path(holder).iterdir())
-            fresh = {path.name: path for path in Path(holder).iterdir()}
-            for name, path in fresh.items():
-                os.replace(path, folder / name)
+            new, old = Path(holder) / "new", Path(holder) / "old"
+            new.mkdir()
+            yield new
+            _open_to_others(new.iterdir())
+            old.mkdir()
+            fresh = list(new.iterdir())
             earlier = {path for pattern in patterns for path in folder.glob(pattern)}
-            for path in earlier:
-                if path.name not in fresh:
-                    path.unlink()
+            earlier |= {folder / path.name for path in fresh if (folder / path.name).exists()}
+            with held():
+                _exchange(folder, fresh, earlier, old)
+
+
+def _exchange(folder: Path, fresh: Iterable[Path], earlier: Iterable[Path], old: Path) -> None:
+    """Move earlier files out of a folder and new ones in; where that fails, undo it."""
+    gone: list[Path] = []
+    come: list[Path] = []
+    try:
+        for path in earlier:
+            os.replace(path, old / path.name)
+            gone.append(path)
+        for path in fresh:
+            come.append(folder / path.name)
+            os.replace(path, folder / path.name)
+    except BaseException:
+        # What cannot be undone either must not hide the error, which says what is wrong.
+        for path in come:
+            with suppress(OSError):
+                path.unlink()
+        for path in gone:
+            with suppress(OSError):
+                os.replace(old / path.name, path)
+        raise
 
 
 def _open_to_others(paths: Iterable[Path]) -> None:

@@ -2,13 +2,14 @@
 
 import copy
 import logging
+import stat
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from biolm_ray.errors import attach, details, sentence, unwrapped
+from biolm_ray.errors import ResourceError, attach, details, sentence, unwrapped
 from biolm_ray.masking import masked
 from biolm_ray.signals import name_of
 
@@ -61,10 +62,17 @@ class WithoutTraceback(MaskedFormatter):
 
 
 class _ToFile(logging.FileHandler):
-    """A message that cannot be written (a full disk) is no reason to print a traceback."""
+    """A message that cannot be written (a full disk) is no reason to print a traceback.
+
+    Nor is it one to end a run, or to hide what ends it: closing the file writes what is left.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 class _ToTerminal(logging.StreamHandler):
@@ -80,15 +88,14 @@ def logged(folder: Path, *, quiet: bool) -> Iterator[logging.Logger]:
 
     A quiet run prints results and warnings only. An error that ends the block goes to the file
     with its traceback, and is raised on with the path of the file attached as `run_log`.
+
+    Raises:
+        ResourceError: The file cannot be written.
     """
     logging.addLevelName(RESULT, "RESULT")
-    folder.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger(LOGGER)
     path = folder / "run.log"
-    if path.is_symlink():  # in a folder that one was sent it could lead to any file
-        path.unlink()
-    to_file = _ToFile(path, encoding="utf-8")
-    to_file.setFormatter(MaskedFormatter("%(asctime)s %(levelname)s %(message)s"))
+    to_file = _opened(path)
     to_terminal = _ToTerminal()
     to_terminal.setFormatter(WithoutTraceback())
     to_terminal.setLevel(RESULT if quiet else logging.INFO)
@@ -110,6 +117,31 @@ def logged(folder: Path, *, quiet: bool) -> Iterator[logging.Logger]:
         for handler in handlers:
             logger.removeHandler(handler)
             handler.close()
+
+
+def _opened(path: Path) -> _ToFile:
+    """Open the file of messages, to be added to.
+
+    Raises:
+        ResourceError: It cannot be written, or is none: a pipe would be waited for.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():  # in a folder that one was sent it could lead to any file
+            path.unlink()
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            kind = "a folder" if path.is_dir() else "a pipe or device"
+            raise ResourceError(
+                f"{path} is {kind}, not the file for the messages of the run; move it away"
+            )
+        to_file = _ToFile(path, encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(
+            f"{path} cannot be written: {error.strerror or error}; the messages of the run go "
+            "there: make that possible, or choose another outputpath"
+        ) from error
+    to_file.setFormatter(MaskedFormatter("%(asctime)s %(levelname)s %(message)s"))
+    return to_file
 
 
 def _last_words(error: BaseException) -> logging.LogRecord:

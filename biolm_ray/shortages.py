@@ -44,14 +44,25 @@ WRITTEN = (("os error ", ")"), ("[errno ", "]"))
 DISK = Shortage(
     "cannot be written: no space is left",
     "Make room and run the same command again (with --resume, if it trains)",
-    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    (errno.ENOSPC, errno.EDQUOT),
+)
+FILE_SIZE = Shortage(
+    "cannot be written: the file would be larger than is allowed here",
+    "Raise the limit (ulimit -f unlimited), or write to a file system that takes larger files, and "
+    "run the same command again (with --resume, if it trains)",
+    (errno.EFBIG,),
 )
 MEMORY = Shortage(
     "cannot be finished: no memory is left",
     "End other programs, train fewer models at a time (resources.parallel_folds: 1), or choose a "
     "smaller batchsize or blocksize; where a limit is set (ulimit -v, a job's memory), raise it",
     (errno.ENOMEM,),
-    ("can't allocate memory", "cannot allocate memory", "std::bad_alloc"),
+    (
+        "can't allocate memory",
+        "cannot allocate memory",
+        "std::bad_alloc",
+        "failed to map segment from shared object",  # a library that does not fit any more
+    ),
     (MemoryError,),
 )
 OPEN_FILES = Shortage(
@@ -66,15 +77,15 @@ PROCESSES = Shortage(
     (),
     ("can't start new thread", "resource temporarily unavailable"),
 )
-SHORTAGES = (DISK, MEMORY, OPEN_FILES, PROCESSES)
+SHORTAGES = (DISK, FILE_SIZE, MEMORY, OPEN_FILES, PROCESSES)
 
 
 @contextmanager
-def shortage_as_error(path: Path) -> Iterator[None]:
+def shortage_as_error(place: Path | str) -> Iterator[None]:
     """Turn whatever a machine that has run out of something makes of the block into a sentence.
 
     Args:
-        path: What is being written there, or in which folder a run works.
+        place: What is being written, or in which folder a run works.
 
     Raises:
         ResourceError: Disk, memory, open files or processes have run out.
@@ -89,7 +100,7 @@ def shortage_as_error(path: Path) -> Iterator[None]:
             if cause is not None:
                 said = " ".join(str(cause).split())[:200] or type(cause).__name__
                 raise ResourceError(
-                    f"{path} {shortage.problem} ({said}); what was written before is kept. "
+                    f"{place} {shortage.problem} ({said}); what was written before is kept. "
                     f"{shortage.remedy}"
                 ) from error
         raise

@@ -84,6 +84,39 @@ def handle_signals(handler: EndingHandler | None = None) -> None:
 
 
 @contextmanager
+def held() -> Iterator[None]:
+    """Have a signal that ends this process take effect when the block has ended.
+
+    For changes that must not be broken off between two files, and take a moment. A second signal
+    takes effect where it arrives, as ever; so does one whose handler is none of Python's.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    own = {number: handler for number, handler in handlers.items() if callable(handler)}
+    waiting: list[tuple[int, float]] = []
+
+    def hold(number: int, frame: Any) -> None:
+        now = time.monotonic()
+        if not waiting:
+            waiting.append((number, now))
+        elif now - waiting[0][1] >= SECONDS_OF_ONE:
+            own[number](number, frame)
+
+    for number in own:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in own.items():
+            signal.signal(number, handler)
+    if waiting:
+        number = waiting[0][0]
+        own[number](number, None)
+
+
+@contextmanager
 def handlers_kept() -> Iterator[None]:
     """Put back the handlers of the signals after a block that replaces them, as starting Ray does.
 

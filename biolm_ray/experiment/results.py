@@ -37,6 +37,7 @@ from biolm_ray.results.manifest import (
     record_tables,
     relative,
 )
+from biolm_ray.signals import held
 from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
 
 log = logging.getLogger("biolm_ray")
@@ -69,6 +70,12 @@ class RunResults:
     @property
     def folder(self) -> Path:
         return self.output / self.mode
+
+    @property
+    def replaced(self) -> Path | None:
+        """Where what this run has replaced is kept; None if there is nothing."""
+        kept = self._places and not self.remove
+        return self.output / self._places[0] if kept else None
 
     def check_lock(self) -> None:
         """Make sure that results may still be changed by this run.
@@ -203,10 +210,14 @@ def recorded(results: RunResults) -> ModeRecord | None:
 
 @contextmanager
 def told_when_stopped(results: RunResults) -> Iterator[None]:
-    """Attach to what stops a run whether it `has_begun`: whether results are its own by then."""
+    """Attach to what stops a run whether it `has_begun`: whether results are its own by then.
+
+    And where those lie that it has moved aside (`replaced`).
+    """
     try:
         yield
     except KeyboardInterrupt as stop:
+        attach(stop, replaced=results.replaced)
         with suppress(BiolmError):  # of a damaged manifest, which the next run tells of
             record = recorded(results)
             attach(stop, has_begun=record is not None and record.run.id == results.run.id)
@@ -234,6 +245,17 @@ def replace_tokenizer(results: RunResults, tokenizer: Tokenizer) -> None:
             and (output / name).read_bytes() == (Path(folder) / name).read_bytes()
             for name in names
         )
+    with held():
+        _put_tokenizer(results, tokenizer, earlier, same=same)
+        results.publish()
+        results.record_tables([output / name for name in names], [])
+
+
+def _put_tokenizer(
+    results: RunResults, tokenizer: Tokenizer, earlier: Sequence[str], *, same: bool
+) -> None:
+    """Move the files of another tokenizer aside, if there are any, and write this one's."""
+    output = results.output
     if same:
         log.log(RESULT, "tokenizer: the same as before, %s", output / TOKENIZER_FILE)
     else:
@@ -254,5 +276,3 @@ def replace_tokenizer(results: RunResults, tokenizer: Tokenizer) -> None:
             len(tokenizer.vocabulary),
             output / TOKENIZER_FILE,
         )
-    results.publish()
-    results.record_tables([output / name for name in names], [])

@@ -19,6 +19,7 @@ from biolm_ray.results.manifest import (
     update_manifest,
     with_mode,
 )
+from biolm_ray.signals import held
 from biolm_ray.training.outcome import files_of
 
 
@@ -48,12 +49,25 @@ def begin_training(
     else:
         paths = results_to_replace(output, results.mode)
     _check_kept(results, plans, paths)
-    replaced = results.replace(paths)
-    plans = [_with_moved_weights(plan, output, paths, replaced) for plan in plans]
+    with held():  # so that what is moved aside is also what the new record takes the place of
+        replaced = results.replace(paths)
+        plans = [_with_moved_weights(plan, output, paths, replaced) for plan in plans]
+        _record_begun(results, plans, earlier, replaced)
+        tokenizer.save(results)
+        if anew or not (results.folder / CONFIG_FILE).exists():
+            results.publish()
+    return plans
+
+
+def _record_begun(
+    results: RunResults, plans: Sequence[Plan], earlier: ModeRecord | None, replaced: str | None
+) -> None:
+    """Write down which models a run trains, and that it is theirs."""
+    resumed = not all(plan.replaces for plan in plans)
     folds = tuple(
         FoldRecord(
             name="" if plan.job.folder == results.folder else plan.job.folder.name,
-            folder=relative(plan.job.folder, output),
+            folder=relative(plan.job.folder, results.output),
             files={} if plan.metrics is None else files_of(plan.job.folder),
         )
         for plan in plans
@@ -65,11 +79,7 @@ def begin_training(
         tables=staying.tables if staying and resumed else (),
         replaced=replaced or (earlier.replaced if earlier else None),
     )
-    update_manifest(output, lambda manifest: with_mode(manifest, results.mode, record))
-    tokenizer.save(results)
-    if anew or not (results.folder / CONFIG_FILE).exists():
-        results.publish()
-    return plans
+    update_manifest(results.output, lambda manifest: with_mode(manifest, results.mode, record))
 
 
 def _what_does_not_stay(
@@ -160,9 +170,11 @@ def begin_search(results: RunResults, tokenizer: RunTokenizer, *, continues: boo
     """Make room for a search, unless one is continued, and write down that it is there."""
     results.check_lock()
     record = recorded(results)
-    if not continues or record is None:
-        record = ModeRecord(run=results.run, replaced=None if continues else results.replace_all())
-        update_manifest(results.output, lambda manifest: with_mode(manifest, results.mode, record))
-    tokenizer.save(results)
-    if not continues or not (results.folder / CONFIG_FILE).exists():
-        results.publish()
+    with held():
+        if not continues or record is None:
+            replaced = None if continues else results.replace_all()
+            begun = ModeRecord(run=results.run, replaced=replaced)
+            update_manifest(results.output, lambda found: with_mode(found, results.mode, begun))
+        tokenizer.save(results)
+        if not continues or not (results.folder / CONFIG_FILE).exists():
+            results.publish()

@@ -23,6 +23,7 @@ from biolm_ray.results.manifest import (
     update_manifest,
     write_manifest,
 )
+from biolm_ray.signals import held
 
 log = logging.getLogger("biolm_ray")
 
@@ -70,9 +71,10 @@ def set_aside(
         modes = {name: found for name, found in staying.items() if found is not None}
         return manifest.model_copy(update={"modes": modes, "moving": moving})
 
-    moving = update_manifest(output, begin).moving
-    assert moving is not None, "just written"
-    _finish(output, moving)
+    with held():
+        moving = update_manifest(output, begin).moving
+        assert moving is not None, "just written"
+        _finish(output, moving)
     return to
 
 
@@ -148,9 +150,10 @@ def finish_moving(output: Path, *, remove: bool = False) -> None:
         ", and removing them (run.replaced_results: remove)" if moving.remove else "",
         ", ".join(moving.paths),
     )
-    _finish(output, moving)
-    if is_for_removal and not removes and (output / moving.to).is_dir():
-        _keep(output, moving.to)
+    with held():
+        _finish(output, moving)
+        if is_for_removal and not removes and (output / moving.to).is_dir():
+            _keep(output, moving.to)
 
 
 def _keep(output: Path, place: str) -> None:

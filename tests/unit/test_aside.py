@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 from datetime import datetime
 from pathlib import Path
 
@@ -338,3 +339,22 @@ def test_tables_in_a_mode_folder_on_another_disk_are_replaced(tmp_path):
     (tmp_path / "out" / "fine-tune").symlink_to(tmp_path / "disk")
     to = set_aside(tmp_path / "out", "interpret", ["fine-tune/0/loo_scores_mask.csv"])
     assert (tmp_path / "out" / to / "fine-tune/0/loo_scores_mask.csv").read_text() == "scores"
+
+
+def test_a_stop_takes_effect_once_results_are_moved_whole(tmp_path, monkeypatch):
+    make_experiment(tmp_path)
+    paths = results_to_replace(tmp_path, "fine-tune")
+    assert len(paths) > 1
+    move = aside._move
+
+    def stop_and_move(source: Path, target: Path) -> None:
+        signal.raise_signal(signal.SIGINT)
+        move(source, target)
+
+    monkeypatch.setattr(aside, "_move", stop_and_move)
+    with pytest.raises(KeyboardInterrupt):
+        set_aside(tmp_path, "fine-tune", paths, to="replaced/x")
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert manifest.moving is None
+    assert all((tmp_path / "replaced/x" / path).exists() for path in paths)

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from ray.exceptions import RayTaskError
@@ -216,6 +216,7 @@ def test_an_error_of_a_stage_sets_the_exit_code(
         ("pre-train", False, "nothing was changed; run the same command again"),
         ("predict", False, "nothing was changed; run the same command again"),
         ("tokenize", False, "nothing was changed; run the same command again"),
+        ("predict", True, "its results had just been written, and are whole"),
         ("interpret", False, "the same command goes on: python -m biolm_ray interpret --filepath"),
         ("tune", True, "the same command goes on: python -m biolm_ray tune --filepath"),
     ],
@@ -241,6 +242,39 @@ def test_a_training_that_was_resumed_goes_on_with_the_same_command(
     text = capsys.readouterr().err
     assert text.startswith("interrupted by Ctrl-C; ")
     assert text.endswith("--resume auto\n")
+
+
+def test_no_memory_before_a_run_has_its_folder_is_told_with_its_remedy(
+    stages: Stages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.error = MemoryError()
+    assert cli.main(["fine-tune", *LEAST]) == 4
+    text = capsys.readouterr().err
+    assert text.startswith("error: what this command does cannot be finished: no memory is left")
+    assert "ulimit -v" in text
+
+
+@pytest.mark.parametrize(("error", "shown"), [(MemoryError(), False), (KeyError("place"), True)])
+def test_libraries_that_have_no_memory_to_end_with_print_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, shown: bool
+) -> None:
+    printed: list[Any] = []
+    monkeypatch.setattr(sys, "__unraisablehook__", printed.append)
+    unraisable = cast(Any, SimpleNamespace(exc_value=error))
+    cli._show_unless_told(unraisable)
+    assert printed == ([unraisable] if shown else [])
+
+
+def test_a_command_stopped_between_two_results_says_where_the_earlier_ones_are(
+    stages: Stages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.error = Stopped(signal.SIGTERM)
+    attach(stages.error, has_begun=False, replaced=Path("out/replaced/predict-1"))
+    assert cli.main(["predict", *LEAST]) == 143
+    text = capsys.readouterr().err
+    assert text.endswith(
+        "; earlier results are in out/replaced/predict-1; run the same command again\n"
+    )
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a defect"), SystemExit("a defect")])

@@ -75,6 +75,29 @@ def test_files_of_an_earlier_run_go_when_their_successors_are_whole(tmp_path):
     assert contents(tmp_path) == {"b_results.json": "new", "config.yaml": "old"}
 
 
+@pytest.mark.parametrize("number", range(5))
+def test_files_that_cannot_all_be_moved_leave_the_earlier_ones(tmp_path, monkeypatch, number):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("old")
+    before, calls = contents(tmp_path), iter(range(9))
+    replace = os.replace
+
+    def replace_or_fail(source, target) -> None:
+        if next(calls) == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    def swap() -> None:
+        with swapped_files(tmp_path, ["*.csv"]) as new:
+            for name in ("a.csv", "c.csv", "d.json"):
+                (new / name).write_text("new")
+            monkeypatch.setattr(os, "replace", replace_or_fail)
+
+    with pytest.raises(ResourceError, match="no space is left"):
+        swap()
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
 def test_files_have_the_mode_that_the_umask_gives_whatever_wrote_them(tmp_path, umask, mode):
     tensors = {"a": torch.zeros(2)}

@@ -1,6 +1,9 @@
 """What reaches the terminal, and what the file."""
 
+import errno
+import io
 import logging
+import os
 import signal
 from typing import NoReturn
 
@@ -8,7 +11,7 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from biolm_ray.cli import main
-from biolm_ray.errors import DETAILS_LETTERS, DataError, details, root_cause
+from biolm_ray.errors import DETAILS_LETTERS, DataError, ResourceError, details, root_cause
 from biolm_ray.logs import RESULT, escaped, logged
 from biolm_ray.signals import Stopped
 
@@ -112,3 +115,36 @@ def test_messages_that_cannot_be_written_end_no_run_and_print_nothing(tmp_path, 
 class FullDisk(logging.Formatter):
     def format(self, record):
         raise OSError("no space left on device")
+
+
+def test_closing_the_file_on_a_full_disk_does_not_hide_what_ended_the_run(tmp_path, capsys):
+    def run_on_a_full_disk() -> NoReturn:
+        with logged(tmp_path, quiet=False) as log:
+            for handler in log.handlers:
+                if isinstance(handler, logging.FileHandler):
+                    handler.setStream(FullFile()).close()
+            raise ResourceError("make room")
+
+    with pytest.raises(ResourceError, match="make room"):
+        run_on_a_full_disk()
+    assert capsys.readouterr().err == ""
+
+
+class FullFile(io.StringIO):
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(("make", "what"), [(os.mkfifo, "a pipe"), (os.mkdir, "a folder")])
+def test_what_is_in_the_place_of_the_file_is_named(tmp_path, make, what):
+    make(tmp_path / "run.log")
+    told = rf"run\.log is {what}.*move it away"
+    with pytest.raises(ResourceError, match=told), logged(tmp_path, quiet=False):
+        pass
+
+
+def test_a_file_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "logs").touch()
+    told = r"logs/run\.log cannot be written: File exists"
+    with pytest.raises(ResourceError, match=told), logged(tmp_path / "logs", quiet=False):
+        pass

@@ -20,7 +20,6 @@ def hidden(error: Exception, cause: Exception) -> Exception:
     [
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
-        OSError(errno.EFBIG, "File too large"),
         OSError("Error writing bytes to file. Detail: [errno 28] No space left on device"),
         SafetensorError("I/O error: No space left on device (os error 28)"),
         hidden(RuntimeError("unexpected pos 640"), OSError(errno.ENOSPC, "No space left")),
@@ -56,6 +55,11 @@ def test_other_errors_pass(tmp_path, error):
         (pa.ArrowMemoryError("malloc of size 64 failed"), "no memory is left .*batchsize"),
         (
             RuntimeError("Allocator: can't allocate memory: you tried"),
+            "no memory is left",
+        ),
+        (OSError(errno.EFBIG, "File too large"), r"larger than is allowed .*ulimit -f"),
+        (
+            ImportError("libtorch.so: failed to map segment from shared object"),
             "no memory is left",
         ),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "no memory is left"),

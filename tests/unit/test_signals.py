@@ -1,6 +1,7 @@
 """How signals end a run."""
 
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from biolm_ray.signals import (
     exit_code,
     handle_signals,
     handlers_kept,
+    held,
     name_of,
 )
 
@@ -84,3 +86,63 @@ def test_a_signal_that_ends_the_library_that_starts_stops_the_run():
     assert exit_code(raised.value) == 143
     with pytest.raises(SystemExit), handlers_kept():
         raise SystemExit(1)
+
+
+def test_a_signal_takes_effect_when_the_block_has_ended_that_holds_it():
+    handle_signals()
+    done = []
+
+    def write_two_files() -> None:
+        with held():
+            with held():
+                signal.raise_signal(signal.SIGTERM)
+                done.append("first")
+            done.append("second")
+
+    with pytest.raises(Stopped) as raised:
+        write_two_files()
+    assert done == ["first", "second"]
+    assert exit_code(raised.value) == 143
+
+
+def test_an_error_of_a_block_that_holds_signals_is_told_before_the_signal():
+    handle_signals()
+
+    def fail_when_stopped() -> None:
+        with held():
+            signal.raise_signal(signal.SIGINT)
+            raise ValueError("full")
+
+    with pytest.raises(ValueError, match="full"):
+        fail_when_stopped()
+
+
+def test_a_second_signal_is_not_held(monkeypatch):
+    handle_signals()
+    times = iter([10.0, 12.0])
+    monkeypatch.setattr("biolm_ray.signals.time.monotonic", lambda: next(times, 12.0))
+    reached = []
+
+    def stop_twice() -> None:
+        with held():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("first")
+            signal.raise_signal(signal.SIGINT)
+            reached.append("second")
+
+    with pytest.raises(Stopped):
+        stop_twice()
+    assert reached == ["first"]
+
+
+def test_other_threads_hold_nothing():
+    handlers = []
+
+    def look() -> None:
+        with held():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.SIG_DFL]
