@@ -1,11 +1,13 @@
 """What a training or a search was begun with, written beside its results to compare with later."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from biolm_ray.config.legacy import KEYS
 from biolm_ray.config.schema import (
     Config,
     ModelConfig,
@@ -77,12 +79,23 @@ def job_settings(job: Any) -> TrainingSettings:
     return TrainingSettings(
         prepared=Folder(job.prepared).name,
         rows=job.rows_digest,
-        task=config.task,
-        model=config.model.model_dump(mode="json", exclude=WITHOUT_EFFECT),
         weights=None if job.weights is None else _digest(job.weights),
-        preprocessing=config.preprocessing.model_dump(mode="json"),
-        training=config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
+        **_parts_of(config),
     )
+
+
+def settings_of_now(before: TrainingSettings, config: Config) -> TrainingSettings:
+    """Put what a run's configuration says in the place of what a model was begun with."""
+    return before.model_copy(update=_parts_of(config))
+
+
+def _parts_of(config: Config) -> dict[str, Any]:
+    return {
+        "task": config.task,
+        "model": config.model.model_dump(mode="json", exclude=WITHOUT_EFFECT),
+        "preprocessing": config.preprocessing.model_dump(mode="json"),
+        "training": config.training.model_dump(mode="json", exclude=FREE_TO_CHANGE),
+    }
 
 
 def _digest(folder: Path) -> str | None:
@@ -112,8 +125,33 @@ def search_settings(config: Config, prepared: str) -> SearchSettings:
     )
 
 
-def differing_settings(before: RecordFile, now: RecordFile) -> list[str]:
-    """Name the settings in which two runs differ, by their dotted names or in plain words.
+@dataclass(frozen=True)
+class Difference:
+    """A setting in which two runs differ, and its values; as a text it is one for the user.
+
+    Attributes:
+        name: Its dotted name, or in plain words what is no setting.
+        before, now: None where it was not set.
+    """
+
+    name: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        if self.name in READABLE.values():
+            return self.name
+        keys = [key for key, old in KEYS.items() if old.names == (self.name,)]
+        flag = f" (--{keys[0]})" if keys else ""
+        return f"{self.name}{flag} is {_shown(self.now)}, was {_shown(self.before)}"
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
+
+
+def differences(before: RecordFile, now: RecordFile) -> list[Difference]:
+    """List the settings in which two runs differ, by name.
 
     Args:
         before: Of the first, in the form in which its version wrote them.
@@ -123,7 +161,7 @@ def differing_settings(before: RecordFile, now: RecordFile) -> list[str]:
     wanted = now.model_dump(mode="json", exclude=NOT_COMPARED)
     for name in SECTIONS.keys() & given.keys():
         given[name] = _of_today(SECTIONS[name], given[name], set(wanted[name]))
-    return sorted(READABLE.get(name, name) for name in _differences(given, wanted))
+    return sorted(_differences(given, wanted), key=lambda each: each.name)
 
 
 def _of_today(section: type[Section], before: Settings, compared: set[str]) -> Settings:
@@ -136,11 +174,12 @@ def _of_today(section: type[Section], before: Settings, compared: set[str]) -> S
     return {**defaults, **{name: value for name, value in before.items() if name not in free}}
 
 
-def _differences(before: Any, now: Any, prefix: str = "") -> list[str]:
+def _differences(before: Any, now: Any, prefix: str = "") -> list[Difference]:
     if isinstance(before, dict) and isinstance(now, dict):
         return [
-            name
+            found
             for key in before.keys() | now.keys()
-            for name in _differences(before.get(key), now.get(key), f"{prefix}{key}.")
+            for found in _differences(before.get(key), now.get(key), f"{prefix}{key}.")
         ]
-    return [] if before == now else [prefix.rstrip(".")]
+    name = prefix.rstrip(".")
+    return [] if before == now else [Difference(READABLE.get(name, name), before, now)]

@@ -91,6 +91,8 @@ def train_jobs(
         models = part_of(len(plans) - len(missing), len(plans), "model")
         log.info("%s finished already", models)
     for plan in missing:
+        if beginning := plan.beginning:
+            log.info("%s", beginning)
         _begin(plan)
         if more_epochs := plan.settings.more_epochs:
             display.num_epochs = more_epochs[-1]

@@ -3,18 +3,23 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from biolm_ray.config.schema import Config
 from biolm_ray.errors import ConfigError
 from biolm_ray.experiment.begun import (
     READABLE,
+    Difference,
     TrainingSettings,
-    differing_settings,
+    differences,
     job_settings,
+    settings_of_now,
 )
 from biolm_ray.experiment.storage import SETTINGS
 from biolm_ray.models.saved import is_model_folder
 from biolm_ray.records import find_record
+from biolm_ray.training.checkpoint import newest_steps
 from biolm_ray.training.outcome import done_already
 
 log = logging.getLogger("biolm_ray")
@@ -65,6 +70,19 @@ class Plan:
     anew: bool = True
 
     @property
+    def beginning(self) -> str | None:
+        """Say where an interrupted training goes on; None where nothing was interrupted."""
+        if self.anew or self.metrics is not None:
+            return None
+        reached = newest_steps(self.job.folder)
+        if reached is None:
+            return f"{self.job.name} has no checkpoint yet and begins from the start"
+        epochs, steps = reached
+        after = f"after epoch {epochs}" if epochs else ""
+        within = f"after step {steps} of epoch {epochs + 1}" if steps else ""
+        return f"{self.job.name} goes on {within or after}"
+
+    @property
     def replaces(self) -> bool:
         """Whether nothing of an earlier run is kept; more epochs start from its best weights."""
         return self.metrics is None and self.anew and not self.settings.more_epochs
@@ -96,23 +114,49 @@ def _fitting(job: Any, *, strict: bool, more: bool) -> Earlier:
     before = Earlier.of(job)
     if before.settings is None:
         return before
-    differing = differing_settings(before.settings, job_settings(job))
+    differing = differences(before.settings, job_settings(job))
     if more:  # they begin with the model's own weights
         unlike = {"training.num_epochs", READABLE["weights"]}
-        differing = [name for name in differing if name not in unlike]
+        differing = [each for each in differing if each.name not in unlike]
     if not differing:
         return before
     if strict:
-        raise ConfigError(
-            f"{job.folder} was begun with other settings and cannot be resumed; differing: "
-            f"{', '.join(differing)}. Set them back, or run without resume to train from the start"
-        )
+        raise _begun_otherwise(job.folder, differing)
     log.info(
         "%s is trained from the start, since these settings changed: %s",
         job.name,
-        ", ".join(differing),
+        "; ".join(map(str, differing)),
     )
     return Earlier()
+
+
+def _begun_otherwise(folder: Path, differing: Sequence[Difference]) -> ConfigError:
+    return ConfigError(
+        f"{folder} was begun with other settings and cannot be resumed; differing: "
+        f"{'; '.join(map(str, differing))}. Set them back, or run without resume to train from the "
+        "start"
+    )
+
+
+def check_resumable(config: Config) -> None:
+    """Compare a run's settings with those its models were begun with, before its data are read.
+
+    What needs the data is compared by `plan_jobs`, model by model. Folders of folds that are no
+    more may lie there, too; so all must differ.
+
+    Raises:
+        ConfigError: They differ, and the run is to be resumed.
+    """
+    if config.training.resume is not True:
+        return
+    folder = Path(config.output_path) / config.mode
+    found = []
+    for path in sorted([*folder.glob(SETTINGS), *folder.glob(f"*/{SETTINGS}")]):
+        before = find_record(path, TrainingSettings, REMEDY)
+        if before is not None:
+            found.append((path.parent, differences(before, settings_of_now(before, config))))
+    if found and all(differing for _, differing in found):
+        raise _begun_otherwise(*found[0])
 
 
 def _more_epochs(

@@ -20,7 +20,7 @@ from ray.tune.search.optuna import OptunaSearch
 from biolm_ray.config.load import with_settings, write_config
 from biolm_ray.config.schema import Config, Range
 from biolm_ray.errors import ConfigError, TrainingError, root_cause, sentence
-from biolm_ray.experiment.begun import SearchSettings, differing_settings, search_settings
+from biolm_ray.experiment.begun import SearchSettings, differences, search_settings
 from biolm_ray.experiment.failures import CAUSE_LETTERS
 from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.experiment.tried import TRIALS, Trials, Tried, read_trials
@@ -145,11 +145,12 @@ def _earlier_trials(
     earlier = []
     before = find_record(path, SearchSettings, REMEDY) if config.tune.resume else None
     if before is not None:
-        differing = differing_settings(before, now)
+        differing = differences(before, now)
         if differing:
             raise ConfigError(
                 f"{folder} holds a search that was begun with other settings; differing: "
-                f"{', '.join(differing)}. Set them back, or set tune.resume: false to start over"
+                f"{'; '.join(map(str, differing))}. Set them back, or set tune.resume: false to "
+                "start over"
             )
         earlier = read_trials(folder / TRIALS, metric, config.tune.space)
     if earlier:

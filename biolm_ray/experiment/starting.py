@@ -5,6 +5,7 @@ from pathlib import Path
 
 from biolm_ray.config.schema import Config
 from biolm_ray.experiment.first_lines import say_assumptions
+from biolm_ray.experiment.resuming import check_resumable
 from biolm_ray.experiment.setup import (
     choose_model,
     earlier_weights,
@@ -43,5 +44,6 @@ def find_start(config: Config) -> TrainingStart:
     weights = earlier_weights(config)
     config = more_epochs_of(config, weights)
     config = choose_model(config, weights)
+    check_resumable(config)
     say_assumptions(config, weights)
     return TrainingStart(config, weights, known_tokenizer(config, weights))

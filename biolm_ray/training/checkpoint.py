@@ -151,7 +151,23 @@ class Checkpoints:
         return Progress()
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self._folder.glob("*-*-*.pt"), reverse=True)
+        return _newest_first(self._folder)
+
+
+def newest_steps(folder: Path) -> tuple[int, int] | None:
+    """Give the epochs and further steps that a model's newest checkpoint follows, by its name.
+
+    Whether the file is whole is found out where it is read. None where there is none.
+    """
+    for path in _newest_first(folder / CHECKPOINTS):
+        epochs, steps, _ = path.stem.split("-", 2)
+        if epochs.isdecimal() and steps.isdecimal():
+            return int(epochs), int(steps)
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*-*-*.pt"), reverse=True)
 
 
 def _put_back(state: State, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:

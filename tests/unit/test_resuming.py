@@ -7,13 +7,14 @@ import pytest
 from biolm_ray.config.load import load_config
 from biolm_ray.config.schema import Config
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.experiment.begun import TrainingSettings, differing_settings
-from biolm_ray.experiment.resuming import plan_jobs
+from biolm_ray.experiment.begun import TrainingSettings, differences
+from biolm_ray.experiment.resuming import check_resumable, plan_jobs
 from biolm_ray.experiment.storage import SETTINGS
 from biolm_ray.files import write_json
 from biolm_ray.models.card import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.records import write_record
+from biolm_ray.training.checkpoint import CHECKPOINTS
 from biolm_ray.training.fold_tables import ALL_RESULTS
 from biolm_ray.training.outcome import DONE, mark_done
 
@@ -35,6 +36,10 @@ class Job:
     @property
     def board(self) -> Path:
         return self.folder / "tboard"
+
+
+def differing_settings(before: TrainingSettings, now: TrainingSettings) -> list[str]:
+    return [each.name for each in differences(before, now)]
 
 
 def make_jobs(folder: Path, number: int = 2, **changes) -> list[Job]:
@@ -113,8 +118,52 @@ def test_without_resume_everything_begins_anew(tmp_path):
 @pytest.mark.parametrize("resume", [True, 3])
 def test_changed_settings_are_refused_by_name(tmp_path, changes, named, resume):
     run(make_jobs(tmp_path), False, finishing=2)
-    with pytest.raises(ConfigError, match=rf"0 was begun.*differing: {named}\. Set them back"):
+    with pytest.raises(ConfigError, match=rf"0 was begun.*differing: {named}.*\. Set them back"):
         plan_jobs(make_jobs(tmp_path, **changes), resume)
+
+
+def test_a_changed_setting_is_told_with_its_flag_and_both_values(tmp_path):
+    run(make_jobs(tmp_path, nepochs=60), False, finishing=1)
+    said = r"differing: training\.num_epochs \(--nepochs\) is 61, was 60\. Set them back"
+    with pytest.raises(ConfigError, match=said):
+        plan_jobs(make_jobs(tmp_path, nepochs=61), True)
+    with pytest.raises(ConfigError, match=r"\(--nepochs\) is not set, was 60"):
+        plan_jobs(make_jobs(tmp_path), True)
+
+
+def test_changed_settings_are_found_without_the_data(tmp_path):
+    (job,) = make_jobs(tmp_path / "fine-tune", 1, nepochs=60, outputpath=str(tmp_path))
+    run([job], False, finishing=0)
+    changes = {"nepochs": 61, "outputpath": str(tmp_path)}
+    for resume in (False, "auto", 3):
+        changed = make_jobs(tmp_path, 1, resume=resume, **changes)[0].config
+        check_resumable(changed)
+    check_resumable(make_jobs(tmp_path, 1, **changes | {"nepochs": 60, "resume": True})[0].config)
+    with pytest.raises(ConfigError, match=r"0 was begun .* is 61, was 60"):
+        check_resumable(make_jobs(tmp_path, 1, resume=True, **changes)[0].config)
+    other = make_jobs(tmp_path / "fine-tune", 2, nepochs=61)
+    run(other[1:], False, finishing=0)  # a fold that fits: the others may be left over
+    check_resumable(make_jobs(tmp_path, 1, resume=True, **changes)[0].config)
+
+
+@pytest.mark.parametrize(
+    ("names_of_files", "said"),
+    [
+        ([], "fold 0 has no checkpoint yet and begins from the start"),
+        (["000002-000000000-aa.pt", "000003-000000000-bb.pt"], "fold 0 goes on after epoch 3"),
+        (["000003-000000012-cc.pt"], "fold 0 goes on after step 12 of epoch 4"),
+        (["000000-000000012-cc.pt"], "fold 0 goes on after step 12 of epoch 1"),
+    ],
+)
+def test_where_an_interrupted_training_goes_on_is_told(tmp_path, names_of_files, said):
+    jobs = make_jobs(tmp_path, 1)
+    run(jobs, False, finishing=0)
+    for name in names_of_files:
+        write_json(tmp_path / "0" / CHECKPOINTS / name, {})
+    (plan,) = plan_jobs(jobs, True)
+    assert plan.beginning == said
+    (anew,) = plan_jobs(jobs, False)
+    assert anew.beginning is None
 
 
 def test_other_earlier_weights_are_a_change_wherever_they_lie(tmp_path):

@@ -43,5 +43,5 @@ def test_a_search_of_other_settings_is_refused_and_one_of_an_earlier_version_is_
         search(config, trial, tmp_path, begun)
     settings["training"]["feed"] = "streaming"
     (tmp_path / SETTINGS).write_text(json.dumps(settings))
-    with pytest.raises(ConfigError, match=r"differing: training\.feed\."):
+    with pytest.raises(ConfigError, match=r"differing: training\.feed is "):
         search(config, trial, tmp_path, begun)
