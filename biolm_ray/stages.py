@@ -27,7 +27,12 @@ from biolm_ray.experiment.first_lines import (
 )
 from biolm_ray.experiment.placement import place, place_inference
 from biolm_ray.experiment.pretraining import pretrain_model
-from biolm_ray.experiment.progress import DataProgress, Display, ScoringProgress
+from biolm_ray.experiment.progress import (
+    DataProgress,
+    Display,
+    ScoringProgress,
+    noun_of_predictions,
+)
 from biolm_ray.experiment.results import (
     RunResults,
     RunTokenizer,
@@ -37,7 +42,7 @@ from biolm_ray.experiment.results import (
     told_when_stopped,
 )
 from biolm_ray.experiment.runtime import Cluster, connected
-from biolm_ray.experiment.search import SearchResult, search
+from biolm_ray.experiment.search import SearchResult, search, shown_settings
 from biolm_ray.experiment.setup import (
     fit_run_tokenizer,
     plan_run,
@@ -380,7 +385,7 @@ def tune(config: Config) -> SearchResult:
             "best %s %.4f: %s\nrun it: %s",
             result.metric,
             result.best_value,
-            result.best_settings,
+            shown_settings(result.best_settings),
             result.best_config,
         )
         return result
@@ -430,7 +435,7 @@ def _predict_rows(
         num_workers=num_workers,
         gpu_per_worker=gpu_per_worker,
         wait_minutes=config.resources.wait_minutes,
-        progress=ScoringProgress(log, "rows"),
+        progress=ScoringProgress(log, noun_of_predictions(len(rows), len(folders))),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from biolm_ray.config.schema import ResourcesConfig
 from biolm_ray.errors import ResourceError
 from biolm_ray.experiment.runtime import Cluster
+from biolm_ray.wording import all_of, counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +48,12 @@ def place(cluster: Cluster, resources: ResourcesConfig, num_models: int) -> Plac
     num_workers = max(1, wanted)
     capacity = (most_gpus if use_gpu else cluster.most_cpus) // num_workers
     parallel = min(resources.parallel_folds or max(1, capacity), num_models)
-    kind = "GPU" if use_gpu else "CPU"
     is_missed = wanted and not use_gpu and resources.accelerator != "cpu"
     missing = " (no GPU here)" if is_missed else ""
-    note = (
-        f"{num_workers} {kind} worker{'s' if num_workers > 1 else ''} per model{missing}, "
-        f"{parallel} of {num_models} at a time"
-    )
+    on = counted(num_workers, "GPU") if use_gpu else "CPUs"
+    if num_workers > 1 and not use_gpu:
+        on = f"CPUs, with {num_workers} workers"
+    note = f"{_trained_together(num_models, parallel)} on {on}{missing}"
     return Placement(
         num_workers=num_workers,
         use_gpu=use_gpu,
@@ -63,6 +63,15 @@ def place(cluster: Cluster, resources: ResourcesConfig, num_models: int) -> Plac
         resources=resources,
         note=note,
     )
+
+
+def _trained_together(num_models: int, parallel: int) -> str:
+    """Say how many models train at once, up to where each of them trains."""
+    if num_models == 1:
+        return "the model trains"
+    if parallel == num_models:
+        return f"{all_of(num_models, 'model')} train at once, each"
+    return f"{parallel} of {num_models} models train at a time, each"
 
 
 def parallel_now(placement: Placement, cluster: Cluster) -> int:

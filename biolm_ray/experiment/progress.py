@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from biolm_ray.wording import counted
+from biolm_ray.wording import all_of, counted
 
 BAR_WIDTH = 24
 SAVED = "saved"
@@ -83,7 +83,7 @@ def describe(
     if "eval_perplexity" in event:
         parts.append(f"perplexity {event['eval_perplexity']:.2f}")
     if seconds_left:
-        parts.append(f"at most {readable_time(seconds_left)} left")
+        parts.append(f"{_at_most(seconds_left)} left")
     return "  ".join(parts)
 
 
@@ -96,13 +96,18 @@ def describe_estimate(
     """
     seconds = event["seconds_per_epoch"]
     rounds = -(-num_models // parallel)
-    whole = readable_time(seconds * num_epochs * rounds)
-    models = "the model" if num_models == 1 else f"all {num_models} models, {parallel} at a time"
-    most = "" if whole == LESS_THAN_A_SECOND else "at most "
+    whole = _at_most(seconds * num_epochs * rounds)
+    models = all_of(num_models, "model")
+    models += f", {parallel} at a time" if parallel < num_models else ""
     return (
         f"estimate: {readable_time(seconds)} an epoch, {event['memory_gb']:.1f} GB per worker; "
-        f"{most}{whole} for {models}"
+        f"{whole} for {models}"
     )
+
+
+def _at_most(seconds: float) -> str:
+    time = readable_time(seconds)
+    return time if time == LESS_THAN_A_SECOND else f"at most {time}"
 
 
 class ScoringProgress:
@@ -131,7 +136,8 @@ class ScoringProgress:
         now = self._clock()
         if self._first is None:
             self._first = (now, num_done)
-        if now - self._said < self._every_seconds:
+        # Of the end the lines of the results tell.
+        if now - self._said < self._every_seconds or num_done >= num_all:
             return
         rate = (num_done - self._first[1]) / max(now - self._first[0], 1e-9)
         if rate <= 0:
@@ -147,6 +153,13 @@ class ScoringProgress:
             self._workers,
             left,
         )
+
+
+def noun_of_predictions(num_rows: int, num_models: int) -> str:
+    """Name what the progress of predicting counts: rows, or the predictions of several models."""
+    if num_models == 1:
+        return "rows"
+    return f"predictions ({counted(num_rows, 'row')}, {num_models} models)"
 
 
 class DataProgress:

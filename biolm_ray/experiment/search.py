@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -251,16 +251,26 @@ class TrialRecord(tune.Callback):
             (self._folder / again).rename(self._folder / trial.trial_id)
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
-        value, fold = result[self._metric], result["fold"]
-        self._trials.update(trial.trial_id, value=value, folds=fold)
+        value, num_done, num_folds = result[self._metric], result["fold"], result["num_folds"]
+        self._trials.update(trial.trial_id, value=value, folds=num_done)
+        name = self._name(trials, trial)
         log.info(
-            "%s, fold %d: mean %s %.4f with %s",
-            self._name(trials, trial),
-            fold,
-            self._metric,
+            "%s%s %.4f with %s",
+            name,
+            f", {result['fold_name']}: mean {self._metric}"
+            if num_folds > 1
+            else f": {self._metric}",
             value,
-            _settings_of(trial),
+            shown_settings(trial.config),
         )
+        # Ray Tune stops a trial so when others with as many folds are better.
+        if result.get("done") and num_done < num_folds:
+            log.info(
+                "%s is stopped after %d of %d folds: others are better so far",
+                name,
+                num_done,
+                num_folds,
+            )
 
     def _name(self, trials, trial) -> str:
         return f"trial {self._num_earlier + trials.index(trial) + 1} of {self._num_samples}"
@@ -275,7 +285,7 @@ class TrialRecord(tune.Callback):
             "%s failed: %s; with %s",
             self._name(trials, trial),
             text,
-            _settings_of(trial),
+            shown_settings(trial.config),
             exc_info=error,
         )
         if trial.trial_id not in self._trials:  # its process could not even be started
@@ -283,8 +293,9 @@ class TrialRecord(tune.Callback):
         self._trials.update(trial.trial_id, ended=True, error=text[-CAUSE_LETTERS:])
 
 
-def _settings_of(trial: Any) -> str:
-    return ", ".join(f"{name} {value}" for name, value in trial.config.items())
+def shown_settings(settings: Mapping[str, Any]) -> str:
+    """Write the settings of a trial in a line."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def _error_of(trial: Any) -> BaseException:

@@ -70,7 +70,8 @@ def run_trial(settings: dict[str, Any], trial: Trial, metric: str) -> None:
         if f"eval_{metric}" not in metrics:
             raise TrainingError(f"{job.name} has no validation rows to search {metric} on")
         values.append(metrics[f"eval_{metric}"])
-        tune.report({metric: float(np.mean(values)), "fold": len(values)})
+        facts = {"fold": len(values), "fold_name": job.name, "num_folds": len(jobs)}
+        tune.report({metric: float(np.mean(values)), **facts})
 
 
 def _rows(config: Config, trial: Trial, folder: Path) -> dict[str, Any]:

@@ -94,8 +94,12 @@ class Patience:
         if not num_queued and not num_starting:
             self._last = ""
 
-    def notice(self, describe: Callable[[], str]) -> str | None:
-        """Give a sentence when one is due; while others work, only one that says news."""
+    def notice(self, describe: Callable[[], str | None]) -> str | None:
+        """Give a sentence when one is due; while others work, only one that says news.
+
+        Args:
+            describe: Gives None where there is nothing to tell.
+        """
         now = self.clock()
         waited = now - (now if self._queued_since is None else self._queued_since)
         started = now - (now if self._starting_since is None else self._starting_since)
@@ -104,7 +108,7 @@ class Patience:
         if now - self._said < EVERY_SECONDS:
             return None
         text = describe()
-        if text == self._last and self._idle_since is None:
+        if text is None or (text == self._last and self._idle_since is None):
             return None
         self._said, self._last = now, text
         return text
@@ -156,16 +160,31 @@ class PlaceWatch:
 
         def facts() -> str:
             if num_queued:
-                return f"waiting: {describe_waiting(num_queued, self._demand, self._supply())}"
+                supply = self._supply()
+                return f"waiting: {describe_waiting(num_queued, self._demand, supply)}"
             verb = "has its place" if num_starting == 1 else "have their places"
             each = self._demand.noun + ("" if num_starting == 1 else "s")
             return f"starting: {num_starting} {each} {verb}, but the machine is slow to start them"
 
-        notice = self._patience.notice(facts)
+        def news() -> str | None:
+            num_placed = num_running + num_starting
+            return None if num_queued and self._waits_its_turn(num_placed) else facts()
+
+        notice = self._patience.notice(news)
         if notice is not None:
             self._say(notice)
         if self._patience.is_over:
             raise gave_up(facts().partition(": ")[2], self._demand, self._minutes)
+
+    def _waits_its_turn(self, num_placed: int) -> bool:
+        """Whether all that is taken of the cluster is taken by others of the same run."""
+        if not num_placed:
+            return False
+        demand, supply = self._demand, self._supply()
+        taken, share = supply.num_cpus - supply.free_cpus, demand.cpus
+        if demand.gpus:
+            taken, share = supply.num_gpus - supply.free_gpus, demand.gpus
+        return taken <= num_placed * demand.num_workers * share + 1e-3  # shares are rounded
 
 
 def num_queued_models(demand: Demand) -> int:

@@ -23,7 +23,7 @@ def test_a_laptop_trains_as_many_folds_as_it_has_cores():
     placement = place(cluster(8), ResourcesConfig(), num_models=10)
     assert (placement.num_workers, placement.use_gpu, placement.parallel) == (1, False, 8)
     assert placement.cpus_per_worker == 1
-    assert placement.note == "1 CPU worker per model (no GPU here), 8 of 10 at a time"
+    assert placement.note == "8 of 10 models train at a time, each on CPUs (no GPU here)"
 
 
 def test_a_single_model_takes_all_cores():
@@ -94,5 +94,5 @@ def test_the_accelerator_cpu_leaves_gpus_alone_whatever_their_number():
     settings = ResourcesConfig(num_gpus=2, accelerator="cpu")
     placement = place(cluster(8, gpus=1), settings, num_models=1)
     assert (placement.num_workers, placement.use_gpu) == (2, False)
-    assert placement.note == "2 CPU workers per model, 1 of 1 at a time"
+    assert placement.note == "the model trains on CPUs, with 2 workers"
     assert place_inference(cluster(4, gpus=2), settings) == (4, 0.0)

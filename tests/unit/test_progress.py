@@ -9,6 +9,7 @@ from biolm_ray.experiment.progress import (
     Start,
     describe,
     describe_estimate,
+    noun_of_predictions,
     readable_time,
 )
 
@@ -43,6 +44,7 @@ def test_an_estimate_counts_the_folds_that_must_wait_for_others():
     assert describe_estimate(tried, 3, 1, 1).endswith("at most 2 min 0 s for the model")
     quick = {**tried, "seconds_per_epoch": 0.01}
     assert describe_estimate(quick, 3, 1, 1).endswith("; less than a second for the model")
+    assert describe_estimate(tried, 3, 2, 2).endswith("at most 2 min 0 s for both models")
 
 
 def test_a_board_keeps_the_nodes_of_the_newest_attempt():
@@ -67,6 +69,19 @@ def test_a_line_names_epoch_losses_and_time_left():
     assert line == (
         "    fold 3  epoch  1.50/4  train loss 0.2500  eval pearson 0.5000  at most 1 min 30 s left"
     )
+
+
+def test_less_than_a_second_is_not_at_most_that():
+    assert describe("fold 3", {"progress": 1.5}, 4, 0.2).endswith("  less than a second left")
+
+
+def test_nothing_is_said_to_be_left_of_what_is_done(caplog):
+    times = iter([0.0, 0.0, 20.0])
+    progress = ScoringProgress(logging.getLogger("scoring"), clock=lambda: next(times))
+    with caplog.at_level(logging.INFO, "scoring"):
+        for num_done in (0, 44):
+            progress(num_done, 44)
+    assert caplog.messages == []
 
 
 def test_without_a_terminal_a_line_appears_once_per_finished_epoch():
@@ -116,6 +131,11 @@ def test_scoring_tells_rate_and_time_left_at_most_every_few_seconds(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "20,000 of 50,000 positions, 1,000 a second, 30 s left"
     ]
+
+
+def test_what_several_models_predict_is_not_called_rows():
+    assert noun_of_predictions(22, 1) == "rows"
+    assert noun_of_predictions(22, 2) == "predictions (22 rows, 2 models)"
 
 
 def test_scoring_on_several_workers_tells_their_number(caplog):

@@ -7,7 +7,7 @@ from ray.exceptions import RayTaskError
 
 from biolm_ray.config.load import load_config
 from biolm_ray.errors import DataError
-from biolm_ray.experiment.search import TrialRecord, _searcher
+from biolm_ray.experiment.search import TrialRecord, _searcher, shown_settings
 from biolm_ray.experiment.tried import Trials, Tried, read_trials
 from biolm_ray.experiment.waiting import Demand
 from biolm_ray.logs import logged
@@ -161,3 +161,28 @@ def test_a_trial_that_fails_is_told_when_it_does_with_where_in_the_file(tmp_path
         record.on_trial_error(0, [trial], trial)
     assert capsys.readouterr().err == "trial 1 of 4 failed: no rows; with rate 3\n"
     assert "File plugin.py, line 7" in (tmp_path / "run.log").read_text()
+
+
+def test_a_trial_names_its_folds_as_their_training_does_and_says_when_it_is_stopped(
+    tmp_path, capsys
+):
+    record = TrialRecord(Trials(tmp_path / "t.json", "pearson"), tmp_path, "pearson", 4, DEMAND)
+    trial = SimpleNamespace(trial_id="a", config={"training.learning_rate": 3e-4})
+    record.on_trial_start(0, [trial], trial)
+    result = {"pearson": 0.5, "fold": 1, "fold_name": "fold 0", "num_folds": 3}
+    with logged(tmp_path, quiet=False):
+        record.on_trial_result(0, [trial], trial, result)
+        last = {**result, "fold": 2, "fold_name": "fold 1", "done": True}
+        record.on_trial_result(0, [trial], trial, last)
+        whole = {**result, "fold": 3, "fold_name": "fold 2", "done": True}
+        record.on_trial_result(0, [trial], trial, whole)
+        record.on_trial_result(0, [trial], trial, {**result, "fold_name": "model", "num_folds": 1})
+    assert capsys.readouterr().err.splitlines() == [
+        "trial 1 of 4, fold 0: mean pearson 0.5000 with training.learning_rate 0.0003",
+        "trial 1 of 4, fold 1: mean pearson 0.5000 with training.learning_rate 0.0003",
+        "trial 1 of 4 is stopped after 2 of 3 folds: others are better so far",
+        "trial 1 of 4, fold 2: mean pearson 0.5000 with training.learning_rate 0.0003",
+        "trial 1 of 4: pearson 0.5000 with training.learning_rate 0.0003",
+    ]
+    best = {"training.learning_rate": 3e-4, "model.channels": 8}
+    assert shown_settings(best) == "training.learning_rate 0.0003, model.channels 8"

@@ -142,6 +142,29 @@ def test_a_wait_is_told_and_ends_with_what_would_help():
     )
 
 
+@pytest.mark.parametrize(
+    ("num_running", "supply", "is_told"),
+    [
+        (2, SUPPLY, False),  # both CPUs are taken by models of this run
+        (1, SUPPLY, True),  # something else has the other CPU
+        (0, SUPPLY, True),
+        (2, replace(SUPPLY, num_cpus=0), False),
+    ],
+)
+def test_a_model_that_only_waits_its_turn_behind_others_of_the_run_is_not_told(
+    num_running, supply, is_told
+):
+    said: list[str] = []
+    clock = Clock()
+    watch = PlaceWatch(
+        Demand(noun="model"), 30, say=said.append, clock=clock, supply=lambda: supply
+    )
+    for second in range(50):
+        clock.now = second
+        watch.look(1, num_running)
+    assert bool(said) is is_told
+
+
 def test_work_that_goes_on_has_no_limit():
     clock = Clock()
     watch = make_watch(clock, [], minutes=1)
