@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from biolm_ray.config.load import load_written
 from biolm_ray.config.meanings import FLAG_MEANINGS, MEANINGS, USED_PARTS
 from biolm_ray.config.names import Written, name_override, nearest
 from biolm_ray.config.paths import CONFIG_ENDINGS, DATA_ENDINGS, is_uri, without_compression_ending
+from biolm_ray.config.remedies import as_flags
 from biolm_ray.config.schema import MODES, Mode
 from biolm_ray.config.settings import all_settings
 from biolm_ray.errors import (
@@ -38,6 +40,7 @@ from biolm_ray.signals import exit_code, handle_signals, name_of
 PROGRAM = "python -m biolm_ray"
 DEMO_DATA = "demo-data"
 DEBUG = "--debug"
+CONFIG_FLAGS = ("--configfile", "--config")
 TRAINS = ("pre-train", "fine-tune")
 """Modes that `--resume` continues."""
 GOES_ON = ("interpret", "tune")
@@ -110,20 +113,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - told, and written to run.log
         if shows_traceback:
             _say(details(error))
-        _say(describe_failure(error))
+        _say(describe_failure(error, has_file=_names_file(arguments)))
         cause = unwrapped(error)
         return cause.exit_code if isinstance(cause, BiolmError) else 1
 
 
-def describe_failure(error: BaseException) -> str:
-    """Say an error in a sentence, and of a defect where its details are."""
+def describe_failure(error: BaseException, *, has_file: bool = True) -> str:
+    """Say an error in a sentence, and of a defect where its details are.
+
+    Args:
+        error: What ended the command.
+        has_file: Whether there is a file whose settings can be changed; else flags are advised.
+    """
     cause = unwrapped(error)
-    text = f"error: {sentence(cause)}"
+    said = sentence(cause)
+    text = f"error: {said if has_file else as_flags(said)}"
     if not is_unexpected(cause):
         return text
     log = getattr(error, "run_log", None)
     where = f"please report it with {log}" if log else f"{DEBUG} shows where"
     return f"{text}\nthis is a defect of the program or of a plugin; {where}"
+
+
+def _names_file(arguments: Sequence[str]) -> bool:
+    return any(argument.partition("=")[0] in CONFIG_FLAGS for argument in arguments)
 
 
 def describe_stop(stop: KeyboardInterrupt, arguments: Sequence[str]) -> str:
@@ -204,9 +217,15 @@ def _run_command(arguments: list[str]) -> str | None:
         _refuse(unknown[0], flags())
     command = _known_mode(mode)
     file = values.pop("configfile", None)
-    config = load_written(file, command, _overrides(values))
     # Ray and torch take long to import; a mistyped name is told without them.
-    import_module("biolm_ray.preparation.first_look").look_at_paths(config)
+    first_look = partial(import_module, "biolm_ray.preparation.first_look")
+    try:
+        config = load_written(file, command, _overrides(values))
+    except ConfigError as error:
+        if paths := getattr(error, "data_paths", ()):  # what a file is comes before its columns
+            first_look().look_at_kinds(paths, error.__dict__["data_format"])
+        raise
+    first_look().look_at_paths(config)
     getattr(import_for_good("biolm_ray.stages"), STAGES[command])(config)
     return None
 
@@ -228,7 +247,7 @@ def _parser() -> _Parser:
     parser = _Parser()
     parser.add_argument("mode", nargs="?", default=None)
     parser.add_argument("--version", action="store_true")
-    parser.add_argument("--configfile", "--config")
+    parser.add_argument(*CONFIG_FLAGS)
     parser.add_argument("--set", action="append", metavar="SECTION.KEY=VALUE")
     for flag in OWN_FLAGS:
         parser.add_argument(flag, dest=flag)

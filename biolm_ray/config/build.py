@@ -22,7 +22,7 @@ from biolm_ray.config.schema import Column, Config, Mode, TuneConfig
 from biolm_ray.config.settings import allowed_text, choices
 from biolm_ray.config.spelling import did_you_mean
 from biolm_ray.config.values import UNSET
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, attach
 from biolm_ray.masking import is_masked
 
 _SEARCHABLE = ("preprocessing", "tokenization", "splits", "model", "training")
@@ -40,11 +40,14 @@ def build_config(
         unread: The data sources of the file that are for other modes.
 
     Raises:
-        ConfigError: Something is missing, contradictory or of the wrong type.
+        ConfigError: Something is missing, contradictory or of the wrong type; where it is missing,
+            with the paths and the format of the data as `data_paths` and `data_format`.
     """
     missing = next(missing_settings(mode, settings, unread), None)
     if missing is not None:
-        raise ConfigError(f"{label}: {missing}")
+        error = ConfigError(f"{label}: {missing}")
+        attach(error, **_data_named(settings))
+        raise error
     _check_whole(settings)
     settings = {**settings, **_implied_settings(settings, mode)}
     config = _assemble(settings, mode)
@@ -54,6 +57,13 @@ def build_config(
     if config.tune.space:
         config = _with_checked_space(config, settings)
     return config
+
+
+def _data_named(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """The files of data that settings name, and how they are said to be written."""
+    path = settings["data.path"].value if "data.path" in settings else ()
+    format = settings["data.format"].value if "data.format" in settings else "auto"
+    return {"data_paths": (path,) if isinstance(path, str) else path, "data_format": format}
 
 
 def _check_whole(settings: Mapping[str, Setting]) -> None:

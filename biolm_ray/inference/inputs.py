@@ -18,8 +18,9 @@ from biolm_ray.data.targets import Targets
 from biolm_ray.errors import ConfigError
 from biolm_ray.inference.used_models import UsedModels
 from biolm_ray.models.saved import SavedModel, is_model_folder, load_model
-from biolm_ray.preparation.first_look import label_kind, look_at_data
+from biolm_ray.preparation.first_look import label_kind, look_at_data, no_model_in
 from biolm_ray.preparation.prepared import PreparedData
+from biolm_ray.results.contents import FINE_TUNE
 from biolm_ray.results.manifest import MANIFEST, FoldRecord, Manifest, results_of
 from biolm_ray.tokenization.fitting import make_settings
 from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, Tokenizer
@@ -27,8 +28,6 @@ from biolm_ray.training.outcome import why_unfinished
 from biolm_ray.wording import counted
 
 log = logging.getLogger("biolm_ray")
-
-FINE_TUNE = "fine-tune"
 
 
 def model_folders(path: Path, *, allow_missing: bool = False) -> list[Path]:
@@ -55,7 +54,7 @@ def model_folders(path: Path, *, allow_missing: bool = False) -> list[Path]:
                 return _finished({folder: fold}, output, allow_missing=False)
         if record and any(same_place(path, place) for place in (output, output / FINE_TUNE)):
             if not places:
-                raise _no_model(path)
+                raise no_model_in(path)
             return _finished(places, output, allow_missing=allow_missing)
         if manifest.moving is not None:
             raise ConfigError(
@@ -107,15 +106,7 @@ def _all_there(path: Path) -> list[Path]:
             if found:
                 _tell_unvouched(parent)
                 return [found[name] for name in sorted_naturally(list(found))]
-    raise _no_model(path)
-
-
-def _no_model(path: Path) -> ConfigError:
-    return ConfigError(
-        f"no fine-tuned model in {path}: set pretrainedmodel to the folder of a model or of an "
-        "experiment (one with models in its fine-tune folder), or outputpath to that of an "
-        "experiment, whose models are then used"
-    )
+    raise no_model_in(path)
 
 
 def _tell_unvouched(folder: Path) -> None:

@@ -17,13 +17,13 @@ from biolm_ray.models.registry import UsedPlugin, find_spec, used_plugin
 from biolm_ray.models.spec import ModelInputs, ModelSpec
 from biolm_ray.models.stored_weights import REMEDY, stored_weights
 from biolm_ray.records import SealedFile, as_record
+from biolm_ray.results.contents import CARD_FILE
 from biolm_ray.results.manifest import Digest, first_misfit
 from biolm_ray.tokenization.settings import TokenizerSettings
 from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, TOKENIZER_FILE, Tokenizer
 
 log = logging.getLogger("biolm_ray")
 
-CARD_FILE = "config.json"
 OWN_KEYS = ("inputs", "targets", "preprocessing", "seal")
 """By any of them a card is told from the config.json of other systems."""
 ALWAYS_THERE = ("model", "options", "inputs", "task", "targets", "preprocessing")

@@ -1,5 +1,6 @@
 """What of a run's settings can be told to be wrong by a look at the files they name."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from biolm_ray.config.paths import default_output, is_uri, with_absolute_paths
@@ -10,12 +11,16 @@ from biolm_ray.data.reading import Input, NumberedPiece, Piece, plan_input, read
 from biolm_ray.data.sources import find_files
 from biolm_ray.errors import ConfigError
 from biolm_ray.preparation.rejects import BadRows, bad_rows_of
+from biolm_ray.results.contents import CARD_FILE, FINE_TUNE, may_hold_models
+from biolm_ray.results.manifest import MOST_PARENTS, Manifest, results_of
 from biolm_ray.results.output_folder import check_output
 
 LOOKED_AT_BYTES = 1 << 20
 """Text of the first file whose rows are read before Ray starts."""
 READ_AS_SET: tuple[Mode, ...] = ("tokenize", "pre-train", "fine-tune", "tune")
-"""Modes that read rows as the settings say; the others take some of them from a model."""
+"""Modes that read rows as the settings say."""
+READ_BY_MODEL: tuple[Mode, ...] = ("predict", "interpret")
+"""Modes that take some of what reads rows from a model."""
 
 
 def look_at_paths(config: Config) -> None:
@@ -47,6 +52,17 @@ def look_at_data(config: Config) -> None:
         look_at_rows(config, plan)
 
 
+def look_at_kinds(paths: Iterable[str], format: str) -> None:
+    """Tell what files are, of those that are there, where they are of a kind that is not read.
+
+    Raises:
+        DataError: One is.
+    """
+    local = [path for path in paths if isinstance(path, str) and not is_uri(path)]
+    if found := [path for path in local if Path(path).is_file()]:
+        find_files(dict.fromkeys(found), format)
+
+
 def look_at_rows(config: Config, plan: Input) -> None:
     """Read the first rows of a text, but not their tokens.
 
@@ -70,7 +86,7 @@ def look_at_model(config: Config) -> None:
     """Look for the folder of the model and the files that a run names.
 
     Raises:
-        ConfigError: One is not there.
+        ConfigError: One is not there, or no model is in the folder.
         DataError: The file of coordinates is not, or is no text.
     """
     if config.mode == "tokenize":
@@ -82,11 +98,49 @@ def look_at_model(config: Config) -> None:
             f"pretrainedmodel {given} {what} (looked for in {Path.cwd()}): give the folder of a "
             "model or of an experiment"
         )
+    if given is not None and config.mode in READ_BY_MODEL:
+        _look_for_models(Path(given))
     plugin = config.model.plugin
     if plugin is not None and plugin.endswith(".py") and not Path(plugin).is_file():
         raise ConfigError(f"plugin {plugin}: there is no such file")
     if config.mode == "interpret" and config.interpret.coordinates:
         find_files([config.interpret.coordinates], "table")
+
+
+def _look_for_models(path: Path) -> None:
+    """Refuse a folder in which no model is, and that no experiment knows as one of its own.
+
+    Raises:
+        ConfigError: It is such.
+    """
+    if may_hold_models(path):
+        return
+    output, manifest = results_of(path) or (None, Manifest())
+    if output is not None:  # models that are not finished are told of in full later
+        records = manifest.modes.values()
+        known = {output / fold.folder for record in records for fold in record.folds}
+        if path in {output, output / FINE_TUNE, *known}:
+            return
+    raise no_model_in(path)
+
+
+def _looks_trained(folder: Path) -> bool:
+    """Tell a folder of ours from one that has files of the same name below it."""
+    is_part = folder.name == FINE_TUNE or (folder / CARD_FILE).is_file()
+    return is_part or (folder / FINE_TUNE).is_dir()
+
+
+def no_model_in(path: Path) -> ConfigError:
+    """Say of a folder that it holds no fine-tuned model, and which one does."""
+    parents = [folder for folder in path.parents[:MOST_PARENTS] if _looks_trained(folder)]
+    above = next(filter(may_hold_models, parents), None)
+    if above is not None and not may_hold_models(path):
+        return ConfigError(f"no fine-tuned model in {path}: did you mean {above}?")
+    return ConfigError(
+        f"no fine-tuned model in {path}: set pretrainedmodel to the folder of a model or of an "
+        "experiment (one with models in its fine-tune folder), or outputpath to that of an "
+        "experiment, whose models are then used"
+    )
 
 
 def label_kind(config: Config) -> LabelKind | None:

@@ -7,6 +7,9 @@ from pathlib import Path, PurePosixPath
 from biolm_ray.results.manifest import Manifest, ModeRecord, Run, read_manifest
 from biolm_ray.wording import counted
 
+FINE_TUNE = "fine-tune"
+CARD_FILE = "config.json"
+"""The last file of a model's folder."""
 LOGS = "logs"
 """Stays where it is: the run that replaces results writes to it."""
 NO_RESULTS = {
@@ -30,6 +33,14 @@ def holds_results(path: Path) -> bool:
     if path.name in NO_RESULTS_IN or path.name.startswith(".") or not path.is_dir():
         return False
     return any(child.name not in NO_RESULTS_IN and holds_results(child) for child in path.iterdir())
+
+
+def may_hold_models(path: Path) -> bool:
+    """Tell whether a folder may be a model's, an experiment's or that of its models; by names."""
+    places = (path, path / FINE_TUNE)
+    return any(
+        (place / CARD_FILE).is_file() or any(place.glob(f"*/{CARD_FILE}")) for place in places
+    )
 
 
 def tables_in(folder: Path) -> list[Path]:

@@ -19,9 +19,9 @@ from biolm_ray.tokenization.tokenizer import Tokenizer
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 BAD_LINES = {
-    10: ("", "sequence", "the sequence in column 2 is empty"),
-    20: ("\ta,c\t1.5", "id", "the id in column 1 is empty"),
-    30: ("x30\ta,c\tn/a", "label", "label 'n/a' in column 3 stands for a missing value"),
+    10: ("", "sequence", "the sequence in column 2 ('seq') is empty"),
+    20: ("\ta,c\t1.5", "id", "the id in column 1 ('id') is empty"),
+    30: ("x30\ta,c\tn/a", "label", "label 'n/a' in column 3 ('y') stands for a missing value"),
     40: ("x39\t,,\t1.5", "tokens", "the sequence is empty"),
     50: ("x50", "columns", "has 1 column, column 2 asked for as sequence"),
     60: ("x07\ta,N\t1.5", "id", "id 'x07' stands on line 8 already"),
@@ -111,7 +111,7 @@ def test_too_many_bad_rows_stop_the_run_with_their_counts(tmp_path):
     path = write_file(tmp_path / "rows.tsv")
     with pytest.raises(DataError, match=r"no more than 2 % of all 100 may be rejected.*id 1") as e:
         prepare_file(path, max_rejected_share=0.02)
-    assert "the first is rows.tsv, line 10: the sequence in column 2 is empty" in str(e.value)
+    assert "the first is rows.tsv, line 10: the sequence in column 2 ('seq') is empty" in str(e.value)
     assert not (tmp_path / "prepared" / "manifest.json").exists()
 
 
@@ -120,7 +120,7 @@ def test_where_no_row_is_left_the_first_one_is_told(tmp_path):
     path = tmp_path / "bad.tsv"
     path.write_text("id\tseq\ty\nx1\t\t1.5\nx2\ta,c\tNA\n")
     config = make_config(path, max_rejected_share=1)
-    first = r"bad\.tsv, line 2: the sequence in column 2 is empty"
+    first = r"bad\.tsv, line 2: the sequence in column 2 \('seq'\) is empty"
     with pytest.raises(DataError, match=rf"can be used: label 1, sequence 1; the first is {first}"):
         prepare(config, tokenizer, tmp_path / "prepared", label_kind="number")
 

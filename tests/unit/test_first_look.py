@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from biolm_ray import stages
+from biolm_ray import cli, stages
 from biolm_ray.config.load import load_config
 from biolm_ray.errors import BiolmError, ConfigError, DataError
 from biolm_ray.experiment import runtime
+from biolm_ray.preparation.first_look import look_at_paths
 
 ROWS = "id\tsequence\tvalue\n" + "".join(f"g{row}\tacguacgu\t{row}\n" for row in range(9))
 GIVEN = {"idpos": "id", "seqpos": "sequence", "labelpos": "value", "blocksize": 64}
@@ -143,3 +144,44 @@ def test_results_beside_the_data_and_a_limit_of_rows_are_said(data):
     assert "'NA'" in told("fine-tune", data, DataError)
     (log,) = (data.parent / "out").rglob("run.log")
     assert "beside the data" not in log.read_text()
+
+
+@pytest.mark.parametrize("mode", ["predict", "interpret"])
+def test_a_folder_without_models_below_one_that_has_them_is_told_before_torch_is_imported(
+    mode, data
+):
+    logs = data.parent / "old" / "fine-tune" / "logs"
+    (logs.parent / "0").mkdir(parents=True)
+    logs.mkdir()
+    (logs.parent / "0" / "config.json").write_text("{}")
+    settings = {**GIVEN, "filepath": str(data), "outputpath": str(data.parent / "out")}
+    config = load_config(None, mode, {**settings, "pretrainedmodel": str(logs)})
+    with pytest.raises(ConfigError, match=rf"in {logs}: did you mean {logs.parent}\?"):
+        look_at_paths(config)
+    config = load_config(None, mode, {**settings, "pretrainedmodel": str(logs.parent)})
+    look_at_paths(config)
+
+
+FASTQ = "@r1\nACGU\n+\nIIII\n"
+
+
+def test_what_a_file_is_comes_before_the_columns_that_are_not_set(tmp_path, capsys):
+    path = tmp_path / "reads.fq"
+    path.write_text(FASTQ)
+    given = ["fine-tune", "--filepath", str(path), "--task", "regression"]
+    assert cli.main(given) == 3
+    assert "is FASTQ, reads with qualities" in capsys.readouterr().err
+    path.write_text(ROWS)
+    assert cli.main(given) == 2
+    assert "needs the column of the labels" in capsys.readouterr().err
+
+
+def test_settings_are_advised_as_flags_where_there_is_no_file(data, capsys):
+    data.write_text(f"A title\n{ROWS}")
+    flags = ["--idpos", "id", "--seqpos", "sequence", "--labelpos", "value", "--task", "regression"]
+    assert cli.main(["fine-tune", "--filepath", str(data), *flags]) == 3
+    assert "give --set data.skip_lines=1" in capsys.readouterr().err
+    file = data.with_suffix(".yaml")
+    file.write_text(f"filepath: {data}\n")
+    assert cli.main(["fine-tune", "--configfile", str(file), *flags]) == 3
+    assert "set data.skip_lines: 1" in capsys.readouterr().err
