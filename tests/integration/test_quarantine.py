@@ -111,7 +111,7 @@ def test_too_many_bad_rows_stop_the_run_with_their_counts(tmp_path):
     path = write_file(tmp_path / "rows.tsv")
     with pytest.raises(DataError, match=r"no more than 2 % of all 100 may be rejected.*id 1") as e:
         prepare_file(path, max_rejected_share=0.02)
-    assert "the first is rows.tsv, line 10: the sequence in column 2 ('seq') is empty" in str(e.value)
+    assert "first is rows.tsv, line 10: the sequence in column 2 ('seq') is empty" in str(e.value)
     assert not (tmp_path / "prepared" / "manifest.json").exists()
 
 
