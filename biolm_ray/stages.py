@@ -82,7 +82,11 @@ from biolm_ray.report.interpretation import (
     describe_interpretations,
     interpret_tables,
 )
-from biolm_ray.report.predictions import labelled_table, report_predictions
+from biolm_ray.report.predictions import (
+    about_equal_predictions,
+    labelled_table,
+    report_predictions,
+)
 from biolm_ray.report.text import describe_data, describe_scoring, text_facts
 from biolm_ray.results.contents import LOGS, results_to_replace, tables_in
 from biolm_ray.results.lock import locked
@@ -273,7 +277,9 @@ def finetune(config: Config) -> FinetuneResult:
         aside = _predict_kept_aside(config, cluster, jobs, len(finished), prepared)
         report = report_folds(folder, folds, finished, aside) if finished else None
         if report is not None:
-            log.log(RESULT, "%s\nresults: %s", report.text, folder)
+            tables = [each for each in (report.out_of_fold, aside) if each is not None]
+            equal = about_equal_predictions(tables)
+            log.log(RESULT, "%s\n%sresults: %s", report.text, equal, folder)
         used = [job.folder for job in jobs if job.fold.index in finished]
         results.record_tables(tables_over_folds(folder), used)
         track(config, {job.name: job.folder for job in jobs if job.fold.index in finished})
@@ -305,7 +311,7 @@ def predict(config: Config) -> PredictResult:
             results.publish()
             results.record_tables(tables_in(results.folder), folders)
         facts = f"{text_facts(metrics)}\n" if metrics else ""
-        log.log(RESULT, "%spredictions: %s", facts, path)
+        log.log(RESULT, "%s%spredictions: %s", facts, about_equal_predictions([table]), path)
         return PredictResult(path=path, table=table, metrics=metrics)
 
 

@@ -1,5 +1,6 @@
 """`make demo`: write synthetic transcripts, cross-validate Saluki on them, find what matters."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from biolm_ray.demo.outcome import (
     motif_enrichment,
 )
 from biolm_ray.demo.transcripts import ELEMENT
+from biolm_ray.errors import BiolmError, sentence
 from biolm_ray.experiment.runtime import connected
+from biolm_ray.signals import exit_code, handle_signals, name_of
 
 EPOCHS = 16
 NUM_FOLDS = 3
@@ -65,10 +68,26 @@ def run_demo(folder: Path, *, num_rows: int = 600, num_epochs: int = EPOCHS) -> 
     )
 
 
-def main() -> None:
+def main() -> int:
+    """Run the demo and return the exit code; whatever ends it is told in a last line."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
-    print(run_demo(folder))
+    try:
+        print(run_demo(folder))
+    except KeyboardInterrupt as stop:
+        _say(f"interrupted by {name_of(stop)}; the same command begins the demo again")
+        return exit_code(stop)
+    except BiolmError as error:
+        _say(f"error: {sentence(error)}")
+        return error.exit_code
+    return 0
+
+
+def _say(text: str) -> None:
+    """Print to the terminal, if it is still there."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    handle_signals()
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """The predictions of a file, and how good they are where it has labels."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from biolm_ray.training.fold_tables import (
     write_results,
 )
 from biolm_ray.training.metrics import classification_metrics, regression_metrics
+
+SAME_NUMBERS = 1e-6
+"""Predictions that differ by no more, as shares of them, differ by rounding alone."""
 
 log = logging.getLogger("biolm_ray")
 
@@ -113,3 +117,42 @@ def _tell_unknown_classes(
             len(unknown),
             len(rows),
         )
+
+
+def about_equal_predictions(tables: Sequence[pd.DataFrame]) -> str:
+    """Say which tables of predictions hold the same one in every row; empty where none does.
+
+    Of a table with several folds each is looked at, too, since each has a model of its own.
+    """
+    lines = []
+    for table in tables:
+        whole = _about_equal(table)
+        if not whole and "fold" in table.columns:
+            for fold, part in table.groupby("fold"):
+                lines += [f"fold {fold}: {line}" for line in _about_equal(part)]
+        lines += whole
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _about_equal(table: pd.DataFrame) -> list[str]:
+    """A line for each target that one and the same is predicted for, unless it is so labelled."""
+    lines = []
+    for name in table.columns:
+        target = name.removeprefix("prediction")
+        if target == name or target.startswith("_std") or len(table) < 2:
+            continue
+        values, label = table[name], f"label{target}"
+        is_labelled_so = label in table.columns and _is_constant(table[label])
+        if _is_constant(values) and not is_labelled_so:
+            first = values.iloc[0]
+            shown = f"'{first}'" if isinstance(first, str) else f"{first:.6g}"
+            of = f" of {target.removeprefix('_')}" if target else ""
+            though = ", though the labels differ" if label in table.columns else ""
+            lines.append(f"all {len(table):,} predictions{of} are {shown}{though}")
+    return lines
+
+
+def _is_constant(values: pd.Series) -> bool:
+    if pd.api.types.is_float_dtype(values):
+        return bool(np.allclose(values, values.iloc[0], rtol=SAME_NUMBERS, atol=0.0))
+    return values.nunique() == 1

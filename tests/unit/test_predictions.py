@@ -10,7 +10,7 @@ import pytest
 
 from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.inference.predict import MeanPredictions
-from biolm_ray.report.predictions import report_predictions
+from biolm_ray.report.predictions import about_equal_predictions, report_predictions
 from biolm_ray.training.metrics import classification_metrics
 
 NUMBERS = Targets(task="regression", scaler=Scaler(kind="none"))
@@ -82,3 +82,37 @@ def test_the_last_column_tells_how_many_models_predicted_a_row(tmp_path: Path) -
     assert table.columns[-1] == "num_models"
     assert table["num_models"].tolist() == [3, 1]
     assert table["prediction_std"].isna().tolist() == [False, True]
+
+
+def table_of(**columns) -> pd.DataFrame:
+    return pd.DataFrame({"sequence": ["a", "b", "c", "d"], **columns})
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"prediction": ["x"] * 4}, "all 4 predictions are 'x'\n"),
+        (
+            {"label": list("xyxy"), "prediction": ["x"] * 4, "prediction_std": [0.1] * 4},
+            "all 4 predictions are 'x', though the labels differ\n",
+        ),
+        ({"label": ["x"] * 4, "prediction": ["x"] * 4}, ""),
+        ({"prediction": list("xxxy"), "prediction_std": [0.0] * 4}, ""),
+        ({"prediction": [1.5, 1.5 + 1e-9, 1.5, 1.5]}, "all 4 predictions are 1.5\n"),
+        ({"prediction": [1.5, 1.6, 1.5, 1.5]}, ""),
+        (
+            {"prediction_half_life": [2.0] * 4, "prediction_level": [1.0, 2.0, 3.0, 4.0]},
+            "all 4 predictions of half_life are 2\n",
+        ),
+        (
+            {"fold": [0, 0, 1, 1], "label": list("xyxy"), "prediction": list("xxxy")},
+            "fold 0: all 2 predictions are 'x', though the labels differ\n",
+        ),
+    ],
+)
+def test_predictions_that_are_all_the_same_are_told(columns: dict, said: str) -> None:
+    assert about_equal_predictions([table_of(**columns)]) == said
+
+
+def test_a_single_prediction_is_not_called_the_same() -> None:
+    assert about_equal_predictions([table_of(prediction=[1.0] * 4).iloc[:1]]) == ""
