@@ -48,11 +48,15 @@ class UnexpectedError(BiolmError):
 
 @contextmanager
 def without_exits() -> Iterator[None]:
-    """Make an error of a call of `sys.exit`, which would end the worker without a word."""
+    """Make an error of `sys.exit` and its like, which would end the worker without a word."""
     try:
         yield
+    except (Exception, KeyboardInterrupt):
+        raise
     except SystemExit as error:
         raise RuntimeError(f"sys.exit({error.code!r}) was called in a worker") from error
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__}: {error} was raised in a worker") from error
 
 
 def is_unexpected(error: BaseException) -> bool:

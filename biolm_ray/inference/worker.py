@@ -47,16 +47,18 @@ class ScoringWorker:
 
     def __init__(self, jobs: Sequence[ScoringJob]) -> None:
         self._make_scorer = import_for_good("biolm_ray.inference.scorer").UnitScorer
+        self._plugin_named = import_for_good("biolm_ray.models.plugins").plugin_named
         self._scorer: Any = None
         self.jobs = jobs
 
     @without_exits()
     def work(self, job: int, unit: Unit) -> UnitResult:
         """Score a unit of one of the jobs, given by its place among them."""
-        if self._scorer is None or self._scorer.job is not self.jobs[job]:
-            self._scorer = None  # Models leave the memory before others come.
-            self._scorer = self._make_scorer(self.jobs[job])
-        return self._scorer.score(unit)
+        with self._plugin_named(self.jobs[job].trusted.plugin):
+            if self._scorer is None or self._scorer.job is not self.jobs[job]:
+                self._scorer = None  # Models leave the memory before others come.
+                self._scorer = self._make_scorer(self.jobs[job])
+            return self._scorer.score(unit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +111,14 @@ class PredictingWorker:
 
     def __init__(self, job: PredictionJob) -> None:
         self._make_predictor = import_for_good("biolm_ray.inference.prediction").PartPredictor
+        self._plugin_named = import_for_good("biolm_ray.models.plugins").plugin_named
         self._predictor: Any = None
         self._job = job
 
     @without_exits()
     def work(self, part: PartOfRows) -> tuple[np.ndarray, np.ndarray]:
         """Predict one part; see `PartPredictor.predict`."""
-        if self._predictor is None:
-            self._predictor = self._make_predictor(self._job)
-        return self._predictor.predict(part)
+        with self._plugin_named(self._job.trusted.plugin):
+            if self._predictor is None:
+                self._predictor = self._make_predictor(self._job)
+            return self._predictor.predict(part)

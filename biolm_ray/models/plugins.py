@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -13,6 +14,7 @@ from types import ModuleType
 from biolm_ray.config.schema import Section
 from biolm_ray.errors import BiolmError, ConfigError, details, sentence, unwrapped
 from biolm_ray.models.spec import ModelSpec
+from biolm_ray.signals import Stopped
 
 NOT_OF_PLUGINS = ("MemoryError", "OutOfMemoryError")
 """Failures that the machine is to blame for, wherever they are raised."""
@@ -39,7 +41,7 @@ def import_plugin(plugin: str) -> ModuleType:
     """Import a plugin, whatever it does.
 
     Raises:
-        ConfigError: It raises an error, or calls `sys.exit`.
+        ConfigError: It raises anything, or calls `sys.exit`.
     """
     path = Path(plugin)
     try:
@@ -48,7 +50,9 @@ def import_plugin(plugin: str) -> ModuleType:
         return importlib.import_module(plugin)
     except BiolmError:
         raise
-    except (Exception, SystemExit) as error:  # it is code of others, which may do anything
+    except BaseException as error:  # it is code of others, which may do anything
+        if _is_stop(error, _file_of(plugin)):
+            raise
         line = error.lineno if isinstance(error, SyntaxError) else _line_in(error, _file_of(plugin))
         where = f", line {line}" if line else ""
         hint = "; give a .py file or a module name" if isinstance(error, ImportError) else ""
@@ -69,16 +73,27 @@ def plugin_named(plugin: str | None, kind: type[BiolmError] = ConfigError) -> It
         yield
     except BiolmError:
         raise
-    except (Exception, SystemExit) as error:
-        line = None if plugin is None else _line_in(error, _file_of(plugin))
-        if line is None or type(error).__name__ in NOT_OF_PLUGINS:
+    except BaseException as error:  # as above
+        file = None if plugin is None else _file_of(plugin)
+        line = _line_in(error, file)
+        if line is None or type(error).__name__ in NOT_OF_PLUGINS or _is_stop(error, file):
             raise
         raise kind(f"plugin {plugin}, line {line}: {_said(error)}") from error
+
+
+def _is_stop(error: BaseException, file: str | None) -> bool:
+    """Whether an error ends the run for its user, rather than being raised by a line of a file."""
+    if not isinstance(error, KeyboardInterrupt) or isinstance(error, Stopped):
+        return isinstance(error, KeyboardInterrupt)
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    return not any(at.filename == file and (at.line or "").startswith("raise") for at in last)
 
 
 def _said(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it calls sys.exit({error.code!r}), which a plugin must not"
+    if isinstance(error, KeyboardInterrupt):
+        return "it raises KeyboardInterrupt, which a plugin must not"
     return sentence(unwrapped(error)).removeprefix("unexpected ")
 
 

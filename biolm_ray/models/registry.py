@@ -148,7 +148,9 @@ def _option_message(spec: ModelSpec, error: ValidationError) -> str:
 def _loaded(entry: EntryPoint) -> Any:
     try:
         return entry.load()
-    except (Exception, SystemExit) as error:  # of a package of others, which may do anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # of a package of others, which may do anything
         raise ConfigError(
             f"model {entry.name} of the installed package {entry.module.partition('.')[0]} cannot "
             f"be imported: {sentence(error)}; mend the package, or choose another model"

@@ -19,6 +19,7 @@ from biolm_ray.models.card import (
     load_tokenizer,
     read_card,
 )
+from biolm_ray.models.checked_outputs import check_outputs
 from biolm_ray.models.registry import find_spec, read_options, used_plugin
 from biolm_ray.models.sizes import check_sizes, fill
 from biolm_ray.models.spec import ModelSpec
@@ -131,6 +132,7 @@ def load_model(
     if with_weights:
         module = spec.build(options, card.inputs)
         fill(module, load_weights(folder), folder)
+        check_outputs(module, spec.name, card.inputs.num_outputs, trusted.plugin)
     return SavedModel(
         spec=spec,
         module=module.eval(),

@@ -11,9 +11,10 @@ from torch import nn
 
 from biolm_ray.config.schema import Config
 from biolm_ray.data.splits import Fold
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, TrainingError
 from biolm_ray.models.batches import frame
 from biolm_ray.models.card import ModelCard
+from biolm_ray.models.checked_outputs import check_outputs
 from biolm_ray.models.registry import find_model
 from biolm_ray.models.spec import ModelInputs, ModelSpec
 from biolm_ray.models.stored_weights import load_weights
@@ -92,6 +93,7 @@ def train_fold(job: FoldJob, workers: Workers, report: Report) -> dict[str, floa
     inputs = inputs.model_copy(update={"num_outputs": data.targets.num_outputs})
     settings = fold_settings(config, spec, options, fold.index)
     module = build_model(spec, options, inputs, settings, job.weights)
+    check_outputs(module, spec.name, inputs.num_outputs, config.model.plugin, TrainingError)
     seed = derive_seed(settings.seed, "adapters", settings.fold)
     adaptation = adapt(module, spec, config.training, seed)
     check_batch_size(module, settings.batch_size, len(fold.train))

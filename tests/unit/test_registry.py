@@ -1,4 +1,5 @@
 import re
+import signal
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from biolm_ray.models import registry
 from biolm_ray.models.plugins import import_plugin, plugin_named
 from biolm_ray.models.registry import default_model, find_spec, model_names, read_options
 from biolm_ray.models.saluki import SalukiOptions
+from biolm_ray.signals import Stopped
 
 PLUGIN = """
 from biolm_ray.config.schema import Section
@@ -107,6 +109,9 @@ def test_a_plugin_that_cannot_be_used_is_refused(plugin, ending, message):
         ("import sys\nsys.exit(3)\n", r"it calls sys.exit\(3\), which a plugin must not"),
         ("def f(): f()\nf()\n", "RecursionError"),
         ("raise BaseExceptionGroup('x', [ValueError('y')])\n", "ExceptionGroup"),
+        ("class E(BaseException): pass\nraise E('x')\n", "cannot be imported: E: x"),
+        ("raise GeneratorExit()\n", "cannot be imported: GeneratorExit"),
+        ("raise KeyboardInterrupt\n", "it raises KeyboardInterrupt, which a plugin must not"),
         ("SPEC = make('one', colour=3)\n", "unexpected keyword argument 'colour'"),
         ("SPEC = make(3)\n", "name is 3; it should be a word"),
         ("SPEC = make('one', options=dict)\n", "it should be a class made from Section"),
@@ -137,6 +142,28 @@ def test_an_error_in_a_plugin_names_it_and_its_line_also_from_another_process(pl
         raise ValueError("ours")
     with pytest.raises(MemoryError), plugin_named(path):
         raise attach_line(MemoryError(), path)
+
+
+@pytest.mark.parametrize("raised", ["GeneratorExit()", "BaseException('x')", "KeyboardInterrupt"])
+def test_whatever_a_plugin_raises_in_its_model_names_it(plugin, raised):
+    path = plugin(f"def fail():\n    raise {raised}\n")
+    fail = vars(import_plugin(path))["fail"]
+    with pytest.raises(TrainingError, match=rf"plugin {path}, line \d+: "):  # noqa: SIM117
+        with plugin_named(path, TrainingError):
+            fail()
+
+
+@pytest.mark.parametrize("stop", [Stopped(signal.SIGTERM), KeyboardInterrupt()])
+def test_a_run_that_is_stopped_while_a_plugin_works_is_stopped(plugin, stop):
+    path = plugin("def call(told):\n    told()\n")
+    call = vars(import_plugin(path))["call"]
+
+    def told():
+        raise stop
+
+    with pytest.raises(type(stop)) as caught, plugin_named(path):
+        call(told)
+    assert caught.value is stop
 
 
 def attach_line(error: BaseException, path: str) -> BaseException:

@@ -1,0 +1,91 @@
+"""What a model returns, checked at every forward pass."""
+
+import copy
+
+import pytest
+import torch
+from small_models import make_tokenizer, write_model
+from torch import nn
+
+from biolm_ray.config.schema import TrustedCode
+from biolm_ray.errors import ConfigError, TrainingError
+from biolm_ray.models.checked_outputs import check_outputs
+from biolm_ray.models.saved import load_model
+
+IDS, LENGTHS = torch.ones(3, 5, dtype=torch.int64), torch.full((3,), 5)
+
+
+class Returns(nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, token_ids, lengths, specifiers=None):
+        return self.output
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        (None, "returned None;"),
+        ({"logits": torch.zeros(3, 2)}, "a dict;"),
+        (torch.zeros(3, 0), r"a tensor of shape \(3, 0\)"),
+        (torch.zeros(3), r"a tensor of shape \(3,\)"),
+        (torch.zeros(1, 2), r"a tensor of shape \(1, 2\)"),
+        (torch.zeros(3, 2, dtype=torch.int64), "a tensor of int64"),
+    ],
+)
+def test_a_model_that_returns_anything_else_is_named_with_what_is_right(output, found):
+    module = Returns(output)
+    check_outputs(module, "mine", 2, kind=TrainingError)
+    told = r"model mine: its forward pass returned .*shape \(3, 2\), sequences x outputs"
+    for each in (module, copy.deepcopy(module)):
+        with pytest.raises(TrainingError, match=told) as caught:
+            each(IDS, LENGTHS)
+        assert caught.match(found)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
+def test_numbers_of_the_right_shape_pass(kind):
+    module = Returns(torch.zeros(3, 2, dtype=kind))
+    check_outputs(module, "mine", 2)
+    assert module(IDS, LENGTHS) is module.output
+
+
+PLUGIN = """
+from torch import nn
+
+from biolm_ray.config.schema import Section
+from biolm_ray.models.spec import ModelSpec, Recipe
+
+
+class Options(Section):
+    pass
+
+
+class Model(nn.Module):
+    def __init__(self, options, inputs):
+        super().__init__()
+        self.layer = nn.Linear(inputs.vocabulary_size, 1)
+
+    def forward(self, token_ids, lengths, specifiers=None):
+        return None
+
+
+SPEC = ModelSpec(
+    name="mine",
+    summary="A test.",
+    options=Options,
+    build=Model,
+    recipe=lambda options: Recipe(learning_rate=1.0),
+)
+"""
+
+
+def test_a_loaded_model_names_its_plugin(tmp_path):
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(PLUGIN)
+    folder = write_model(tmp_path / "model", make_tokenizer(), 0, plugin=plugin)
+    model = load_model(folder, trusted=TrustedCode(plugin=str(plugin)))
+    with pytest.raises(ConfigError, match=rf"model mine of plugin {plugin}: .* returned None"):
+        model.module(IDS, LENGTHS)
