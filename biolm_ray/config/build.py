@@ -18,7 +18,7 @@ from biolm_ray.config.names import (
     read_settings,
 )
 from biolm_ray.config.paths import default_output
-from biolm_ray.config.schema import Column, Config, Mode, TuneConfig
+from biolm_ray.config.schema import COMMON_BOUNDS, Column, Config, Mode, TuneConfig
 from biolm_ray.config.settings import allowed_text, choices
 from biolm_ray.config.spelling import did_you_mean
 from biolm_ray.config.values import UNSET
@@ -146,7 +146,8 @@ def _assemble(settings: Mapping[str, Setting], mode: Mode) -> Config:
 
 def _explain(error: ValidationError, settings: Mapping[str, Setting]) -> str:
     """Say which setting the first complaint of the schema is about, and what it may be."""
-    location = [str(step) for step in error.errors()[0]["loc"]]
+    complaint = error.errors()[0]
+    location = [str(step) for step in complaint["loc"]]
     setting = next(
         settings[name]
         for name in (".".join(location[:depth]) for depth in (3, 2, 1))
@@ -155,7 +156,13 @@ def _explain(error: ValidationError, settings: Mapping[str, Setting]) -> str:
     name = setting.name
     if name not in all_names():
         name = next(parent for parent in OPEN if name.startswith(f"{parent}."))
-    text = bad_value(setting, setting.value, allowed_text(name))
+    allowed = allowed_text(name)
+    most = complaint.get("ctx", {}).get("le")
+    if most in COMMON_BOUNDS:
+        allowed += f" and at most {most:,}" if isinstance(most, int) else f" and at most {most:g}"
+    if complaint["type"] == "finite_number":
+        allowed += " and finite"
+    text = bad_value(setting, setting.value, allowed)
     return f"{text}{did_you_mean(str(setting.value), choices(name))}"
 
 

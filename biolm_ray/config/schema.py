@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Le
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeInt,
     PlainSerializer,
-    PositiveFloat,
-    PositiveInt,
+    field_validator,
 )
 
 Mode = Literal["tokenize", "pre-train", "fine-tune", "predict", "interpret", "tune"]
@@ -23,10 +22,35 @@ MISSING_VALUES = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", *_NOT_A_NUMBER, "NU
 MODES: tuple[Mode, ...] = ("tokenize", "pre-train", "fine-tune", "predict", "interpret", "tune")
 
 
-class Section(BaseModel):
-    """A group of settings: frozen, and closed to unknown keys."""
+MOST_COUNT = 2**31 - 1
+"""Of a setting that counts something: beyond any use, and far from what overflows."""
+MOST_SEED = 2**63 - 1
+MOST_NUMBER = 1e30
+"""Of a setting that is a number: products of some such still fit into 32 bits."""
+MOST_MINUTES = 60 * 24 * 366 * 100.0
+"""A hundred years: longer waits overflow the clocks of the system."""
+COMMON_BOUNDS = (MOST_COUNT, MOST_SEED, MOST_NUMBER, MOST_MINUTES)
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+PositiveInt = Annotated[int, Gt(0), Le(MOST_COUNT)]
+NonNegativeInt = Annotated[int, Ge(0), Le(MOST_COUNT)]
+PositiveFloat = Annotated[float, Gt(0), Le(MOST_NUMBER)]
+Minutes = Annotated[float, Gt(0), Le(MOST_MINUTES)]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, closed to unknown keys, without infinite numbers."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+    )
+
+    @field_validator("*")
+    @classmethod
+    def _fits_64_bits(cls, value: Any) -> Any:
+        """Refuse whole numbers that no library could take, in options of any model too."""
+        if isinstance(value, int) and not -MOST_SEED <= value <= MOST_SEED:
+            raise ValueError(f"a whole number of at most {MOST_SEED}")
+        return value
 
 
 @dataclass(frozen=True)
@@ -140,7 +164,7 @@ class DataConfig(Section):
         return _as_tuple(self.label_column)
 
 
-MOST_TOKENS = 2**31 - 1
+MOST_TOKENS = MOST_COUNT
 """Of a sequence: lengths are counted in 32 bits."""
 
 
@@ -227,7 +251,7 @@ class TrainingConfig(Section):
     num_epochs: PositiveInt | None = None
     patience: PositiveInt | None = None
     learning_rate: PositiveFloat | None = None
-    weight_decay: float | None = Field(default=None, ge=0)
+    weight_decay: float | None = Field(default=None, ge=0, le=MOST_NUMBER)
     gradient_clip: PositiveFloat | None = None
     schedule: Literal["constant", "linear", "cosine"] | None = None
     warmup_share: float | None = Field(default=None, ge=0, lt=1)
@@ -239,12 +263,12 @@ class TrainingConfig(Section):
     feed: Literal["indexed", "streaming"] = "indexed"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
-    checkpoint_minutes: PositiveFloat = 10
+    checkpoint_minutes: Minutes = 10
     freeze: Literal["none", "encoder", "gradual"] = "none"
     lora_rank: PositiveInt | None = None
     lora_alpha: PositiveInt | None = None
     resume: bool | PositiveInt | Literal["auto"] = False
-    seed: NonNegativeInt = 0
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
 
 
 class ResourcesConfig(Section):
@@ -254,7 +278,7 @@ class ResourcesConfig(Section):
     accelerator: Literal["auto", "cpu"] = "auto"
     parallel_folds: PositiveInt | None = None
     max_failures: NonNegativeInt = 3
-    wait_minutes: PositiveFloat = 30
+    wait_minutes: Minutes = 30
     address: str | None = None
 
 
@@ -298,7 +322,7 @@ class TuneConfig(Section):
     space: dict[str, tuple[Any, ...] | Range] = {}
     metric: Literal["loss", "pearson", "spearman", "r2", "auroc", "f1"] | None = None
     num_samples: PositiveInt = 10
-    budget_minutes: PositiveFloat | None = None
+    budget_minutes: Minutes | None = None
     max_parallel_trials: PositiveInt | None = None
     resume: bool = True
 

@@ -8,7 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from biolm_ray.config.legacy import older_spellings
 from biolm_ray.config.names import all_names
-from biolm_ray.config.schema import Column
+from biolm_ray.config.schema import COMMON_BOUNDS, Column
 from biolm_ray.config.values import SettingType
 
 _ALLOWED = {
@@ -58,7 +58,7 @@ def allowed_text(name: str) -> str:
         text.format(getattr(limit, key))
         for limit in setting.limits
         for key, text in _LIMITS.items()
-        if hasattr(limit, key)
+        if hasattr(limit, key) and getattr(limit, key) not in COMMON_BOUNDS
     ]
     return " ".join([noun, " and ".join(limits)]).strip()
 

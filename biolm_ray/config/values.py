@@ -16,6 +16,8 @@ from biolm_ray.errors import ConfigError
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 _NUMBER = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?")
+_MOST_DIGITS = 4000
+"""Python reads no whole number that is much longer, and no setting may be."""
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
 
@@ -114,7 +116,7 @@ def read_flag(value: Any) -> Any:
 
 def read_number(value: Any) -> Any:
     """Read `20_000`, `1e-5` or `2e4`; anything else is left for the schema to refuse."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+    if isinstance(value, str) and len(value) < _MOST_DIGITS and _NUMBER.fullmatch(value.strip()):
         text = value.strip().replace("_", "")
         value = int(text) if re.fullmatch(r"[-+]?[0-9]+", text) else float(text)
     return value
@@ -136,7 +138,7 @@ def guess_value(value: Any) -> Any:
         return value.lower() == "true"
     if value in ("", "None", "null"):
         return None
-    if _INTEGER.fullmatch(value):
+    if len(value) < _MOST_DIGITS and _INTEGER.fullmatch(value):
         return int(value.replace("_", ""))
     is_float = _NUMBER.fullmatch(value) and re.search(r"[.eE]", value)
     return float(value.replace("_", "")) if is_float else value
