@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
+
 from biolm_ray.config.paths import default_output, is_uri, with_absolute_paths
 from biolm_ray.config.schema import Config, Mode
 from biolm_ray.data.columns import LabelKind
@@ -75,11 +77,11 @@ def look_at_rows(config: Config, plan: Input) -> None:
     if config.data.on_bad_rows == "quarantine" and not is_whole:
         return
     piece = NumberedPiece(Piece(0, stop=LOOKED_AT_BYTES), 0, 1, plan.num_skipped(0))
-    found = [(len(block), bad_rows_of(block, 0)) for block in read_piece(plan, piece)]
-    num_rows = sum(length for length, _ in found)
-    bad_rows = BadRows(plan, config.data, num_rows if is_whole else num_rows + 1)
-    for length, rejects in found:
-        bad_rows.add(rejects, length)
+    if not (blocks := list(read_piece(plan, piece))):
+        return
+    rows = pa.concat_tables(blocks)
+    num_rows = len(rows) if is_whole else len(rows) + 1
+    BadRows(plan, config.data, num_rows).add(bad_rows_of(rows, 0), len(rows))
 
 
 def look_at_model(config: Config) -> None:

@@ -115,7 +115,11 @@ def test_the_command_line_tells_a_mistyped_name_without_torch_and_leaves_nothing
         ),
         (ROWS.replace("\t7\n", "\t7,1\n"), {}, "is it a decimal comma?"),
         (ROWS, {"labelpos": "sequence"}, "line 2: label 'acguacgu' in column 2 ('sequence')"),
-        (">a OS=Homo\nACGU\n", {"labelpos": "organism"}, "has no attribute 'organism'"),
+        (
+            ">a OS=Homo\nACGU\n>b OS=Mus\nACGU\n",
+            {"labelpos": "organism"},
+            "its attributes are OS (1 more row has the same problem)",
+        ),
         (">a value=1\nACGU>b value=2\nACGU\n", {}, "inside its sequence, on line 2"),
     ],
 )
