@@ -19,7 +19,7 @@ from biolm_ray.config.load import load_written
 from biolm_ray.config.meanings import FLAG_MEANINGS, MEANINGS, USED_PARTS
 from biolm_ray.config.names import Written, name_override, nearest
 from biolm_ray.config.paths import CONFIG_ENDINGS, DATA_ENDINGS, is_uri, without_compression_ending
-from biolm_ray.config.remedies import as_flags
+from biolm_ray.config.remedies import as_flags, flags_in_messages
 from biolm_ray.config.schema import MODES, Mode
 from biolm_ray.config.settings import all_settings
 from biolm_ray.errors import (
@@ -226,7 +226,8 @@ def _run_command(arguments: list[str]) -> str | None:
             first_look().look_at_kinds(paths, error.__dict__["data_format"])
         raise
     first_look().look_at_paths(config)
-    getattr(import_for_good("biolm_ray.stages"), STAGES[command])(config)
+    with contextlib.nullcontext() if file else flags_in_messages():
+        getattr(import_for_good("biolm_ray.stages"), STAGES[command])(config)
     return None
 
 

@@ -1,8 +1,12 @@
 """Remedies as they are written where the settings stand: in a file, or on the command line."""
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from biolm_ray.config.names import all_names
+from biolm_ray.logs import LOGGER
 
 _NAMES = "|".join(re.escape(name) for name in all_names() if "." in name)
 _VALUE = r"(?P<value>'[^']*'|\[[^\]]*\]|[^\s,;:()]+)"
@@ -32,3 +36,20 @@ def _quoted(value: str) -> str:
     if re.fullmatch(r"[\w.%+,:@/-]+", value):
         return value
     return f'"{value}"' if "'" in value else f"'{value}'"
+
+
+@contextmanager
+def flags_in_messages() -> Iterator[None]:
+    """Write remedies as flags in what is logged too, as of a run without a file."""
+    logger = logging.getLogger(LOGGER)
+    logger.addFilter(_with_flags)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_with_flags)
+
+
+def _with_flags(record: logging.LogRecord) -> bool:
+    if record.levelno >= logging.WARNING:
+        record.msg, record.args = as_flags(record.getMessage()), ()
+    return True

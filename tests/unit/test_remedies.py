@@ -1,8 +1,10 @@
 """Settings that messages advise, written for the command line."""
 
+import logging
+
 import pytest
 
-from biolm_ray.config.remedies import as_flags
+from biolm_ray.config.remedies import as_flags, flags_in_messages
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,14 @@ def test_remedies_become_flags_that_a_shell_reads(said, flags):
 )
 def test_settings_that_are_complained_of_stay_as_they_are(said):
     assert as_flags(said) == said
+
+
+def test_warnings_of_a_run_without_a_file_advise_flags(caplog):
+    log = logging.getLogger("biolm_ray")
+    with flags_in_messages():
+        log.warning("%s: if so, set data.letter_case: upper", "rows.tsv")
+    log.warning("set data.letter_case: upper")
+    assert caplog.messages == [
+        "rows.tsv: if so, give --set data.letter_case=upper",
+        "set data.letter_case: upper",
+    ]
