@@ -10,11 +10,44 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from biolm_ray.errors import DataError
+from biolm_ray.errors import DataError, ResourceError
 from biolm_ray.shortages import shortage_as_error
 from biolm_ray.signals import held
 
 PRIVATE = 0o600
+KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a link that leads nowhere",
+}
+
+
+def kind_of(path: Path) -> str:
+    """Say what lies at a path, in a word or two."""
+    found = path.stat() if path.exists() else path.lstat()
+    return KINDS[stat.S_IFMT(found.st_mode)]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        ResourceError: Something else is in the place of one of them.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        for place in (*reversed(folder.parents), folder):
+            if os.path.lexists(place) and not place.is_dir():
+                raise ResourceError(
+                    f"{place} is {kind_of(place)}, but a folder belongs there; move it away and "
+                    "run the same command again"
+                ) from None
+        raise
 
 
 @contextmanager
@@ -27,7 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ResourceError: The disk is full, or another shortage.
     """
     with shortage_as_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             temporary = Path(folder) / path.name
             yield temporary
@@ -42,7 +75,7 @@ def swapped_folder(path: Path) -> Iterator[Path]:
     Nothing of what lay there before stays.
     """
     with shortage_as_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as holder:
             new = Path(holder) / "new"
             new.mkdir()
@@ -61,7 +94,7 @@ def swapped_files(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
     a file cannot be moved, none is: new files and earlier ones are never there together.
     """
     with shortage_as_error(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryDirectory(prefix=".new.", dir=folder) as holder:
             new, old = Path(holder) / "new", Path(holder) / "old"
             new.mkdir()

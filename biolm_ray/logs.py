@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import stat
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm_ray.errors import ResourceError, attach, details, sentence, unwrapped
+from biolm_ray.files import kind_of, make_folder
 from biolm_ray.masking import masked
 from biolm_ray.signals import name_of
 
@@ -126,13 +126,12 @@ def _opened(path: Path) -> _ToFile:
         ResourceError: It cannot be written, or is none: a pipe would be waited for.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if path.is_symlink():  # in a folder that one was sent it could lead to any file
             path.unlink()
-        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            kind = "a folder" if path.is_dir() else "a pipe or device"
+        if path.exists() and not path.is_file():
             raise ResourceError(
-                f"{path} is {kind}, not the file for the messages of the run; move it away"
+                f"{path} is {kind_of(path)}, not the file for the messages of the run; move it away"
             )
         to_file = _ToFile(path, encoding="utf-8")
     except OSError as error:

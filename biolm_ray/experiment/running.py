@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from biolm_ray.errors import ResourceError, attach, root_cause
 from biolm_ray.experiment.failures import Outcome, describe_failure, final_error, is_loss
 from biolm_ray.experiment.last_words import last_words
+from biolm_ray.experiment.local_ray import check_local_ray
 from biolm_ray.experiment.notices import were_taken_away
 from biolm_ray.experiment.placement import Placement, parallel_now
 from biolm_ray.experiment.progress import (
@@ -130,6 +131,7 @@ class SideBySide:
     def collect(self) -> None:
         """Wait a second for models to end; those that lost their worker wait again."""
         done, _ = ray.wait(list(self.running), timeout=1)
+        check_local_ray()  # before what waits for an answer of it
         self._hear()
         for reference in done:
             job = self.running.pop(reference)

@@ -13,6 +13,7 @@ from ray._private import ray_constants
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from biolm_ray.experiment.addresses import Address, check_address, choose_address
+from biolm_ray.experiment.local_ray import telling_of_death
 from biolm_ray.experiment.start_failures import explain_start
 from biolm_ray.signals import handlers_kept
 
@@ -72,10 +73,12 @@ def connected(address: str | None) -> Iterator[Cluster]:
     A cluster that the caller has already joined is used and left running.
 
     Raises:
-        ResourceError: There is no cluster at the address, or none can start here.
+        ResourceError: There is no cluster at the address, none can start here, or the one that was
+            started has died.
     """
     if ray.is_initialized():
-        yield look_at_cluster(joined=True)
+        with telling_of_death():
+            yield look_at_cluster(joined=True)
         return
     chosen = choose_address(address)
     check_address(chosen)
@@ -85,7 +88,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
                 _start(chosen)
             if chosen.is_local:
                 _keep_token_private()
-            yield look_at_cluster(joined=not chosen.is_local)
+            with telling_of_death():
+                yield look_at_cluster(joined=not chosen.is_local)
         finally:
             ray.shutdown()
 
@@ -179,7 +183,8 @@ def look_at_cluster(*, joined: bool) -> Cluster:
         joined=joined,
         num_cpus=num_cpus,
         node_cpus=max(
-            int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]
+            (int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]),
+            default=0,
         ),
         most_cpus=max(num_cpus, int(later.get("CPU", 0))),
         num_gpus=num_gpus,

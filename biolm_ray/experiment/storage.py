@@ -102,13 +102,28 @@ def ask_nodes(nodes: Mapping[str, str], question: Path, word: str) -> dict[str, 
     return answers
 
 
-def check_sees(folder: Path, patience: float = PATIENCE_SECONDS) -> None:
+def num_nodes_alive() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+def check_sees(
+    folder: Path,
+    patience: float = PATIENCE_SECONDS,
+    num_nodes: Callable[[], int] = num_nodes_alive,
+) -> None:
     """Make sure, on the node of a worker, that it sees a model's folder as the driver does.
 
     Raises:
-        ResourceError: It does not, as on a node that joined after the start.
+        ResourceError: It does not, as on a node that joined after the start; or, where there is
+            one node, the folder is gone.
     """
     if not _read(folder / SETTINGS, patience):
+        if num_nodes() == 1:
+            raise ResourceError(
+                f"{folder} is not there any more as the run has made it ({SETTINGS} is missing): "
+                "it was moved or removed meanwhile. Put it back where it was, or run the same "
+                "command again"
+            )
         raise _not_shared(
             socket.gethostname(), folder, "it does not see there what the driver has written"
         )

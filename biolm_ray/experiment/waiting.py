@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import ray
 
 from biolm_ray.errors import ResourceError
+from biolm_ray.experiment.local_ray import check_local_ray
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.places import num_groups_without_place, num_without_place
 from biolm_ray.experiment.runtime import Supply, look_at_supply
@@ -206,6 +207,7 @@ def await_place(demand: Demand, minutes: float) -> None:
     asked = ray.remote(num_cpus=demand.cpus, max_retries=0)(_do_nothing).remote()
     try:
         while not ray.wait([asked], timeout=1)[0]:
+            check_local_ray()
             num_queued = min(1, num_without_place(demand.cpus))
             watch.look(num_queued, 0, 1 - num_queued)
     finally:

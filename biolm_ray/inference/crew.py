@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from biolm_ray.errors import BiolmError, ResourceError, root_cause
+from biolm_ray.experiment.local_ray import check_local_ray
 from biolm_ray.experiment.places import has_process, num_without_place
 from biolm_ray.experiment.waiting import Demand, PlaceWatch
 
@@ -118,6 +119,7 @@ class _Crew:
     def collect(self) -> None:
         """Wait a second for a worker to start or to finish its task."""
         finished, _ = ray.wait([*self._starting, *self._working], timeout=LOOK_SECONDS)
+        check_local_ray()
         for reference in finished:
             worker = self._starting.pop(reference, None)
             task = None

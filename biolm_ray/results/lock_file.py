@@ -156,6 +156,11 @@ class LockFile:
         try:
             yield
         except OSError as error:
+            if not self.path.parent.exists():
+                raise ResourceError(
+                    f"{self.path.parent} is not there any more: it was moved or removed while a "
+                    "run works in it. Put it back where it was, or run the same command again"
+                ) from error
             raise ResourceError(
                 f"{self.path.parent} cannot be written ({error.strerror or error}); choose "
                 "another folder"

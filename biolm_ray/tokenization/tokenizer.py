@@ -1,6 +1,7 @@
 """The one tokenizer of every encoding: raw sequence text in, token ids out."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from biolm_ray.config.schema import DataConfig, PreprocessingConfig
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.files import read_json, write_json
+from biolm_ray.files import kind_of, read_json, write_json
 from biolm_ray.records import VERSION_KEY, check_version, first_problem
 from biolm_ray.tokenization import bpe, document
 from biolm_ray.tokenization.atomic import TokenTexts, read_tokens
@@ -227,6 +228,11 @@ class Tokenizer:
         path = Path(path)
         file = path / TOKENIZER_FILE if path.is_dir() else path
         if not file.is_file():
+            if os.path.lexists(file):
+                raise ConfigError(
+                    f"{file} is {kind_of(file)}, not the file of a tokenizer; move it away (the "
+                    "mode tokenize writes another)"
+                )
             raise ConfigError(
                 f"{path}: no tokenizer there; expected the folder of an experiment or model with "
                 f"a {TOKENIZER_FILE} (written by the mode tokenize)"

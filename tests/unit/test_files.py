@@ -12,6 +12,10 @@ from biolm_ray.errors import DataError, ResourceError
 from biolm_ray.files import atomic_path, swapped_files, swapped_folder
 
 
+def write_a_file(path):
+    path.write_text("")
+
+
 def test_a_file_whose_writing_fails_leaves_the_earlier_one(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("whole")
@@ -116,3 +120,11 @@ def test_files_have_the_mode_that_the_umask_gives_whatever_wrote_them(tmp_path, 
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 4
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {mode}
+
+
+@pytest.mark.parametrize(("make", "kind"), [(os.mkfifo, "a pipe"), (write_a_file, "a file")])
+def test_what_is_in_the_place_of_a_folder_is_named(tmp_path, make, kind):
+    make(tmp_path / "scans")
+    told = rf"scans is {kind}, but a folder belongs there"
+    with pytest.raises(ResourceError, match=told), atomic_path(tmp_path / "scans" / "a" / "b.json"):
+        pass

@@ -5,6 +5,7 @@ import fcntl
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -373,3 +374,15 @@ def test_only_one_of_many_processes_works_at_a_time_however_often_one_dies(tmp_p
         taken_over = sum(pool.starmap(work_in_turn, turns, chunksize=1))
     assert taken_over > 10
     assert {path.name for path in tmp_path.iterdir()} <= {LOCK}
+
+
+def test_a_folder_that_is_gone_while_a_run_works_in_it_is_told(tmp_path):
+    folder = tmp_path / "out"
+
+    def run() -> None:
+        with locked(folder, "predict") as lock:
+            shutil.rmtree(folder)
+            lock.check()
+
+    with pytest.raises(ResourceError, match="out is not there any more: it was moved or removed"):
+        run()

@@ -53,6 +53,12 @@ def test_a_folder_that_cannot_be_written_is_noticed(tmp_path):
 
 def test_a_worker_that_does_not_see_what_the_driver_wrote_says_so(tmp_path):
     with pytest.raises(ResourceError, match="does not see there what the driver has written"):
-        check_sees(tmp_path, patience=0)
+        check_sees(tmp_path, patience=0, num_nodes=lambda: 2)
     (tmp_path / SETTINGS).write_text("{}")
     check_sees(tmp_path, patience=0)
+
+
+def test_on_one_node_a_folder_that_was_moved_away_is_gone(tmp_path):
+    told = r"fine-tune/0 is not there any more .*moved or removed meanwhile"
+    with pytest.raises(ResourceError, match=told):
+        check_sees(tmp_path / "fine-tune" / "0", patience=0, num_nodes=lambda: 1)

@@ -1,5 +1,6 @@
 import itertools
 import json
+import os
 import pickle
 
 import pytest
@@ -149,3 +150,10 @@ def test_a_tokenizer_adapts_to_the_separators_of_another_file():
     assert encoded.center == 2
     assert adapted.vocabulary == tokenizer.vocabulary
     assert tokenizer.encode(["a,gej,t"])[0].center == -1
+
+
+@pytest.mark.parametrize(("make", "kind"), [(os.mkfifo, "a pipe"), (os.mkdir, "a folder")])
+def test_what_is_in_the_place_of_the_file_is_named(tmp_path, make, kind):
+    make(tmp_path / "tokenizer.json")
+    with pytest.raises(ConfigError, match=rf"tokenizer.json is {kind}, not the file of a"):
+        Tokenizer.load(tmp_path)

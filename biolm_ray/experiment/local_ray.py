@@ -1,0 +1,142 @@
+"""Whether the Ray that runs on this machine for a run alone is still there.
+
+Its processes are children of this one. Where one of them has died, which the system does to them
+when memory runs out, no node comes back: there is nothing to wait for. Ray itself waits for ever,
+or ends this process after a minute without a word to the user.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ray._private import ray_constants, worker
+
+from biolm_ray.errors import ResourceError
+
+log = logging.getLogger("biolm_ray")
+
+NEEDED = {
+    ray_constants.PROCESS_TYPE_RAYLET: "which gives tasks their place",
+    ray_constants.PROCESS_TYPE_GCS_SERVER: "which knows what runs where",
+}
+"""Processes that nothing goes on without, and what each does."""
+LOOK_SECONDS = 1.0
+# Those who wait look for themselves every second or so; a call that does not return is interrupted.
+# Ray ends this process 60 s after the server has died that knows what runs where.
+INTERRUPT_SECONDS = 15.0
+END_SECONDS = 25.0
+
+
+def dead_process(node: Any = None) -> str | None:
+    """Name a process of the local Ray that has died by itself; None if there is none.
+
+    Args:
+        node: Ray's own record of the processes it has started; the one of this process if None.
+    """
+    node = worker._global_node if node is None else node
+    dead = [] if node is None else [kind for kind, _ in node.dead_processes()]
+    return next((kind for kind in dead if kind in NEEDED), None)
+
+
+def check_local_ray() -> None:
+    """Make sure that the local Ray is there; of a cluster that was joined nothing is asked.
+
+    Raises:
+        ResourceError: It has died.
+    """
+    dead = dead_process()
+    if dead is not None:
+        raise _has_died(dead)
+
+
+def _has_died(process: str) -> ResourceError:
+    return ResourceError(
+        f"Ray's process '{process}' on this machine, {NEEDED[process]}, has died: mostly memory "
+        "has run out, and the system has ended it. What is finished is kept: make room in memory "
+        "(resources.parallel_folds: 1 trains one model at a time) and run the same command again "
+        "(with --resume, if it trains)"
+    )
+
+
+@contextmanager
+def telling_of_death() -> Iterator[None]:
+    """Raise in the place of whatever the death of the local Ray makes of the block what it was.
+
+    Raises:
+        ResourceError: The local Ray has died.
+    """
+    watch = Watch()
+    thread = threading.Thread(target=watch.run, name="watches Ray", daemon=True)
+    thread.start()
+    try:
+        yield
+    except Exception as error:
+        dead = dead_process()
+        if dead is None:
+            raise
+        raise _has_died(dead) from error
+    except KeyboardInterrupt as stop:
+        if not watch.has_interrupted:
+            raise
+        raise _has_died(watch.has_interrupted) from stop
+    finally:
+        watch.ended.set()
+        thread.join()
+
+
+def _interrupt_main_thread() -> None:
+    """Send it what Ctrl-C does: that wakes it from a call, too."""
+    main = threading.main_thread().ident
+    assert main is not None, "it has begun"
+    signal.pthread_kill(main, signal.SIGINT)
+
+
+class Watch:
+    """Interrupts a block of the main thread that hangs since the local Ray has died.
+
+    Args:
+        interrupt: Has the main thread raise KeyboardInterrupt; None in another thread.
+        end: Ends this process with a code, where interrupting it has not helped.
+        dead: Names a process that has died.
+        seconds: Between two looks, until it is interrupted, and then until it is ended.
+
+    Attributes:
+        ended: Is set when the block has ended.
+        has_interrupted: The process because of whose death the block was interrupted.
+    """
+
+    def __init__(
+        self,
+        interrupt: Callable[[], None] | None = _interrupt_main_thread,
+        end: Callable[[int], Any] = os._exit,
+        dead: Callable[[], str | None] = dead_process,
+        seconds: tuple[float, float, float] | None = None,
+    ) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        self._interrupt = interrupt if is_main else None
+        self._end, self._dead = end, dead
+        self._seconds = seconds or (LOOK_SECONDS, INTERRUPT_SECONDS, END_SECONDS)
+        self.ended = threading.Event()
+        self.has_interrupted = ""
+
+    def run(self) -> None:
+        """Look every second, until the block has ended."""
+        look, before_interrupt, before_end = self._seconds
+        dead = None
+        while dead is None:
+            if self.ended.wait(look):
+                return
+            dead = self._dead()
+        if self.ended.wait(before_interrupt):
+            return
+        if self._interrupt is not None:
+            self.has_interrupted = dead
+            self._interrupt()
+        if not self.ended.wait(before_end):
+            error = _has_died(dead)
+            log.error("%s", error)
+            self._end(error.exit_code)

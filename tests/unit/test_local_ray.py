@@ -1,0 +1,90 @@
+"""A local Ray that has died ends the run in a sentence."""
+
+import logging
+import threading
+from types import SimpleNamespace
+
+import pytest
+from ray._private import worker
+
+from biolm_ray.errors import DataError, ResourceError, TrainingError
+from biolm_ray.experiment import local_ray
+from biolm_ray.experiment.local_ray import Watch, check_local_ray, dead_process, telling_of_death
+
+
+@pytest.fixture
+def dead(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The processes of the local Ray that have died; more may be added."""
+    kinds: list[str] = []
+    node = SimpleNamespace(dead_processes=lambda: [(kind, None) for kind in kinds])
+    monkeypatch.setattr(worker, "_global_node", node)
+    return kinds
+
+
+@pytest.mark.parametrize("process", ["raylet", "gcs_server"])
+def test_those_who_wait_for_a_local_ray_that_has_died_are_told(dead, process):
+    check_local_ray()
+    dead += ["log_monitor", process]
+    with pytest.raises(ResourceError, match=rf"'{process}' on this machine.* has died.*--resume"):
+        check_local_ray()
+
+
+def test_processes_that_nothing_waits_for_may_die(dead):
+    dead += ["log_monitor", "dashboard"]
+    check_local_ray()
+
+
+def test_nothing_is_asked_of_a_cluster_that_was_joined(monkeypatch):
+    monkeypatch.setattr(worker, "_global_node", None)
+    assert dead_process() is None
+
+
+@pytest.mark.parametrize("error", [ValueError("max() arg"), TrainingError("its worker was lost")])
+def test_what_the_death_of_a_local_ray_makes_of_a_run_is_told_as_what_it_is(dead, error):
+    def lose_the_node() -> None:
+        with telling_of_death():
+            dead.append("raylet")
+            raise error
+
+    with pytest.raises(ResourceError, match="'raylet' on this machine") as raised:
+        lose_the_node()
+    assert raised.value.__cause__ is error
+
+
+def test_errors_of_a_ray_that_is_alive_stay_what_they_are(dead):
+    with pytest.raises(DataError, match="line 3"), telling_of_death():
+        raise DataError("line 3")
+    with pytest.raises(KeyboardInterrupt), telling_of_death():
+        raise KeyboardInterrupt
+
+
+def test_a_call_that_hangs_since_ray_has_died_is_interrupted(dead, monkeypatch):
+    monkeypatch.setattr(local_ray, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(local_ray, "INTERRUPT_SECONDS", 0.01)
+
+    def hang() -> None:
+        with telling_of_death():
+            dead.append("gcs_server")
+            threading.Event().wait(60)
+
+    with pytest.raises(ResourceError, match="'gcs_server' on this machine"):
+        hang()
+
+
+def test_a_process_that_cannot_be_interrupted_ends_with_its_sentence(caplog):
+    codes: list[int] = []
+    watch = Watch(
+        interrupt=lambda: None, end=codes.append, dead=lambda: "raylet", seconds=(0, 0, 0)
+    )
+    with caplog.at_level(logging.ERROR, "biolm_ray"):
+        watch.run()
+    assert codes == [4]
+    assert "Ray's process 'raylet'" in caplog.text
+
+
+def test_nothing_is_ended_once_the_block_has_ended():
+    codes: list[int] = []
+    watch = Watch(interrupt=lambda: codes.append(1), end=codes.append, dead=lambda: "raylet")
+    watch.ended.set()
+    watch.run()
+    assert codes == []
