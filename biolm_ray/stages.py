@@ -61,7 +61,7 @@ from biolm_ray.experiment.trial import Trial
 from biolm_ray.inference.distribute import score_tables
 from biolm_ray.inference.inputs import chosen_rows, find_models
 from biolm_ray.inference.known_rows import find_known_rows, tell_known_rows
-from biolm_ray.inference.plans import ScoringPlan, plan_scoring, superseded
+from biolm_ray.inference.plans import ScoringPlan, plan_scoring, sequence_lengths, superseded
 from biolm_ray.inference.predict import MeanPredictions
 from biolm_ray.inference.prediction import predict_folders
 from biolm_ray.inference.scores_file import table_files
@@ -352,8 +352,10 @@ def interpret(config: Config) -> InterpretResult:
             title = plan.title if len(plans) > 1 else ""
             log.log(RESULT, "%s", describe_scoring(summary, title))
         readable: list[Interpretation] = []
+        # Where a token is a letter, it is known how many there are beyond what models see.
+        lengths = sequence_lengths(plans, prepared) if found.tokenizer.encoding == "atomic" else {}
         for paths in zip(*(summary.paths for summary in summaries), strict=True):
-            readable += interpret_tables(paths, config)
+            readable += interpret_tables(paths, config, lengths)
         results.publish()
         for plan, summary in zip(plans, summaries, strict=True):
             results.record_tables(table_files(summary.paths), plan.folders)

@@ -76,15 +76,35 @@ def describe(
     name: str, event: dict[str, float], num_epochs: int, seconds_left: float | None
 ) -> str:
     """Say in one line how far a model is, how good, and how long it may take."""
-    parts = [f"{name:>10}  epoch {event.get('progress', 0.0):5.2f}/{num_epochs}"]
-    for key, value in event.items():
-        if key in {"train_loss", "eval_loss", "eval_pearson", "eval_spearman", "eval_auroc"}:
-            parts.append(f"{key.replace('_', ' ')} {value:.4f}")
-    if "eval_perplexity" in event:
-        parts.append(f"perplexity {event['eval_perplexity']:.2f}")
+    progress = event.get("progress", 0.0)
+    parts = [f"{name:>10}  epoch {progress:5.2f}/{num_epochs}"]
+    if "train_loss" in event:
+        parts.append(f"train loss {event['train_loss']:.4f}")
+    # Validation is that of the last whole epoch, while the next one is under way.
+    judged, epoch = _validation(event), event.get("epoch", progress)
+    if judged and epoch != progress:
+        judged[0] = f"after epoch {epoch:.0f}: {judged[0]}"
+    parts += judged
     if seconds_left:
         parts.append(f"{_at_most(seconds_left)} left")
     return "  ".join(parts)
+
+
+def describe_end(name: str, metrics: Mapping[str, float]) -> str:
+    """Say which epoch a trained model is of, and how good it was on the validation rows."""
+    num_epochs = counted(round(metrics["epochs_trained"]), "epoch")
+    judged = ", ".join(_validation(metrics))
+    if not judged:
+        return f"{name}: trained for {num_epochs}"
+    return f"{name}: trained for {num_epochs}, best after epoch {metrics['epoch']:.0f}: {judged}"
+
+
+def _validation(event: Mapping[str, float]) -> list[str]:
+    shown = ("eval_loss", "eval_pearson", "eval_spearman", "eval_auroc")
+    parts = [f"{key.replace('_', ' ')} {event[key]:.4f}" for key in shown if key in event]
+    if "eval_perplexity" in event:
+        parts.append(f"perplexity {event['eval_perplexity']:.2f}")
+    return parts
 
 
 def describe_estimate(

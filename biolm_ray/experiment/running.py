@@ -24,6 +24,7 @@ from biolm_ray.experiment.progress import (
     Display,
     Events,
     Start,
+    describe_end,
     describe_estimate,
 )
 from biolm_ray.experiment.runtime import free_abandoned_places, look_at_cluster
@@ -136,9 +137,16 @@ class SideBySide:
         for reference in done:
             job = self.running.pop(reference)
             try:
-                self.outcomes[job.name] = Outcome(job, metrics=ray.get(reference))
+                metrics = ray.get(reference)
+                self.outcomes[job.name] = Outcome(job, metrics=metrics)
+                self._tell_end(job.name, metrics)
             except RayError as error:
                 self._take_up_or_fail(job, error)
+
+    def _tell_end(self, name: str, metrics: dict[str, float]) -> None:
+        """Say which epoch was the best: its line may have been missed between two looks."""
+        if "epochs_trained" in metrics:
+            self._say(logging.INFO, describe_end(name, metrics))
 
     def _take_up_or_fail(self, job: Any, error: RayError) -> None:
         lost = is_loss(error)

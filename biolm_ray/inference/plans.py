@@ -71,6 +71,12 @@ def plan_scoring(
     return plans
 
 
+def sequence_lengths(plans: Sequence[ScoringPlan], prepared: PreparedData) -> dict[str, int]:
+    """Give how many tokens the scored sequences have, by their ids."""
+    rows = np.unique(np.concatenate([plan.rows for plan in plans]))
+    return dict(zip(prepared.ids_of(rows), prepared.lengths[rows].tolist(), strict=True))
+
+
 def _in_splits(config: Config) -> str:
     names = config.data.splits_to_use
     return f" in the splits {', '.join(names)} (inferenceonsplits)" if names else ""

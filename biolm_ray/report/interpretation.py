@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,12 +111,20 @@ def check_readings(config: Config, names: Sequence[str]) -> None:
         read_bed(config.interpret.coordinates)
 
 
-def interpret_tables(paths: Sequence[Path], config: Config) -> list[Interpretation]:
+def interpret_tables(
+    paths: Sequence[Path], config: Config, lengths: Mapping[str, int] | None = None
+) -> list[Interpretation]:
     """Write what the run's settings ask for about its tables of one target.
 
     Each table has its folder beside it; of the tables of several folds, all that is written is
     written about all of them together as well, into a folder beside those of the folds. A table
     without a score, as of an edit that no sequence allows, is left out.
+
+    Args:
+        paths: The tables.
+        config: Of the run.
+        lengths: Letters of whole sequences, as far as they are known, of which a model may have
+            seen a part only.
     """
     empty = [path for path in paths if _num_scores(path) == 0]
     for path in empty:
@@ -144,7 +153,14 @@ def interpret_tables(paths: Sequence[Path], config: Config) -> list[Interpretati
                 spans = read_spans(read_side_columns(config.data, columns, names))
             for folder, each in scores.items():
                 found = _write(
-                    each, reading, config.interpret, folder, new[folder], spans, only_utr3=only_utr3
+                    each,
+                    reading,
+                    config.interpret,
+                    folder,
+                    new[folder],
+                    spans,
+                    only_utr3=only_utr3,
+                    lengths=lengths or {},
                 )
                 if whole not in (None, folder):  # the notes about all tables count its sequences
                     found = replace(found, sequence_notes=())
@@ -237,6 +253,7 @@ def _write(
     spans: Mapping[str, tuple[int, int]] | None,
     *,
     only_utr3: bool,
+    lengths: Mapping[str, int] = MappingProxyType({}),
 ) -> Interpretation:
     """Write what one kind of scores is read as into `new`, which takes the place of `folder`."""
     marked = mark_regions(scores.tracks, spans, only_utr3=only_utr3)
@@ -249,7 +266,17 @@ def _write(
     paths = {name: new / f"{name}.csv" for name in tables}
     for name, found in tables.items():
         write_table(paths[name], found)
-    draw = partial(Picture, changing=reading.changing, edit=EDIT_NAMES[settings.edit])
+
+    def draw(item: MarkedTrack, *others: Any) -> Picture:
+        return Picture(
+            item,
+            *others,
+            edit=EDIT_NAMES[settings.edit],
+            changing=reading.changing,
+            nucleic=nucleic,
+            length=lengths.get(item.track.sequence),
+        )
+
     paths |= _write_pictures(new / "plots", marked, elements, settings, nucleic, draw)
     paths = {name: folder / reading.folder / path.relative_to(new) for name, path in paths.items()}
     if settings.coordinates and not only_utr3:
@@ -352,7 +379,7 @@ def _write_pictures(
         ]
         named = re.sub(r"[^\w.+-]+", "_", item.track.sequence)[:80]
         path = folder / f"{rank:02d}_{named}.png"
-        write_picture(path, draw(item, own, tuple(motifs), nucleic=nucleic))
+        write_picture(path, draw(item, own, tuple(motifs)))
         paths[f"plot {rank}"] = path
     return paths
 

@@ -1,4 +1,4 @@
-"""Pictures of the scores of a sequence: the whole of it, and its strongest stretch in letters."""
+"""Pictures of the scores of a sequence: all of them, and its strongest stretch in letters."""
 
 import logging
 from collections.abc import Sequence
@@ -42,6 +42,7 @@ class Picture:
         elements: Its strong stretches, the strongest first.
         motifs: Name, start and stop of each occurrence of a motif.
         edit, changing: What was done, and what changes by it, for the axes.
+        length: Letters of the whole sequence, markers included; None where that is not known.
     """
 
     marked: MarkedTrack
@@ -50,6 +51,7 @@ class Picture:
     edit: str = "the edit"
     changing: str = "the prediction"
     nucleic: bool = True
+    length: int | None = None
 
 
 def write_picture(path: Path, picture: Picture) -> None:
@@ -60,7 +62,7 @@ def write_picture(path: Path, picture: Picture) -> None:
 
 
 def draw_picture(picture: Picture) -> "Figure":
-    """Draw the whole sequence above, and below its strongest stretch letter by letter."""
+    """Draw all scores of a sequence above, and below its strongest stretch letter by letter."""
     # Where no folder of the home can be written to, it warns of keeping its files elsewhere.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
@@ -115,8 +117,23 @@ def _draw_whole(axes: "Axes", picture: Picture, window: tuple[int, int]) -> None
               transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip
     more = [f"{len(ends)} exon junctions (ticks)"] if len(ends) else []
     more.append("grey: shown below")
-    axes.set_title(f"whole sequence; {', '.join(more)}", loc="left", fontsize=10, pad=16)
+    title = f"{_what_was_scored(picture)}; {', '.join(more)}"
+    axes.set_title(title, loc="left", fontsize=10, pad=16)
     _label(axes, picture)
+
+
+def _what_was_scored(picture: Picture) -> str:
+    """Say which part of the sequence is there: a model sees no more than its block size."""
+    track, length = picture.marked.track, picture.length
+    places = np.concatenate([track.offsets, track.marker_offsets])
+    first, stop = int(places.min()), int(places.max()) + 1
+    if length is None:
+        return f"all that was scored, positions {first:,} to {stop - 1:,}"
+    if first == 0:
+        return "whole sequence" if stop >= length else f"first {stop:,} of {length:,} letters"
+    if stop >= length:
+        return f"last {stop - first:,} of {length:,} letters"
+    return f"letters {first:,} to {stop - 1:,} of {length:,}, counted from 0"
 
 
 def _draw_letters(axes: "Axes", picture: Picture, window: tuple[int, int]) -> None:

@@ -10,7 +10,7 @@ from stored import store
 from biolm_ray.config.load import load_config
 from biolm_ray.data.splits import Fold
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.inference.plans import ScoringPlan, plan_scoring, superseded
+from biolm_ray.inference.plans import ScoringPlan, plan_scoring, sequence_lengths, superseded
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.training.trained_rows import save_rows
 
@@ -122,6 +122,7 @@ def test_every_table_of_a_run_has_a_title(tmp_path: Path, folders) -> None:
     given = {"filepath": "x.tsv", "seqpos": "2", "outputpath": str(tmp_path / "experiment")}
     plans = plan_scoring(load_config(None, "interpret", given), folders, mixed)
     titles = [plan.title for plan in plans]
+    assert sequence_lengths(plans[:1], mixed) == {"g3": 4, "g2": 3}
     assert titles == ["fold 1", "fold 2", "rows that are new to the models"]
 
 

@@ -8,6 +8,7 @@ from biolm_ray.experiment.progress import (
     ScoringProgress,
     Start,
     describe,
+    describe_end,
     describe_estimate,
     noun_of_predictions,
     readable_time,
@@ -69,6 +70,26 @@ def test_a_line_names_epoch_losses_and_time_left():
     assert line == (
         "    fold 3  epoch  1.50/4  train loss 0.2500  eval pearson 0.5000  at most 1 min 30 s left"
     )
+
+
+def test_validation_is_told_of_the_epoch_that_it_belongs_to():
+    event = {"progress": 59.6, "epoch": 59.0, "eval_loss": 0.5, "eval_pearson": 0.25}
+    event |= {"train_loss": 0.75}
+    assert describe("fold 0", event, 60, None) == (
+        "    fold 0  epoch 59.60/60  train loss 0.7500  "
+        "after epoch 59: eval loss 0.5000  eval pearson 0.2500"
+    )
+    whole = describe("fold 0", {**event, "progress": 60.0, "epoch": 60.0}, 60, None)
+    assert whole.endswith("train loss 0.7500  eval loss 0.5000  eval pearson 0.2500")
+
+
+def test_the_epoch_that_was_chosen_is_told_at_the_end():
+    metrics = {"epoch": 1.0, "epochs_trained": 60.0, "eval_loss": 0.5, "eval_pearson": 0.25}
+    assert describe_end("fold 0", metrics) == (
+        "fold 0: trained for 60 epochs, best after epoch 1: eval loss 0.5000, eval pearson 0.2500"
+    )
+    alone = {"epoch": 60.0, "epochs_trained": 60.0, "test_loss": 1.0}
+    assert describe_end("model", alone) == "model: trained for 60 epochs"
 
 
 def test_less_than_a_second_is_not_at_most_that():

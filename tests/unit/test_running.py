@@ -1,5 +1,6 @@
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ray.exceptions import (
@@ -29,7 +30,8 @@ from biolm_ray.experiment.failures import (
     raise_failures,
 )
 from biolm_ray.experiment.last_words import last_printed
-from biolm_ray.experiment.progress import SAVED, Board
+from biolm_ray.experiment.progress import SAVED, Board, Display
+from biolm_ray.experiment.running import SideBySide
 
 
 def outcome(name: str, error: Exception | None = None) -> Outcome:
@@ -168,3 +170,18 @@ def test_a_board_that_is_stopped_forgets_earlier_checkpoints():
     board.stop()
     assert board.stops()
     assert board.news()[0] == {"fold 0": {"progress": 0.5}}
+
+
+def test_a_model_that_is_trained_tells_its_best_epoch(monkeypatch, caplog):
+    models: Any = object.__new__(SideBySide)
+    models.running, models.outcomes = {"task": SimpleNamespace(name="fold 0")}, {}
+    models._hear = lambda: None
+    models._display = Display(60)
+    metrics = {"epoch": 1.0, "epochs_trained": 60.0, "eval_loss": 0.5}
+    monkeypatch.setattr("ray.wait", lambda *arguments, **more: (["task"], []))
+    monkeypatch.setattr("ray.get", lambda reference: metrics)
+    with caplog.at_level("INFO", "biolm_ray"):
+        models.collect()
+    assert models.outcomes["fold 0"].metrics == metrics
+    said = "fold 0: trained for 60 epochs, best after epoch 1: eval loss 0.5000"
+    assert caplog.messages == [said]

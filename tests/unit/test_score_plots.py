@@ -52,6 +52,25 @@ def test_a_long_sequence_is_shown_around_its_strongest_stretch() -> None:
     assert min(segment[0][1] for segment in bars) == picture.marked.track.scores.min()
 
 
+@pytest.mark.parametrize(
+    ("length", "first", "said"),
+    [
+        (60, 0, "whole sequence"),
+        (841, 0, "first 60 of 841 letters"),
+        (841, 781, "last 60 of 841 letters"),
+        (841, 100, "letters 100 to 159 of 841, counted from 0"),
+        (None, 100, "all that was scored, positions 100 to 159"),
+    ],
+)
+def test_the_title_says_which_part_of_the_sequence_was_scored(length, first, said) -> None:
+    picture = replace(picture_of(60), length=length)
+    track = picture.marked.track
+    track = replace(track, offsets=track.offsets + first)
+    picture = replace(picture, marked=replace(picture.marked, track=track))
+    above = draw_picture(picture).axes[0]
+    assert above.get_title(loc="left").startswith(f"{said}; ")
+
+
 def test_titles_and_axes_say_what_is_shown() -> None:
     picture = picture_of(
         60, edit="masking the letter", changing="half_life_hours", motifs=(("ARE", 20, 25),)
