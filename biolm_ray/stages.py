@@ -93,7 +93,6 @@ from biolm_ray.results.lock import locked
 from biolm_ray.results.manifest import relative
 from biolm_ray.results.output_folder import check_output
 from biolm_ray.shortages import shortage_as_error
-from biolm_ray.signals import held
 from biolm_ray.tokenization.tokenizer import TOKENIZER_FILE, Tokenizer
 from biolm_ray.training.earlier_rows import say_seen_before
 from biolm_ray.training.fold import FoldJob
@@ -305,11 +304,8 @@ def predict(config: Config) -> PredictResult:
         results.announce(results_to_replace(results.output, results.mode))
         with models.unchanged():
             predicted = _predict_rows(config, cluster, folders, prepared, rows, known.may_predict)
-        with held():  # else a stop would leave neither the earlier nor the new predictions there
-            results.replace_all()
-            path, table, metrics = report_predictions(results.folder, prepared, rows, *predicted)
-            results.publish()
-            results.record_tables(tables_in(results.folder), folders)
+        write = partial(report_predictions, results.folder, prepared, rows, *predicted)
+        path, table, metrics = results.replace_with(write, folders)
         facts = f"{text_facts(metrics)}\n" if metrics else ""
         log.log(RESULT, "%s%spredictions: %s", facts, about_equal_predictions([table]), path)
         return PredictResult(path=path, table=table, metrics=metrics)

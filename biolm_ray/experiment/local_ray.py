@@ -31,6 +31,10 @@ INTERRUPT_SECONDS = 15.0
 END_SECONDS = 25.0
 
 
+class RayHasDiedError(ResourceError):
+    """A process of the local Ray has died that nothing goes on without."""
+
+
 def dead_process(node: Any = None) -> str | None:
     """Name a process of the local Ray that has died by itself; None if there is none.
 
@@ -46,15 +50,15 @@ def check_local_ray() -> None:
     """Make sure that the local Ray is there; of a cluster that was joined nothing is asked.
 
     Raises:
-        ResourceError: It has died.
+        RayHasDiedError: It has.
     """
     dead = dead_process()
     if dead is not None:
         raise _has_died(dead)
 
 
-def _has_died(process: str) -> ResourceError:
-    return ResourceError(
+def _has_died(process: str) -> RayHasDiedError:
+    return RayHasDiedError(
         f"Ray's process '{process}' on this machine, {NEEDED[process]}, has died: mostly memory "
         "has run out, and the system has ended it. What is finished is kept: make room in memory "
         "(resources.parallel_folds: 1 trains one model at a time) and run the same command again "
@@ -67,13 +71,15 @@ def telling_of_death() -> Iterator[None]:
     """Raise in the place of whatever the death of the local Ray makes of the block what it was.
 
     Raises:
-        ResourceError: The local Ray has died.
+        RayHasDiedError: It was that.
     """
     watch = Watch()
     thread = threading.Thread(target=watch.run, name="watches Ray", daemon=True)
     thread.start()
     try:
         yield
+    except RayHasDiedError:
+        raise
     except Exception as error:
         dead = dead_process()
         if dead is None:

@@ -3,10 +3,11 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from biolm_ray.config.load import write_config
 from biolm_ray.config.schema import Config
@@ -25,6 +26,7 @@ from biolm_ray.results.contents import (
     describe_results,
     holds_results,
     results_to_replace,
+    tables_in,
 )
 from biolm_ray.results.lock import Lock
 from biolm_ray.results.manifest import (
@@ -43,6 +45,7 @@ from biolm_ray.tokenization.tokenizer import SETTINGS_FILE, TOKENIZER_FILE, Toke
 log = logging.getLogger("biolm_ray")
 
 CONFIG_FILE = "config.yaml"
+Written = TypeVar("Written")
 TRAINED = ("pre-train", "fine-tune", "tune")
 
 
@@ -117,6 +120,23 @@ class RunResults:
     def replace_all(self) -> str | None:
         """Do so with all results of the mode and what was made of them."""
         return self.replace(results_to_replace(self.output, self.mode))
+
+    def replace_with(self, write: Callable[[], Written], models: Iterable[Path]) -> Written:
+        """Move all results of the mode aside, and have new ones written and recorded.
+
+        A stop takes effect when that is done, or neither the earlier results would be there nor the
+        new ones.
+
+        Args:
+            write: Writes them to the folder of the mode; gives what is given back.
+            models: The folders of the models that they are made by.
+        """
+        with held():
+            self.replace_all()
+            written = write()
+            self.publish()
+            self.record_tables(tables_in(self.folder), models)
+        return written
 
     def announce(self, paths: Sequence[str]) -> None:
         """Say before the work begins what it will replace.

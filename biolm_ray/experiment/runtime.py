@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,7 +15,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from biolm_ray.experiment.addresses import Address, check_address, choose_address
 from biolm_ray.experiment.local_ray import telling_of_death
-from biolm_ray.experiment.start_failures import explain_start
+from biolm_ray.experiment.start_failures import describe_memory_limit, explain_start
 from biolm_ray.signals import handlers_kept
 
 log = logging.getLogger("biolm_ray")
@@ -97,6 +98,9 @@ def connected(address: str | None) -> Iterator[Cluster]:
 def _start(address: Address) -> None:
     """Start or join, and once more where the machine was only too busy the first time."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    limit = describe_memory_limit(resource.getrlimit(resource.RLIMIT_AS)[0])
+    if limit is not None:
+        log.warning("%s", limit)
     for is_last in (False, True):
         try:
             with _on_loopback() if address.is_local else nullcontext():

@@ -15,8 +15,25 @@ MOST_SHOWN = 200
 """Characters of what Ray says that are shown where it is nothing that is known here."""
 LEAST_FREE_BYTES = 16 << 20
 """In the temporary folder; with less, Ray's processes cannot write their logs."""
+ENOUGH_BYTES = 16 << 30
+"""Of addresses, for Ray and torch: they reserve far more than they use."""
 _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's own"
 _PROCESSES = "raise the limit (ulimit -u), or end other programs of yours"
+
+
+def describe_memory_limit(most_bytes: int) -> str | None:
+    """Warn of a limit on a process's memory under which Ray may end it without a sentence.
+
+    Args:
+        most_bytes: The limit (`RLIMIT_AS`); below 0 there is none.
+    """
+    if most_bytes < 0 or most_bytes >= ENOUGH_BYTES:
+        return None
+    return (
+        f"this process may reserve {most_bytes / (1 << 30):.1f} GB of memory (ulimit -v), and Ray "
+        f"and torch may end without a word where they get less than {ENOUGH_BYTES >> 30} GB; if "
+        "they do, raise the limit (ulimit -v unlimited)"
+    )
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,13 @@ def test_what_the_death_of_a_local_ray_makes_of_a_run_is_told_as_what_it_is(dead
     assert raised.value.__cause__ is error
 
 
+def test_those_who_have_looked_themselves_are_not_told_twice(dead):
+    dead.append("raylet")
+    with pytest.raises(ResourceError) as raised, telling_of_death():
+        check_local_ray()
+    assert raised.value.__cause__ is None
+
+
 def test_errors_of_a_ray_that_is_alive_stay_what_they_are(dead):
     with pytest.raises(DataError, match="line 3"), telling_of_death():
         raise DataError("line 3")

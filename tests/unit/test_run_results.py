@@ -1,15 +1,17 @@
 """Two runs into one folder at once."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from biolm_ray.config.load import load_config
 from biolm_ray.errors import ResourceError
-from biolm_ray.experiment.results import RunResults, begin_run
+from biolm_ray.experiment.results import RunResults, begin_run, told_when_stopped
 from biolm_ray.experiment.training_results import begin_search, finish_training
 from biolm_ray.experiment.training_results import begin_training as begin_trainings
 from biolm_ray.results.holder import this_process
@@ -30,9 +32,10 @@ NO_TOKENIZER: Any = None
 MIXED = r"another run \(started .*mixed: when neither runs any more, run one of them again"
 
 
-def begin(output: Path, mode: str = "predict") -> RunResults:
+def begin(output: Path) -> RunResults:
     return begin_run(
-        load_config(None, mode, {"outputpath": str(output), "filepath": "x", "seqpos": 1}), "0.1.0"
+        load_config(None, "predict", {"outputpath": str(output), "filepath": "x", "seqpos": 1}),
+        "0.1.0",
     )
 
 
@@ -117,3 +120,38 @@ def test_what_an_earlier_run_was_moving_stays_until_nothing_stops_this_one(tmp_p
     assert (tmp_path / "predict" / "a.csv").exists()
     results.finish_moving()
     assert (tmp_path / "replaced" / "x" / "predict" / "a.csv").exists()
+
+
+def stop_and_write(path: Path, text: str) -> str:
+    signal.raise_signal(signal.SIGINT)
+    write(path, text)
+    return text
+
+
+def test_a_stop_while_predictions_are_replaced_leaves_the_new_ones_whole(tmp_path):
+    table = write(tmp_path / "predict" / "test_predictions.csv", "earlier")
+    begin(tmp_path).record_tables([table], [])
+    results = begin(tmp_path)
+    with pytest.raises(KeyboardInterrupt) as raised, told_when_stopped(results):
+        results.replace_with(lambda: stop_and_write(table, "new"), [])
+    assert raised.value.__dict__["has_begun"]
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert manifest.moving is None
+    assert [found.path for found in manifest.modes["predict"].tables] == [
+        "predict/test_predictions.csv"
+    ]
+    assert table.read_text() == "new"
+    replaced = raised.value.__dict__["replaced"] / "predict" / "test_predictions.csv"
+    assert replaced.read_text() == "earlier"
+
+
+def test_a_stop_while_a_search_makes_room_leaves_it_begun(tmp_path):
+    write(tmp_path / "tune" / "trials.json", "{}")
+    write(tmp_path / "tune" / "logs" / "config.yaml", "mode: tune")
+    results = RunResults(output=tmp_path, mode="tune", run=RUN)
+    tokenizer: Any = SimpleNamespace(save=lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt) as raised, told_when_stopped(results):
+        begin_search(results, tokenizer, continues=False)
+    assert raised.value.__dict__["has_begun"]
+    assert (tmp_path / "tune" / "config.yaml").exists()

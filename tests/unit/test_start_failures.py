@@ -12,7 +12,7 @@ import pytest
 from biolm_ray.errors import ResourceError
 from biolm_ray.experiment import runtime, start_failures
 from biolm_ray.experiment.addresses import Address
-from biolm_ray.experiment.start_failures import explain_start
+from biolm_ray.experiment.start_failures import describe_memory_limit, explain_start
 
 LOCAL = Address("local")
 JOINED = Address("head:6379", "resources.address")
@@ -172,3 +172,12 @@ def test_a_home_folder_that_can_keep_no_token_gives_the_run_one_of_its_own(tmp_p
     monkeypatch.setenv("HOME", str(tmp_path))
     with runtime._token_at_hand():
         assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("most_bytes", "warned"), [(-1, False), (3 << 30, True), (64 << 30, False)]
+)
+def test_a_limit_of_memory_that_ray_does_not_outlive_is_warned_of(most_bytes, warned):
+    text = describe_memory_limit(most_bytes)
+    assert (text is not None) == warned
+    assert not warned or "3.0 GB of memory (ulimit -v)" in str(text)
