@@ -15,6 +15,8 @@ from biolm_ray.shortages import shortage_as_error
 from biolm_ray.signals import held
 
 PRIVATE = 0o600
+OF_KERNEL = ("/proc", "/sys")
+"""File systems whose files hold nothing: reading one may wait for good, deaf to signals."""
 KINDS = {
     stat.S_IFREG: "a file",
     stat.S_IFDIR: "a folder",
@@ -141,6 +143,12 @@ def _open_to_others(paths: Iterable[Path]) -> None:
             usual.unlink()
 
 
+def is_of_kernel(path: Path) -> bool:
+    """Whether a file is a view of the running system, such as all below /proc and /sys."""
+    where = path.stat().st_dev
+    return any(Path(root).is_dir() and Path(root).stat().st_dev == where for root in OF_KERNEL)
+
+
 def is_plain_name(name: object) -> bool:
     """Whether something is the name of a file in a folder, and leads to no other folder."""
     if not isinstance(name, str) or name in ("", ".", ".."):
@@ -169,6 +177,8 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
         # A pipe would be waited for, and some devices never end.
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: is no file")
+        if is_of_kernel(path):
+            raise DataError(f"{path}: is no file, but a view of the running system")
         with path.open("rb") as file:
             return file.read(most_bytes + 1)
     except FileNotFoundError:

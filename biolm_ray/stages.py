@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+import ray
 from jaxtyping import Bool, Int
 
 from biolm_ray import __version__
@@ -58,6 +59,7 @@ from biolm_ray.experiment.training_results import (
     finish_training,
 )
 from biolm_ray.experiment.trial import Trial
+from biolm_ray.experiment.turns import TURNS
 from biolm_ray.inference.distribute import score_tables
 from biolm_ray.inference.inputs import chosen_rows, find_models
 from biolm_ray.inference.known_rows import find_known_rows, tell_known_rows
@@ -167,6 +169,7 @@ def running(
     check_output(Path(config.output_path), config.mode, is_default=is_default)
     folder = Path(config.output_path) / config.mode
     with (
+        TURNS.taken(f"{config.mode} ({config.output_path})", joined=ray.is_initialized()),
         locked(Path(config.output_path), config.mode) as lock,
         logged(folder / LOGS, quiet=config.run.quiet),
         shortage_as_error(folder),

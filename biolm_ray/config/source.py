@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from biolm_ray.errors import ConfigError
+from biolm_ray.files import is_of_kernel
 
 MOST_BYTES = 1 << 20
 MOST_DEPTH = 50
@@ -46,6 +47,8 @@ def read_yaml(path: Path) -> Block:
         ConfigError: The file is missing, is no YAML, or repeats a key.
     """
     try:
+        if is_of_kernel(path):
+            raise ConfigError(f"{path}: is no configuration file, but a view of the running system")
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:

@@ -12,7 +12,7 @@ from biolm_ray.config.paths import is_uri
 from biolm_ray.config.spelling import did_you_mean
 from biolm_ray.data.filesystems import locate
 from biolm_ray.errors import DataError
-from biolm_ray.files import is_plain_name
+from biolm_ray.files import is_of_kernel, is_plain_name
 
 
 class FoundFile(NamedTuple):
@@ -48,6 +48,7 @@ def expand(path: str) -> list[FoundFile]:
     if info.type == fs.FileType.Unknown:
         raise DataError(f"{path} {_name_special(inner)}")
     if info.type != fs.FileType.NotFound:
+        _refuse_of_kernel(path, filesystem, inner)
         return [FoundFile(path, filesystem, info)]
     if not _is_pattern(_without_query(path)[0]):
         raise DataError(f"{path} does not exist{_nearest(path)}")
@@ -55,6 +56,12 @@ def expand(path: str) -> list[FoundFile]:
     if not found:
         raise DataError(f"no file matches {path}")
     return [FoundFile(_full_path(path, inner, entry), filesystem, entry) for entry in found]
+
+
+def _refuse_of_kernel(path: str, filesystem: fs.FileSystem, inner: str) -> None:
+    """Refuse what looks like a file and is not: opening it may wait for good, deaf to signals."""
+    if isinstance(filesystem, fs.LocalFileSystem) and is_of_kernel(Path(inner)):
+        raise DataError(f"{path} is no file of data, but a view of the running system")
 
 
 def _name_special(path: str) -> str:

@@ -130,6 +130,8 @@ def find_files(paths: Iterable[str], format: str = "auto") -> tuple[SourceFile, 
 
 def _look_at(found: FoundFile, format: str) -> SourceFile:
     """Tell compression and format by the first bytes."""
+    if isinstance(found.filesystem, fs.LocalFileSystem) and found.info.size == 0:
+        raise DataError(f"{found.path} is empty")
     with found.filesystem.open_input_file(found.info.path) as raw:
         first, size, stamp = raw.read(BUFFER_BYTES), raw.size(), _stamp(found, raw)
     if not first:

@@ -11,6 +11,7 @@ import pytest
 from biolm_ray.config.load import load_config
 from biolm_ray.data.sources import find_files
 from biolm_ray.errors import ConfigError, DataError
+from biolm_ray.files import read_bounded
 from biolm_ray.report.genome_track import read_bed
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="devices of Linux")
@@ -36,6 +37,24 @@ def test_a_device_is_no_data_and_no_configuration(device):
     if device != "/dev/null":
         with pytest.raises(ConfigError, match=r"larger than 1 MB|not UTF-8"):
             load_config(device, "predict")
+
+
+@LINUX
+def test_a_view_of_the_system_is_no_file_and_is_not_opened(tmp_path):
+    (tmp_path / "link.tsv").symlink_to("/proc/version")
+    for path in ("/proc/version", str(tmp_path / "link.tsv")):
+        with pytest.raises(DataError, match=f"{path} is no file of data, but a view of the runn"):
+            find_files([path])
+    with pytest.raises(DataError, match="is no file, but a view of the running system"):
+        read_bounded(Path("/proc/version"), 100)
+    with pytest.raises(ConfigError, match="is no configuration file, but a view of the running"):
+        load_config("/proc/version", "predict")
+
+
+def test_an_empty_file_is_told_without_being_opened(tmp_path):
+    (tmp_path / "empty.tsv").touch(mode=0o000)
+    with pytest.raises(DataError, match=r"empty\.tsv is empty"):
+        find_files([str(tmp_path / "empty.tsv")])
 
 
 def test_a_folder_of_several_files_is_no_bed_file(tmp_path):
