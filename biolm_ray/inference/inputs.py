@@ -15,9 +15,11 @@ from biolm_ray.data.naming import name_for_files, without_places
 from biolm_ray.data.ordering import sorted_naturally
 from biolm_ray.data.splits import rows_in_splits
 from biolm_ray.data.targets import Targets
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.inference.used_models import UsedModels
+from biolm_ray.models.card import CARD_FILE
 from biolm_ray.models.saved import SavedModel, is_model_folder, load_model
+from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.preparation.first_look import label_kind, look_at_data, no_model_in
 from biolm_ray.preparation.prepared import PreparedData
 from biolm_ray.results.contents import FINE_TUNE
@@ -101,12 +103,28 @@ def _all_there(path: Path) -> list[Path]:
             return [folder]
     for parent in (path / FINE_TUNE, path):
         if parent.is_dir():
-            found = {child.name: child for child in parent.iterdir() if is_model_folder(child)}
-            found.pop("pre-train", None)
+            children = {child.name: child for child in parent.iterdir()}
+            children.pop("pre-train", None)
+            found = {name: child for name, child in children.items() if is_model_folder(child)}
             if found:
+                _refuse_without_weights(sorted(children.keys() - found.keys()), parent)
                 _tell_unvouched(parent)
                 return [found[name] for name in sorted_naturally(list(found))]
     raise no_model_in(path)
+
+
+def _refuse_without_weights(names: Sequence[str], parent: Path) -> None:
+    """Refuse to average without a fold that is there in part: its card comes last, so it was whole.
+
+    Raises:
+        DataError: One is.
+    """
+    for folder in (parent / name for name in names):
+        if os.path.lexists(folder / CARD_FILE):
+            raise DataError(
+                f"{folder} has a {CARD_FILE}, but no weights ({WEIGHTS_FILE}) to be read: copy "
+                "that folder once more from where it came from, or move it away to do without it"
+            )
 
 
 def _tell_unvouched(folder: Path) -> None:

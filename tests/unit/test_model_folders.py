@@ -1,14 +1,16 @@
 """Which models a path stands for: however it is written, those that the manifest names."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from biolm_ray.errors import ConfigError
+from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.inference.inputs import model_folders
 from biolm_ray.models.card import CARD_FILE
 from biolm_ray.models.stored_weights import WEIGHTS_FILE
 from biolm_ray.results.manifest import (
+    MANIFEST,
     FoldRecord,
     Manifest,
     ModeRecord,
@@ -73,3 +75,21 @@ def test_an_experiment_of_tables_alone_holds_no_model(experiment):
         for allow_missing in (False, True):
             with pytest.raises(ConfigError, match=f"no fine-tuned model in {path}: set pretrained"):
                 model_folders(path, allow_missing=allow_missing)
+
+
+@pytest.mark.parametrize("damage", ["gone", "pipe", "link"])
+def test_a_fold_without_its_weights_is_not_left_out_where_no_manifest_names_it(experiment, damage):
+    (experiment / MANIFEST).unlink()
+    folds = [experiment / "fine-tune" / name for name in "012"]
+    assert model_folders(experiment) == folds
+    weights = folds[0] / WEIGHTS_FILE
+    weights.unlink()
+    if damage == "pipe":
+        os.mkfifo(weights)
+    elif damage == "link":
+        weights.symlink_to("nowhere")
+    for path in (experiment, experiment / "fine-tune"):
+        with pytest.raises(DataError, match=rf"{folds[0]} has a config\.json, but no weights"):
+            model_folders(path)
+    (folds[0] / CARD_FILE).unlink()  # as of a fold that trains
+    assert model_folders(experiment) == folds[1:]
