@@ -1,6 +1,7 @@
 """One row, read from its fields by the layout of the file."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -167,7 +168,23 @@ def _what_is_wrong(role: str, texts: Mapping[str, str], layout: Layout) -> str |
                 "data.column_separator: '\\t' (columnsep)"
             )
         return f"{kind} {where} holds a control character: remove it"
+    if kind == "sequence" and (unseen := _unseen(text)):
+        return f"{kind} {where} holds a character that is not seen, {unseen}: remove it"
     return None
+
+
+def _unseen(text: str) -> str | None:
+    """Name the first character that is not seen, but would make another token of one.
+
+    Control characters of ASCII and blanks are left: they may separate tokens.
+    """
+    if text.isascii() or text.isprintable():
+        return None
+    found = (each for each in text if not each.isascii() and not each.isprintable())
+    first = next(found, None)
+    if first is None:
+        return None
+    return f"U+{ord(first):04X} ({unicodedata.name(first, 'without a name').lower()})"
 
 
 def _is_missing(role: str, text: str, layout: Layout) -> bool:

@@ -51,7 +51,7 @@ def expand(path: str) -> list[FoundFile]:
         _refuse_of_kernel(path, filesystem, inner)
         return [FoundFile(path, filesystem, info)]
     if not _is_pattern(_without_query(path)[0]):
-        raise DataError(f"{path} does not exist{_nearest(path)}")
+        raise DataError(f"{path} {_name_missing(path)}")
     found = _matches(filesystem, inner)
     if not found:
         raise DataError(f"no file matches {path}")
@@ -167,10 +167,27 @@ def _without_query(path: str) -> tuple[str, str]:
     return plain, mark + query
 
 
+def _name_missing(path: str) -> str:
+    """Say of a path that leads to nothing what there is, or is near it in the same folder."""
+    if is_uri(path):
+        return "does not exist"
+    link = Path(path).expanduser()
+    if link.is_symlink():
+        return f"is a link to {link.readlink()}, {_where_it_ends(link)}"
+    return f"does not exist{_nearest(path)}"
+
+
+def _where_it_ends(link: Path) -> str:
+    try:
+        link.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError of a loop before Python 3.13
+        if isinstance(error, FileNotFoundError):
+            return "which does not exist"
+    return "which leads back to itself"
+
+
 def _nearest(path: str) -> str:
     """A hint at a file of a similar name in the same folder."""
-    if is_uri(path):
-        return ""
     folder = Path(path).expanduser().parent
     if not folder.is_dir():
         return f" (nor does the folder {folder})"

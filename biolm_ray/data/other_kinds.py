@@ -78,6 +78,11 @@ _BINARY_KINDS = (
     _Kind(rb"ORC[\x00-\x08]|Obj\x01", "ORC or Avro", "write it as parquet"),
     _Kind(rb"BAM\x01", "BAM, aligned reads", _SAMTOOLS),
     _Kind(rb"CRAM[\x01-\x09]", "CRAM, aligned reads", _SAMTOOLS),
+    _Kind(
+        rb"\x00+\Z",
+        "nothing but zero bytes, as a download or copy leaves it that broke off",
+        "fetch it once more",
+    ),
     _Kind(rb"BCF[\x02\x04]", "BCF, variants without sequences", _NO_SEQUENCES),
     _Kind(
         rb"\x43\x27\x41\x1a|\x1a\x41\x27\x43",

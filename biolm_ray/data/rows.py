@@ -52,7 +52,8 @@ def make_block(
         fields: By role, for every row: trimmed text, or numbers; empty or null where there is
             nothing.
         usual: Whether the fields of a row are right as they are; the others are read singly, as
-            is every row with an empty field or one that is no number where there should be one.
+            is every row with an empty field, one that is no number where there should be one, or
+            a sequence beyond ASCII.
         rows: Numbers of the rows in the whole input.
         lines: Numbers of their lines in the file.
     """
@@ -74,8 +75,8 @@ def make_block(
                 field = _without_gaps(field)
             lengths = pc.call_function("binary_length", [field]).fill_null(0)
             good &= lengths.to_numpy(zero_copy_only=False) > 0
-            if role != "sequence":
-                good &= _is_printable(field)
+            is_plain = _is_ascii if role == "sequence" else _is_printable
+            good &= is_plain(field)
             if role not in ("id", "sequence"):
                 missing = pc.call_function(
                     "is_in",
@@ -126,6 +127,11 @@ def _with_point(field: pa.Array, decimal: str) -> tuple[pa.Array, Bool[np.ndarra
     options = pc.ReplaceSubstringOptions(decimal, ".")
     numbers = pc.call_function("replace_substring", [field], options)
     return numbers, has_point.to_numpy(zero_copy_only=False)
+
+
+def _is_ascii(field: pa.Array) -> Bool[np.ndarray, " rows"]:
+    found = pc.call_function("string_is_ascii", [field]).fill_null(False)
+    return found.to_numpy(zero_copy_only=False)
 
 
 def _is_printable(field: pa.Array) -> Bool[np.ndarray, " rows"]:

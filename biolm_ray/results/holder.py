@@ -134,7 +134,7 @@ class State:
         place: Where it lies.
         holder: Who has it; None where the lock is damaged.
         alive: Whether the holder's process runs; None where that cannot be seen from here.
-        silent_seconds: Since its last sign of life.
+        silent_seconds: Since its last sign of life; negative where that is said to be to come.
     """
 
     place: str
@@ -152,6 +152,11 @@ def refusal(output: Path, mode: str, state: State, now: datetime | None = None) 
     """Say that another run works in a folder, who it is, and what can be done."""
     holder, wait = state.holder, readable_age(STALE_SECONDS)
     silent = readable_age(state.silent_seconds)
+    if state.silent_seconds < 0:
+        return (
+            f"{state.place} is another user's, and its time lies in the future, so that nobody can "
+            "tell whether a run works there; remove it if none does, or choose another outputpath"
+        )
     if holder is None:
         return (
             f"{state.place} is damaged, but was written {silent} ago, so a run may be working "

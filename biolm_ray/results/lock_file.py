@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from biolm_ray.errors import ResourceError
+from biolm_ray.results.holder import STALE_SECONDS
 
 MOST_BYTES = 1 << 16
 
@@ -42,7 +43,7 @@ class LockPlace(Protocol):
         ...
 
     def silent_seconds(self) -> float:
-        """The time since the last sign of life, by the clock of the place alone."""
+        """The time since the last sign of life, by the clock of the place alone; see `LockFile`."""
         ...
 
 
@@ -122,14 +123,24 @@ class LockFile:
     def silent_seconds(self) -> float:
         """The time since the last sign of life, by the clock of the file system alone.
 
+        A time far in the future, as of a clock that was wrong, is no sign of life, but does not
+        grow old either: it is set to the present, as a holder would do, to be waited for from now
+        on. Where that is not allowed, the result is negative.
+
         Raises:
             ResourceError: Nothing can be written there, which telling the time takes.
         """
         with self._told(), self._beside(b"") as candidate:
             try:
-                return max(0.0, candidate.stat().st_mtime - self.path.lstat().st_mtime)
+                silent = candidate.stat().st_mtime - self.path.lstat().st_mtime
+                if silent >= -STALE_SECONDS:
+                    return max(0.0, silent)
+                with suppress(PermissionError):
+                    self.renew()
+                    return 0.0
             except FileNotFoundError:
                 return 0.0
+            return silent
 
     def _read(self, path: Path) -> bytes | None:
         try:

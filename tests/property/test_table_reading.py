@@ -56,7 +56,7 @@ FIELD = st.sampled_from(
             "00",
             "1e-400",
         ),
-        *("\x1b[2Jg", "g\x7f", "g\u202e1", "g\xa01", "1e39", "-3.5e38", "3.4e38"),
+        *("\x1b[2Jg", "g\x7f", "g\u202e1", "g\xa01", "a\u200b", "1e39", "-3.5e38", "3.4e38"),
     ]
 ).map(str.encode) | st.just(b"\xff")
 GOOD_FIELDS = st.tuples(

@@ -1,5 +1,6 @@
 """Columns of a file and the fields of its lines."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -88,6 +89,26 @@ def test_control_characters_are_refused_in_all_names_and_shown_escaped(name, see
     ):
         problem = read_line("\t".join(fields), layout).problem
         assert problem == (role, f"{role} {seen} in {place} holds a control character: remove it")
+
+
+@pytest.mark.parametrize(
+    ("letter", "name"),
+    [
+        ("\u200b", r"U\+200B \(zero width space\)"),
+        ("\ufeff", r"U\+FEFF \(zero width no-break space\)"),
+        ("\xa0", r"U\+00A0 \(no-break space\)"),
+        ("\xad", r"U\+00AD \(soft hyphen\)"),
+    ],
+)
+def test_a_character_of_a_sequence_that_is_not_seen_is_named(letter, name):
+    problem = read_line(f"g1\ta,c{letter},g\t1", LAYOUT).problem
+    assert problem is not None
+    assert problem.rule == "sequence"
+    assert re.search(
+        rf"in column 2 holds a character that is not seen, {name}: rem", problem.message
+    )
+    for seen in ("ä,ö", "a c", "a\x1fc"):
+        assert read_line(f"g1\t{seen}\t1", LAYOUT).sequence == seen
 
 
 @pytest.mark.parametrize("name", ["Länge", "β-actin", "5\u2032UTR", "g\xa01", "漢", "a b"])

@@ -218,6 +218,20 @@ def test_a_damaged_lock_holds_while_it_is_new_and_is_then_taken_over(tmp_path, c
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"", NODE.model_dump_json().encode()])
+def test_a_lock_of_the_future_counts_from_when_it_is_found(tmp_path, monkeypatch, content):
+    path = put(tmp_path, content, age_seconds=-1e8)
+    assert re.search("try again in 2 min|last sign of life 0 s ago", refused(tmp_path))
+    assert abs(path.stat().st_mtime - time.time()) < STALE_SECONDS
+    put(tmp_path, content, age_seconds=-1e8)
+    monkeypatch.setattr(LockFile, "renew", refuse_change)
+    assert re.search("its time lies in the future.*; remove it if none does", refused(tmp_path))
+
+
+def refuse_change(*_):
+    raise PermissionError(errno.EPERM, "not yours")
+
+
 @pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
 def test_what_is_no_lock_file_is_told_and_left_alone(tmp_path, kind):
     path, elsewhere = tmp_path / LOCK, tmp_path / "elsewhere"

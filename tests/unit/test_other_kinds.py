@@ -52,6 +52,7 @@ GTF_ROW = b'chr1\thavana\texon\t11\t22\t.\t+\t.\tgene_id "g1";\n'
         (gzip.compress(tarred()), "is a tar archive: unpack it"),
         (lzma.compress(tarred()), "is a tar archive: unpack it"),
         (gzip.compress(gzip.compress(b"a\tb\n")), "is compressed twice: decompress it (gzip -d"),
+        (b"\x00" * 10_000, "rows.tsv is nothing but zero bytes, as a download or copy leaves it"),
         (b"7z\xbc\xaf\x27\x1c\x00", "is a 7z archive: unpack it (7z x rows.tsv)"),
         (b"Rar!\x1a\x07\x00", "is a rar archive: unpack it (unrar x rows.tsv)"),
         (

@@ -51,6 +51,18 @@ def test_a_view_of_the_system_is_no_file_and_is_not_opened(tmp_path):
         load_config("/proc/version", "predict")
 
 
+def test_a_link_that_leads_nowhere_is_told_with_where_it_leads(tmp_path):
+    (tmp_path / "dangling").symlink_to("gone.tsv")
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    for name, told in (
+        ("dangling", r"dangling is a link to gone\.tsv, which does not exist$"),
+        ("a", "a is a link to b, which leads back to itself$"),
+    ):
+        with pytest.raises(DataError, match=told):
+            find_files([str(tmp_path / name)])
+
+
 def test_an_empty_file_is_told_without_being_opened(tmp_path):
     (tmp_path / "empty.tsv").touch(mode=0o000)
     with pytest.raises(DataError, match=r"empty\.tsv is empty"):
