@@ -27,8 +27,8 @@ MOST_COUNT = 2**31 - 1
 MOST_SEED = 2**63 - 1
 MOST_NUMBER = 1e30
 """Of a setting that is a number: products of some such still fit into 32 bits."""
-MOST_MINUTES = 60 * 24 * 366 * 100.0
-"""A hundred years: longer waits overflow the clocks of the system."""
+MOST_MINUTES = 1e8
+"""Some 190 years: longer waits overflow the clocks of the system."""
 COMMON_BOUNDS = (MOST_COUNT, MOST_SEED, MOST_NUMBER, MOST_MINUTES)
 
 PositiveInt = Annotated[int, Gt(0), Le(MOST_COUNT)]
@@ -73,6 +73,8 @@ def _read_column(value: Any) -> Any:
         return Column(name=value)
     if value < 1:
         raise ValueError("columns are counted from 1")
+    if value > MOST_COUNT:
+        raise ValueError(f"there are at most {MOST_COUNT} columns")
     return Column(index=value - 1)
 
 

@@ -57,6 +57,7 @@ def test_every_number_has_an_upper_bound(owner, name):
             {"training.learning_rate": "1e400"},
             "found inf; expected a number above 0 and finite",
         ),
+        ({"labelpos": 10**30}, "found 10*; expected a column number from 1"),
         ({"training.learning_rate": "1e31"}, r"a number above 0 and at most 1e\+30"),
     ],
 )
