@@ -84,6 +84,8 @@ def telling_of_death() -> Iterator[None]:
         dead = dead_process()
         if dead is None:
             raise
+        if (stop := _stop_before(error)) is not None:
+            raise stop from None
         raise _has_died(dead) from error
     except KeyboardInterrupt as stop:
         if not watch.has_interrupted:
@@ -92,6 +94,14 @@ def telling_of_death() -> Iterator[None]:
     finally:
         watch.ended.set()
         thread.join()
+
+
+def _stop_before(error: BaseException) -> KeyboardInterrupt | None:
+    """The signal after which an error was raised: one sent to a whole group ends Ray as well."""
+    before = error.__context__
+    while before is not None and not isinstance(before, KeyboardInterrupt):
+        before = before.__context__
+    return before
 
 
 def _interrupt_main_thread() -> None:

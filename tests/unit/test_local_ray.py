@@ -1,6 +1,7 @@
 """A local Ray that has died ends the run in a sentence."""
 
 import logging
+import signal
 import threading
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from ray._private import worker
 from biolm_ray.errors import DataError, ResourceError, TrainingError
 from biolm_ray.experiment import local_ray
 from biolm_ray.experiment.local_ray import Watch, check_local_ray, dead_process, telling_of_death
+from biolm_ray.signals import Stopped
 
 
 @pytest.fixture
@@ -95,3 +97,19 @@ def test_nothing_is_ended_once_the_block_has_ended():
     watch.ended.set()
     watch.run()
     assert codes == []
+
+
+def test_a_signal_that_has_ended_ray_as_well_is_told_as_what_it_was(monkeypatch):
+    monkeypatch.setattr(local_ray, "dead_process", lambda: "raylet")
+
+    def save_after_a_signal() -> None:
+        try:
+            raise Stopped(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise RuntimeError("no board to ask for checkpoints") from None
+
+    with pytest.raises(Stopped) as stopped, telling_of_death():
+        save_after_a_signal()
+    assert stopped.value.number == signal.SIGTERM
+    with pytest.raises(ResourceError, match="has died"), telling_of_death():
+        raise RuntimeError("lost")
