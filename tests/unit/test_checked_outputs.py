@@ -2,15 +2,20 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
-from small_models import make_tokenizer, write_model
+from small_models import BLOCK_SIZE, NUM_ROWS, make_tokenizer, write_model, write_prepared
 from torch import nn
 
+from biolm_ray.config.load import load_config
 from biolm_ray.config.schema import TrustedCode
+from biolm_ray.data.splits import Fold
 from biolm_ray.errors import ConfigError, TrainingError
 from biolm_ray.models.checked_outputs import check_outputs
 from biolm_ray.models.saved import load_model
+from biolm_ray.training.fold import FoldJob, train_fold
+from biolm_ray.training.workers import Workers
 
 IDS, LENGTHS = torch.ones(3, 5, dtype=torch.int64), torch.full((3,), 5)
 
@@ -89,3 +94,22 @@ def test_a_loaded_model_names_its_plugin(tmp_path):
     model = load_model(folder, trusted=TrustedCode(plugin=str(plugin)))
     with pytest.raises(ConfigError, match=rf"model mine of plugin {plugin}: .* returned None"):
         model.module(IDS, LENGTHS)
+
+
+def test_a_training_names_the_plugin_whose_model_returns_nothing(tmp_path):
+    plugin, tokenizer = tmp_path / "plugin.py", make_tokenizer()
+    plugin.write_text(PLUGIN)
+    tokenizer.save(tmp_path)
+    settings = {"filepath": "rows.tsv", "seqpos": 2, "labelpos": 3, "task": "regression"}
+    settings |= {"blocksize": BLOCK_SIZE, "model.name": "mine", "model.plugin": str(plugin)}
+    rows = np.arange(NUM_ROWS)
+    job = FoldJob(
+        config=load_config(None, "fine-tune", settings),
+        prepared=str(write_prepared(tmp_path / "data", tokenizer)),
+        tokenizer=tmp_path,
+        fold=Fold(0, "0", rows[4:], rows[:4], rows[:0]),
+        folder=tmp_path / "fold",
+        board=tmp_path / "board",
+    )
+    with pytest.raises(TrainingError, match=rf"model mine of plugin {plugin}: .* returned None"):
+        train_fold(job, Workers(), lambda event: None)
