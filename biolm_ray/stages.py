@@ -169,8 +169,8 @@ def running(
     check_output(Path(config.output_path), config.mode, is_default=is_default)
     folder = Path(config.output_path) / config.mode
     with (
-        TURNS.taken(f"{config.mode} ({config.output_path})", joined=ray.is_initialized()),
         locked(Path(config.output_path), config.mode) as lock,
+        TURNS.taken(f"{config.mode} ({config.output_path})", joined=ray.is_initialized()),
         logged(folder / LOGS, quiet=config.run.quiet),
         shortage_as_error(folder),
     ):

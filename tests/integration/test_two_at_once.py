@@ -55,6 +55,8 @@ def first(monkeypatch) -> Stages:
 
     first = Stages()
     monkeypatch.setattr(stages, "connected", connected)
+    # As in a process that has joined a cluster, whose threads may run beside each other.
+    monkeypatch.setattr(stages.ray, "is_initialized", lambda: True)
     monkeypatch.setattr(stages, "check_shared", lambda folder: None)
     monkeypatch.setattr(stages, "predict_folders", predict)
     monkeypatch.setattr(cross_validation, "run_jobs", first.run_jobs)
