@@ -41,11 +41,16 @@ def name_of(stop: KeyboardInterrupt) -> str:
 
 def _number_of(stop: KeyboardInterrupt) -> int:
     """The signal; where Ray has put a KeyboardInterrupt of its own, the handler knows it."""
-    if isinstance(stop, Stopped):
-        return stop.number
+    if not isinstance(stop, Stopped):
+        stop = stop_received() or Stopped(signal.SIGINT)
+    return stop.number
+
+
+def stop_received() -> Stopped | None:
+    """The signal to end that this process has been sent, whatever has become of it since."""
     handlers = [signal.getsignal(number) for number in ENDING]
     received = [each.received for each in handlers if isinstance(each, EndingHandler)]
-    return next((number for number in received if number is not None), signal.SIGINT)
+    return next((Stopped(number) for number in received if number is not None), None)
 
 
 class EndingHandler:

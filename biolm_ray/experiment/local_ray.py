@@ -16,6 +16,7 @@ from typing import Any
 from ray._private import ray_constants, worker
 
 from biolm_ray.errors import ResourceError
+from biolm_ray.signals import stop_received
 
 log = logging.getLogger("biolm_ray")
 
@@ -78,14 +79,13 @@ def telling_of_death() -> Iterator[None]:
     thread.start()
     try:
         yield
-    except RayHasDiedError:
-        raise
     except Exception as error:
-        dead = dead_process()
-        if dead is None:
+        # A signal that is sent to a whole group of processes ends Ray as well.
+        stop = stop_received() or _stop_before(error)
+        if stop is not None and dead_process() is not None:
+            raise stop from error
+        if isinstance(error, RayHasDiedError) or (dead := dead_process()) is None:
             raise
-        if (stop := _stop_before(error)) is not None:
-            raise stop from None
         raise _has_died(dead) from error
     except KeyboardInterrupt as stop:
         if not watch.has_interrupted:
@@ -97,7 +97,7 @@ def telling_of_death() -> Iterator[None]:
 
 
 def _stop_before(error: BaseException) -> KeyboardInterrupt | None:
-    """The signal after which an error was raised: one sent to a whole group ends Ray as well."""
+    """The Ctrl-C during whose handling an error was raised, where nobody handles signals."""
     before = error.__context__
     while before is not None and not isinstance(before, KeyboardInterrupt):
         before = before.__context__

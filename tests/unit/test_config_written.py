@@ -83,7 +83,7 @@ CHANGES = st.fixed_dictionaries(
         "interpret.kmer": st.integers(0, 12),
         "interpret.motifs": st.dictionaries(texts, st.text("ACGUN", min_size=1), max_size=3),
         "interpret.coordinates": paths,
-        "tune.budget_minutes": st.floats(1e-12, 1e8),
+        "tune.budget_minutes": st.floats(1e-12, 1e7),
         "tune.resume": st.booleans(),
         "run.quiet": st.booleans(),
     },

@@ -1,5 +1,6 @@
 """A local Ray that has died ends the run in a sentence."""
 
+import contextlib
 import logging
 import signal
 import threading
@@ -11,7 +12,7 @@ from ray._private import worker
 from biolm_ray.errors import DataError, ResourceError, TrainingError
 from biolm_ray.experiment import local_ray
 from biolm_ray.experiment.local_ray import Watch, check_local_ray, dead_process, telling_of_death
-from biolm_ray.signals import Stopped
+from biolm_ray.signals import EndingHandler, Stopped
 
 
 @pytest.fixture
@@ -108,8 +109,25 @@ def test_a_signal_that_has_ended_ray_as_well_is_told_as_what_it_was(monkeypatch)
         except KeyboardInterrupt:
             raise RuntimeError("no board to ask for checkpoints") from None
 
-    with pytest.raises(Stopped) as stopped, telling_of_death():
-        save_after_a_signal()
-    assert stopped.value.number == signal.SIGTERM
+    def look_after_a_signal() -> None:
+        try:
+            raise Stopped(signal.SIGTERM)
+        finally:
+            check_local_ray()
+
+    def stop_where_it_is_lost() -> None:
+        signal.signal(signal.SIGTERM, EndingHandler())
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        check_local_ray()
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for run in (save_after_a_signal, look_after_a_signal, stop_where_it_is_lost):
+            with pytest.raises(Stopped) as stopped, telling_of_death():
+                run()
+            assert stopped.value.number == signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
     with pytest.raises(ResourceError, match="has died"), telling_of_death():
         raise RuntimeError("lost")
