@@ -16,7 +16,7 @@ from typing import Any
 from ray._private import ray_constants, worker
 
 from biolm_ray.errors import ResourceError
-from biolm_ray.signals import stop_received
+from biolm_ray.signals import ENDING, stop_received
 
 log = logging.getLogger("biolm_ray")
 
@@ -81,7 +81,8 @@ def telling_of_death() -> Iterator[None]:
         yield
     except Exception as error:
         # A signal that is sent to a whole group of processes ends Ray as well.
-        stop = stop_received() or _stop_before(error)
+        # Our own, which wakes a call that hangs, is none of the user's.
+        stop = None if watch.has_interrupted else stop_received() or _stop_before(error)
         if stop is not None and dead_process() is not None:
             raise stop from error
         if isinstance(error, RayHasDiedError) or (dead := dead_process()) is None:
@@ -105,17 +106,22 @@ def _stop_before(error: BaseException) -> KeyboardInterrupt | None:
 
 
 def _interrupt_main_thread() -> None:
-    """Send it what Ctrl-C does: that wakes it from a call, too."""
+    """Send it what Ctrl-C does, or another signal that ends a run: that wakes it from a call."""
     main = threading.main_thread().ident
-    assert main is not None, "it has begun"
-    signal.pthread_kill(main, signal.SIGINT)
+    heeded = [number for number in ENDING if callable(signal.getsignal(number))]
+    if main is not None and heeded:  # under nohup and in the background Ctrl-C is ignored
+        signal.pthread_kill(main, heeded[0])
+
+
+def _leave_alone() -> None:
+    """What is done to a main thread in which the block does not run."""
 
 
 class Watch:
     """Interrupts a block of the main thread that hangs since the local Ray has died.
 
     Args:
-        interrupt: Has the main thread raise KeyboardInterrupt; None in another thread.
+        interrupt: Has the main thread raise KeyboardInterrupt, if the block runs there.
         end: Ends this process with a code, where interrupting it has not helped.
         dead: Names a process that has died.
         seconds: Between two looks, until it is interrupted, and then until it is ended.
@@ -127,32 +133,33 @@ class Watch:
 
     def __init__(
         self,
-        interrupt: Callable[[], None] | None = _interrupt_main_thread,
+        interrupt: Callable[[], None] = _interrupt_main_thread,
         end: Callable[[int], Any] = os._exit,
         dead: Callable[[], str | None] = dead_process,
         seconds: tuple[float, float, float] | None = None,
     ) -> None:
         is_main = threading.current_thread() is threading.main_thread()
-        self._interrupt = interrupt if is_main else None
+        self._interrupt = interrupt if is_main else _leave_alone
         self._end, self._dead = end, dead
         self._seconds = seconds or (LOOK_SECONDS, INTERRUPT_SECONDS, END_SECONDS)
         self.ended = threading.Event()
         self.has_interrupted = ""
 
     def run(self) -> None:
-        """Look every second, until the block has ended."""
+        """Look every second, until the block has ended; a Ray that starts once more is alive."""
         look, before_interrupt, before_end = self._seconds
-        dead = None
-        while dead is None:
-            if self.ended.wait(look):
-                return
+        seconds_dead = 0.0
+        while not self.ended.wait(look):
             dead = self._dead()
-        if self.ended.wait(before_interrupt):
-            return
-        if self._interrupt is not None:
-            self.has_interrupted = dead
-            self._interrupt()
-        if not self.ended.wait(before_end):
-            error = _has_died(dead)
-            log.error("%s", error)
-            self._end(error.exit_code)
+            if dead is None:
+                seconds_dead = 0.0
+                continue
+            seconds_dead += look
+            if seconds_dead >= before_interrupt and not self.has_interrupted:
+                self.has_interrupted = dead
+                self._interrupt()
+            if seconds_dead >= before_interrupt + before_end:
+                error = _has_died(dead)
+                log.error("%s", error)
+                self._end(error.exit_code)
+                return

@@ -85,11 +85,11 @@ def connected(address: str | None) -> Iterator[Cluster]:
     check_address(chosen)
     with _token_at_hand() if chosen.is_local else nullcontext():
         try:
-            with handlers_kept():
-                _start(chosen)
-            if chosen.is_local:
-                _keep_token_private()
             with telling_of_death():
+                with handlers_kept():
+                    _start(chosen)
+                if chosen.is_local:
+                    _keep_token_private()
                 yield look_at_cluster(joined=not chosen.is_local)
         finally:
             ray.shutdown()

@@ -131,3 +131,36 @@ def test_a_signal_that_has_ended_ray_as_well_is_told_as_what_it_was(monkeypatch)
         signal.signal(signal.SIGTERM, before)
     with pytest.raises(ResourceError, match="has died"), telling_of_death():
         raise RuntimeError("lost")
+
+
+def test_a_ray_that_is_started_once_more_is_not_interrupted():
+    looks = iter(["raylet", "raylet", None, "raylet", "raylet", None])
+    interrupted: list[int] = []
+    watch = Watch(interrupt=lambda: interrupted.append(1), seconds=(0.001, 0.0025, 9))
+
+    def look() -> str | None:
+        found = next(looks, "over")
+        if found == "over":
+            watch.ended.set()
+            return None
+        return found
+
+    watch._dead = look
+    watch.run()
+    assert interrupted == []
+
+
+def test_a_call_that_was_interrupted_for_ray_is_told_so_whoever_looks_next(dead, monkeypatch):
+    monkeypatch.setattr(local_ray, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(local_ray, "INTERRUPT_SECONDS", 0.01)
+
+    def hang_and_save() -> None:
+        with telling_of_death():
+            dead.append("raylet")
+            try:
+                threading.Event().wait(60)
+            finally:
+                check_local_ray()
+
+    with pytest.raises(ResourceError, match="'raylet' on this machine"):
+        hang_and_save()
