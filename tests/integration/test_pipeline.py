@@ -491,19 +491,18 @@ def test_a_fold_that_fails_leaves_the_others_and_resume_trains_it_alone(
 ):
     settings = settings_for(data, tmp_path)
     folder = tmp_path / "fine-tune"
-    (folder / "1").mkdir(parents=True)
-    (folder / "1" / "checkpoint").write_text("in the way")
-    with pytest.raises(UnexpectedError, match=r"1 of 3 models failed; 2 fin(.|\n)*1: .*check"):
+    (folder / "1" / "steps.csv").mkdir(parents=True)  # in the way
+    with pytest.raises(UnexpectedError, match=r"1 of 3 models failed; 2 fin(.|\n)*1: .*steps"):
         biolm_ray.finetune(load_config(None, "fine-tune", settings))
     said = capsys.readouterr().err
-    told = "fold 1 failed: unexpected FileExistsError: "
+    told = "fold 1 failed: unexpected IsADirectoryError: "
     assert 0 <= said.find(told) < said.find("results: "), said
     assert "Traceback" not in said
     _, _, details = (folder / "logs" / "run.log").read_text().partition(f"ERROR {told}")
     assert "in the worker: ray::train_with_ray()" in details
-    assert "checkpoint.py" in details.partition("RESULT")[0]
+    assert "journal.py" in details.partition("RESULT")[0]
     assert [(folder / fold / "done.json").exists() for fold in "012"] == [True, False, True]
-    (folder / "1" / "checkpoint").unlink()
+    (folder / "1" / "steps.csv").rmdir()
     times = {f: (folder / f / "model.safetensors").stat().st_mtime_ns for f in "02"}
     biolm_ray.finetune(load_config(None, "fine-tune", {**settings, "resume": True}))
     assert times == {f: (folder / f / "model.safetensors").stat().st_mtime_ns for f in "02"}

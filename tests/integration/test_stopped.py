@@ -27,7 +27,7 @@ model: {name: saluki, channels: 64}
 resources: {num_gpus: 0, address: local}
 """
 )
-NUM_ROWS = 600
+NUM_ROWS = 1600
 TRAIN = ("fine-tune", "--configfile", "run.yaml")
 MARK = "STARTED_BY_TEST"
 GONE_SECONDS = 20
