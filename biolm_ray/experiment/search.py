@@ -26,6 +26,7 @@ from biolm_ray.experiment.trial import Trial, run_trial
 from biolm_ray.experiment.tried import TRIALS, Trials, Tried, read_trials
 from biolm_ray.experiment.waiting import Demand, PlaceWatch, demand_of, num_queued_models
 from biolm_ray.records import find_record, write_record
+from biolm_ray.signals import handlers_kept
 from biolm_ray.training.metrics import HIGHER_IS_BETTER
 from biolm_ray.training.seeding import derive_seed
 from biolm_ray.wording import counted
@@ -199,7 +200,8 @@ def _run_trials(
             name="search", storage_path=scratch, verbose=0, callbacks=[record]
         ),
     )
-    tuner.fit()
+    with handlers_kept():  # Ray Tune leaves one of its own for Ctrl-C
+        tuner.fit()
     is_over = budget_seconds is not None and time.monotonic() - started >= budget_seconds
     if not all(each.ended for each in trials) and not is_over:
         raise KeyboardInterrupt

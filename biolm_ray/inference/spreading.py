@@ -20,6 +20,7 @@ from biolm_ray.inference import crew
 from biolm_ray.inference.crew import own_error, share_tasks
 from biolm_ray.inference.units import Unit, UnitResult, read_result
 from biolm_ray.inference.worker import ScoringJob, ScoringWorker
+from biolm_ray.signals import handlers_kept
 
 NOUN = "scoring worker"
 
@@ -119,6 +120,7 @@ class _TrialResults(tune.Callback, tune.Stopper):
         self.done = done
         self.watch = watch
         self.error: Exception | None = None
+        self.num_done = 0
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
@@ -139,6 +141,7 @@ class _TrialResults(tune.Callback, tune.Stopper):
         task = self.tasks[trial.config["task"]]
         try:
             self.done(task, read_result(self.jobs[task.job].parts, task.unit))
+            self.num_done += 1
         except Exception as error:  # noqa: BLE001 - raised when the trials have ended
             self.error = error
 
@@ -171,8 +174,11 @@ def score_on_trials(
                 callbacks=[results],
             ),
         )
-        errors = [result.error for result in tuner.fit() if result.error is not None]
+        with handlers_kept():  # Ray Tune leaves one of its own for Ctrl-C
+            errors = [result.error for result in tuner.fit() if result.error is not None]
     if results.error is not None:
         raise results.error
     if errors:
         raise own_error(errors[0])
+    if results.num_done < len(tasks):  # Ray Tune ends its trials at Ctrl-C, and says nothing
+        raise KeyboardInterrupt

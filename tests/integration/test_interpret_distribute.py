@@ -1,5 +1,6 @@
 """Scores of many sequences: inline or spread over workers, broken off or not, one table."""
 
+import gc
 import gzip
 import os
 import signal
@@ -452,6 +453,28 @@ def test_trials_of_ray_tune_write_the_same_tables_as_one_process(
     )
     assert contents(spread) == contents(alone)
     assert sorted(path.name for path in spread.path.parent.iterdir()) == ["x.csv", "x.parquet"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # trials that end so leave files open
+def test_ctrl_c_ends_scoring_on_trials_and_is_heard_after_it(
+    folders: list[Path],
+    prepared: Path,
+    tmp_path: Path,
+    ray_cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+
+    def press(*_, **__) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(spreading._TrialResults, "on_trial_start", press)
+    settings = InterpretConfig(distribute="tune")
+    with pytest.raises(KeyboardInterrupt):
+        score_inline(folders[:1], prepared, tmp_path / "x.csv", settings=settings, num_workers=1)
+    gc.collect()
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not (tmp_path / "x.csv").exists()
 
 
 def test_workers_that_keep_dying_end_the_run_with_a_clear_message(
