@@ -88,6 +88,17 @@ def handle_signals(handler: EndingHandler | None = None) -> None:
             signal.signal(number, handler)
 
 
+def interrupt_main_thread() -> None:
+    """Have the main thread raise what Ctrl-C does, or another signal; a call that waits wakes up.
+
+    Under `nohup` and in the background some signals are ignored: then the next that is not is sent.
+    """
+    main = threading.main_thread().ident
+    heeded = [number for number in ENDING if callable(signal.getsignal(number))]
+    if main is not None and heeded:
+        signal.pthread_kill(main, heeded[0])
+
+
 @contextmanager
 def held() -> Iterator[None]:
     """Have a signal that ends this process take effect when the block has ended.

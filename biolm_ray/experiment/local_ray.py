@@ -7,7 +7,6 @@ or ends this process after a minute without a word to the user.
 
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any
 from ray._private import ray_constants, worker
 
 from biolm_ray.errors import ResourceError
-from biolm_ray.signals import ENDING, stop_received
+from biolm_ray.signals import interrupt_main_thread, stop_received
 
 log = logging.getLogger("biolm_ray")
 
@@ -105,14 +104,6 @@ def _stop_before(error: BaseException) -> KeyboardInterrupt | None:
     return before
 
 
-def _interrupt_main_thread() -> None:
-    """Send it what Ctrl-C does, or another signal that ends a run: that wakes it from a call."""
-    main = threading.main_thread().ident
-    heeded = [number for number in ENDING if callable(signal.getsignal(number))]
-    if main is not None and heeded:  # under nohup and in the background Ctrl-C is ignored
-        signal.pthread_kill(main, heeded[0])
-
-
 def _leave_alone() -> None:
     """What is done to a main thread in which the block does not run."""
 
@@ -133,7 +124,7 @@ class Watch:
 
     def __init__(
         self,
-        interrupt: Callable[[], None] = _interrupt_main_thread,
+        interrupt: Callable[[], None] = interrupt_main_thread,
         end: Callable[[int], Any] = os._exit,
         dead: Callable[[], str | None] = dead_process,
         seconds: tuple[float, float, float] | None = None,

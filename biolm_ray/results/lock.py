@@ -6,7 +6,6 @@ none. A lock whose holder has ended is taken over; who finds that its own was st
 
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from biolm_ray.results.holder import (
     this_process,
 )
 from biolm_ray.results.lock_file import LockFile, LockPlace
-from biolm_ray.signals import ENDING
+from biolm_ray.signals import interrupt_main_thread
 
 log = logging.getLogger("biolm_ray")
 
@@ -201,18 +200,9 @@ class Lock:
                 except (OSError, ResourceError) as error:  # as when the network is away
                     log.warning("%s: its lock cannot be renewed: %s", self._output, error)
                 if self.lost is not None:
-                    self._interrupt()
+                    if self._in_main:
+                        interrupt_main_thread()  # `locked` then says why
                     return
-
-    def _interrupt(self) -> None:
-        """Do as Ctrl-C does, also to a call that waits; `locked` then says why.
-
-        A run in the background ignores Ctrl-C, and is sent the next signal that would end it.
-        """
-        main = threading.main_thread().ident
-        heard = [number for number in ENDING if callable(signal.getsignal(number))]
-        if self._in_main and main is not None and heard:
-            signal.pthread_kill(main, heard[0])
 
     def _look(self) -> None:
         """Leave a sign of life, or find out that somebody else has the lock.
