@@ -32,8 +32,7 @@ from biolm_ray.errors import (
     unwrapped,
 )
 from biolm_ray.imports import import_for_good
-from biolm_ray.logs import escaped
-from biolm_ray.masking import masked
+from biolm_ray.logs import say
 from biolm_ray.shortages import MEMORY, shortage_as_error
 from biolm_ray.signals import exit_code, handle_signals, name_of
 
@@ -108,12 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             text = _run_command(arguments)
         return 0 if text is None else _print(text)
     except KeyboardInterrupt as stop:
-        _say(describe_stop(stop, arguments))
+        say(describe_stop(stop, arguments))
         return exit_code(stop)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - told, and written to run.log
         if shows_traceback:
-            _say(details(error))
-        _say(describe_failure(error, has_file=_names_file(arguments)))
+            say(details(error))
+        say(describe_failure(error, has_file=_names_file(arguments)))
         cause = unwrapped(error)
         return cause.exit_code if isinstance(cause, BiolmError) else 1
 
@@ -155,12 +154,6 @@ def describe_stop(stop: KeyboardInterrupt, arguments: Sequence[str]) -> str:
     else:
         how = "nothing was changed; run the same command again"
     return f"interrupted by {name_of(stop)}; {how}"
-
-
-def _say(text: str) -> None:
-    """Print to the terminal, if it is still there."""
-    with contextlib.suppress(OSError, ValueError):
-        print(escaped(masked(text), kept="\n"), file=sys.stderr, flush=True)
 
 
 def _show_unless_told(unraisable: sys.UnraisableHookArgs) -> None:

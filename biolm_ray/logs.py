@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -141,6 +142,12 @@ def _opened(path: Path) -> _ToFile:
         ) from error
     to_file.setFormatter(MaskedFormatter("%(asctime)s %(levelname)s %(message)s"))
     return to_file
+
+
+def say(text: str) -> None:
+    """Print to the terminal what ends a command, if the terminal is still there."""
+    with suppress(OSError, ValueError):
+        print(escaped(masked(text), kept="\n"), file=sys.stderr, flush=True)
 
 
 def _last_words(error: BaseException) -> logging.LogRecord:

@@ -1,6 +1,5 @@
 """`make demo`: write synthetic transcripts, cross-validate Saluki on them, find what matters."""
 
-import contextlib
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from biolm_ray.demo.outcome import (
 from biolm_ray.demo.transcripts import ELEMENT
 from biolm_ray.errors import BiolmError, sentence
 from biolm_ray.experiment.runtime import connected
+from biolm_ray.logs import say
 from biolm_ray.signals import exit_code, handle_signals, name_of
 
 EPOCHS = 16
@@ -74,18 +74,12 @@ def main() -> int:
     try:
         print(run_demo(folder))
     except KeyboardInterrupt as stop:
-        _say(f"interrupted by {name_of(stop)}; the same command begins the demo again")
+        say(f"interrupted by {name_of(stop)}; the same command begins the demo again")
         return exit_code(stop)
     except BiolmError as error:
-        _say(f"error: {sentence(error)}")
+        say(f"error: {sentence(error)}")
         return error.exit_code
     return 0
-
-
-def _say(text: str) -> None:
-    """Print to the terminal, if it is still there."""
-    with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
