@@ -304,6 +304,11 @@ def _listed(header: Sequence[str]) -> str:
     return f"the {'columns are' if len(names) > 1 else 'only column is'} {', '.join(names)}"
 
 
+def in_yaml(separator: str) -> str:
+    """A separator as it is written between quotes in a configuration file."""
+    return "\\t" if separator == "\t" else separator
+
+
 def too_few(num_columns: int, position: int, role: str) -> str:
     return f"has {counted(num_columns, 'column')}, column {position + 1} asked for as {role}"
 

@@ -12,6 +12,7 @@ from biolm_ray.data.columns import (
     UNCLOSED_QUOTE,
     LabelKind,
     Layout,
+    in_yaml,
     make_layout,
     shown,
     split_fields,
@@ -216,9 +217,9 @@ def _hint(file: SourceFile, lines: Sequence[_Line], config: DataConfig) -> str:
             hint += f" separated by {_named(mark)}"
             wanted = [f"data.skip_lines: {line.number - 1}"] if index else []
             if mark != detected:
-                wanted.append(f"data.column_separator: '{_in_yaml(mark)}' (columnsep)")
+                wanted.append(f"data.column_separator: '{in_yaml(mark)}' (columnsep)")
             return f"{hint}: set {' and '.join(wanted)}"
-    widths = {len(line.text.split(" ")) - line.text.split(" ").count("") for line in lines}
+    widths = {sum(map(bool, line.text.split(" "))) for line in lines}
     if len(gaps) > 1 and len(widths) == 1 and widths.pop() > 1:
         return (
             "; blanks, not always as many, stand between its columns: write a tab in their place, "
@@ -231,7 +232,3 @@ def _named(mark: str) -> str:
     if mark.strip(" ") or mark == " ":
         return f"a {SEPARATOR_NAMES.get(mark, repr(mark))}"
     return counted(len(mark), "blank")
-
-
-def _in_yaml(mark: str) -> str:
-    return "\\t" if mark == "\t" else mark

@@ -12,6 +12,7 @@ from biolm_ray.experiment.local_ray import check_local_ray
 from biolm_ray.experiment.placement import Placement
 from biolm_ray.experiment.places import num_groups_without_place, num_without_place
 from biolm_ray.experiment.runtime import Supply, look_at_supply
+from biolm_ray.wording import counted
 
 FIRST_SECONDS = 10.0
 SLOW_START_SECONDS = 60.0
@@ -66,8 +67,8 @@ def describe_waiting(num_waiting: int, demand: Demand, supply: Supply) -> str:
         asked = f"{demand.num_workers} workers with {asked} each"
     elif num_waiting > 1:
         asked += " each"
-    who = f"1 {demand.noun} asks" if num_waiting == 1 else f"{num_waiting} {demand.noun}s ask"
-    nodes = f"{supply.num_nodes} node{'' if supply.num_nodes == 1 else 's'}"
+    who = counted(num_waiting, f"{demand.noun} asks", f"{demand.noun}s ask")
+    nodes = counted(supply.num_nodes, "node")
     return f"{who} for {asked}; the cluster has {free} free on {nodes}"
 
 
@@ -163,9 +164,9 @@ class PlaceWatch:
             if num_queued:
                 supply = self._supply()
                 return f"waiting: {describe_waiting(num_queued, self._demand, supply)}"
-            verb = "has its place" if num_starting == 1 else "have their places"
-            each = self._demand.noun + ("" if num_starting == 1 else "s")
-            return f"starting: {num_starting} {each} {verb}, but the machine is slow to start them"
+            noun = self._demand.noun
+            have = counted(num_starting, f"{noun} has its place", f"{noun}s have their places")
+            return f"starting: {have}, but the machine is slow to start them"
 
         def news() -> str | None:
             num_placed = num_running + num_starting

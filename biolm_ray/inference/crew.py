@@ -148,15 +148,16 @@ class _Crew:
     def _replace(self, task: Any, error: RayError) -> None:
         """Take in that a worker died: its task waits again, and another comes if it is needed."""
         self._num_deaths += 1
+        cause = str(error).splitlines()[0][:200]
         if self._num_deaths > RESTARTS:
             raise ResourceError(
-                f"{self._demand.noun}s keep dying ({str(error).splitlines()[0][:200]}), "
+                f"{self._demand.noun}s keep dying ({cause}), "
                 f"{self._num_deaths} by now; {self._advice}"
             ) from error
         log.warning(
             "a %s died (%s); another goes on in its place",
             self._demand.noun,
-            str(error).splitlines()[0][:200],
+            cause,
             exc_info=error,
         )
         if task is not None:

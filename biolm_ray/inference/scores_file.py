@@ -16,7 +16,7 @@ from pyarrow.csv import WriteOptions, write_csv
 
 from biolm_ray.data.naming import given_name, kept_apart
 from biolm_ray.data.targets import Targets
-from biolm_ray.errors import BiolmError, DataError
+from biolm_ray.errors import BiolmError, DataError, in_short
 from biolm_ray.files import atomic_path
 from biolm_ray.records import RecordFile, parse_record, record_values
 
@@ -144,13 +144,8 @@ def reading_scores(path: Path) -> Iterator[None]:
         *(zlib.error, pa.ArrowException),
     ) as error:
         raise DataError(
-            f"{path}: damaged, or no table of scores ({_said(error)}); {REMEDY}"
+            f"{path}: damaged, or no table of scores ({in_short(error)}); {REMEDY}"
         ) from None
-
-
-def _said(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split())[:200]
 
 
 def check_values(table: pd.DataFrame, path: Path, *, scores: str, offsets: Iterable[str]) -> None:
@@ -260,6 +255,6 @@ def _read_part(part: Path, schema: pa.Schema) -> pa.Table:
             return file.read().cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(
-            f"{part}: damaged since it was written ({_said(error)}); run interpret again: its "
+            f"{part}: damaged since it was written ({in_short(error)}); run interpret again: its "
             "sequences are then scored again"
         ) from None

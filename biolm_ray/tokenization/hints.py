@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import get_args
 
-from biolm_ray.data.columns import SEPARATOR_NAMES, shown
+from biolm_ray.data.columns import SEPARATOR_NAMES, in_yaml, shown
 from biolm_ray.tokenization.settings import LetterCase, Nucleotides
 from biolm_ray.tokenization.tokenizer import Tokenizer
 
@@ -39,10 +39,9 @@ def separator_hint(tokens: Mapping[str, int], separator: str | None) -> str:
     for mark, name in SEPARATOR_NAMES.items():
         holding = sum(count for text, count in tokens.items() if mark in text)
         if mark != separator and 2 * holding > total:
-            wanted = "\\t" if mark == "\t" else mark
             return (
                 f"the sequences hold a {name} between their tokens: set data.token_separator: "
-                f"'{wanted}' (tokensep)"
+                f"'{in_yaml(mark)}' (tokensep)"
             )
     num_long = sum(count for text, count in tokens.items() if len(text) >= LONG_TOKEN)
     if separator is None or 2 * num_long <= total:
