@@ -4,20 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 
 from biolm_ray.errors import ConfigError, DataError
-from biolm_ray.models.batches import RowBatches
 from biolm_ray.models.saved import SavedModel
 from biolm_ray.preparation.prepared import PreparedData
-from biolm_ray.training.evaluate import (
-    PREDICTION_BATCH_TOKENS,
-    Outputs,
-    Predictions,
-    model_outputs,
-    to_predictions,
-)
+from biolm_ray.training.evaluate import Outputs, Predictions, to_predictions
 from biolm_ray.training.finite import check_finite
 
 Progress = Callable[[int, int], None]
@@ -62,41 +54,6 @@ def check_same_tokens(models: Sequence[SavedModel], names: Sequence[str]) -> Non
             )
 
 
-def predict_rows(
-    model: SavedModel,
-    prepared: PreparedData,
-    rows: Int[np.ndarray, " rows"],
-    *,
-    batch_tokens: int = PREDICTION_BATCH_TOKENS,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-) -> Predictions:
-    """Predict in the units of the labels, or the probability of each class, in the order of rows.
-
-    Args:
-        model: Its module is on `device`.
-        prepared: Tokenized with the model's own tokenizer.
-        rows: Which rows of `prepared`.
-        batch_tokens: Most tokens in one forward pass.
-        device: Where the module is.
-        progress: Called after each batch with the number of rows done and of all rows.
-
-    Raises:
-        DataError: A prediction is not a finite number.
-    """
-    check_fits(model, prepared)
-    outputs = model_outputs(
-        model.module,
-        RowBatches(prepared, model.framing),
-        rows,
-        num_outputs=model.card.targets.num_outputs,
-        batch_tokens=batch_tokens,
-        device=device,
-        progress=progress,
-    )
-    return checked_predictions(model, outputs, prepared, rows)
-
-
 def checked_predictions(
     model: SavedModel, outputs: Outputs, prepared: PreparedData, rows: Int[np.ndarray, " rows"]
 ) -> Predictions:
@@ -124,39 +81,6 @@ class MeanPredictions(NamedTuple):
     num_models: Int[np.ndarray, " rows"]
 
 
-def predict_with_models(
-    models: Sequence[SavedModel],
-    prepared: PreparedData,
-    rows: Int[np.ndarray, " rows"],
-    may_predict: Bool[np.ndarray, "models rows"] | None = None,
-    *,
-    batch_tokens: int = PREDICTION_BATCH_TOKENS,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-) -> MeanPredictions:
-    """Average the predictions of the models that may predict a row: all, unless told otherwise.
-
-    Each model is done with all its rows before the next one begins; `progress` counts a row once
-    per model.
-    """
-    if may_predict is None:
-        may_predict = np.ones((len(models), len(rows)), dtype=bool)
-    shape = (len(models), len(rows), models[0].card.targets.num_outputs)
-    each, num_done = np.full(shape, np.nan), 0
-    for index, model in enumerate(models):
-        mine = np.flatnonzero(may_predict[index])
-        each[index, mine] = predict_rows(
-            model,
-            prepared,
-            rows[mine],
-            batch_tokens=batch_tokens,
-            device=device,
-            progress=_counted_on(progress, num_done, int(may_predict.sum())),
-        )
-        num_done += len(mine)
-    return averaged(each, may_predict)
-
-
 def averaged(
     each: Float[np.ndarray, "models rows outputs"], may_predict: Bool[np.ndarray, "models rows"]
 ) -> MeanPredictions:
@@ -173,13 +97,6 @@ def averaged(
     return MeanPredictions(
         mean, deviation if len(each) > 1 else None, may_predict.sum(axis=0, dtype=np.int64)
     )
-
-
-def _counted_on(progress: Progress | None, num_before: int, num_all: int) -> Progress | None:
-    """Turn the rows that one model has done into those that all models have done."""
-    if progress is None:
-        return None
-    return lambda done, rows: progress(num_before + done, num_all)
 
 
 def _describe(model: SavedModel) -> str:

@@ -1,6 +1,6 @@
 """Run a model over rows and turn its outputs into predictions."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -49,7 +49,6 @@ def model_outputs(
     num_outputs: int,
     batch_tokens: int = PREDICTION_BATCH_TOKENS,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
 ) -> Outputs:
     """Give the model's outputs, in its own units and in the order of `rows`.
 
@@ -62,22 +61,17 @@ def model_outputs(
         num_outputs: Outputs of the module per row.
         batch_tokens: Most tokens, padding included, of one forward pass.
         device: Where the module is.
-        progress: Called after each batch with the number of rows done and of all rows.
 
     Raises:
         ResourceError: A sequence does not fit into the memory of the device.
     """
     outputs = np.empty((len(rows), num_outputs), dtype=np.float64)
-    num_done = 0
     for first in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[first : first + ROWS_AT_ONCE]
         cut = list(length_batches(batches.padded_lengths(some), batch_tokens))
         loaded = (batches.load(some[chosen]) for chosen in cut)
         for chosen, found in zip(cut, outputs_of_batches(module, loaded, device), strict=True):
             outputs[first + chosen] = found
-            num_done += len(chosen)
-            if progress is not None:
-                progress(num_done, len(rows))
     return outputs
 
 

@@ -13,8 +13,13 @@ from biolm_ray.data.targets import Scaler, Targets
 from biolm_ray.errors import ConfigError, DataError
 from biolm_ray.inference import prediction
 from biolm_ray.inference.inputs import check_label_columns
-from biolm_ray.inference.predict import check_same_tokens, predict_rows, predict_with_models
-from biolm_ray.models.batches import Framing
+from biolm_ray.inference.predict import (
+    MeanPredictions,
+    averaged,
+    check_same_tokens,
+    checked_predictions,
+)
+from biolm_ray.models.batches import Framing, RowBatches
 from biolm_ray.tokenization.tokenizer import Encoded
 from biolm_ray.training import evaluate
 
@@ -70,48 +75,83 @@ def make_model(
     )
 
 
-def test_rows_are_cropped_as_the_model_sees_them_and_predicted_in_their_order() -> None:
-    predictions = predict_rows(make_model(), FakePrepared(), np.array([2, 0, 1]))
+@pytest.fixture
+def predict_with_models(monkeypatch):
+    """Predicts rows with models that lie in no folder, in this process."""
+
+    def predict(models, rows, may_predict=None, progress=None) -> MeanPredictions:
+        by_folder = {Path(str(place)): model for place, model in enumerate(models)}
+        data = SimpleNamespace(open=lambda _: FakePrepared())
+        monkeypatch.setattr(prediction, "load_model", lambda folder, **_: by_folder[folder])
+        monkeypatch.setattr(prediction, "PreparedData", data)
+        if may_predict is None:
+            may_predict = np.ones((len(models), len(rows)), dtype=bool)
+        found, targets = prediction.predict_folders(
+            list(by_folder),
+            "somewhere",
+            rows,
+            may_predict,
+            PreprocessingConfig(),
+            OWN_CODE,
+            num_workers=0,
+            progress=progress,
+        )
+        assert targets is models[0].card.targets
+        return found
+
+    return predict
+
+
+@pytest.fixture
+def predict_rows(predict_with_models):
+    """The same with one model."""
+    return lambda model, rows, progress=None: predict_with_models([model], rows, None, progress)[0]
+
+
+def test_rows_are_cropped_as_the_model_sees_them_and_predicted_in_their_order(predict_rows) -> None:
+    predictions = predict_rows(make_model(), np.array([2, 0, 1]))
     assert predictions.tolist() == [[210.0], [60.0], [60.0]]
-    left = predict_rows(make_model(cut_side="left"), FakePrepared(), np.array([0]))
+    left = predict_rows(make_model(cut_side="left"), np.array([0]))
     assert left.tolist() == [[120.0]]
 
 
-def test_predictions_do_not_depend_on_how_many_rows_are_read_at_once(monkeypatch) -> None:
+def test_predictions_do_not_depend_on_how_many_rows_are_read_at_once(
+    monkeypatch, predict_rows
+) -> None:
     rows, calls = np.array([3, 1, 0, 2]), []
-    whole = predict_rows(make_model(), FakePrepared(), rows)
-    monkeypatch.setattr(evaluate, "ROWS_AT_ONCE", 3)
-    parts = predict_rows(
-        make_model(), FakePrepared(), rows, progress=lambda *done: calls.append(done)
-    )
+    whole = predict_rows(make_model(), rows)
+    monkeypatch.setattr(prediction, "ROWS_AT_ONCE", 3)
+    parts = predict_rows(make_model(), rows, progress=lambda *done: calls.append(done))
     assert parts.tolist() == whole.tolist()
     assert calls == [(3, 4), (4, 4)]
 
 
-def test_predictions_that_are_no_numbers_are_refused_with_model_and_row() -> None:
+def test_predictions_that_are_no_numbers_are_refused_with_model_and_row(predict_rows) -> None:
     message = r"model fine-tune/0: the predictions of 2 of 2 rows .* that of 'c' .rows.tsv, line 3"
     with pytest.raises(DataError, match=message):
-        predict_rows(make_model(math.inf), FakePrepared(), np.array([2, 1]))
+        predict_rows(make_model(math.inf), np.array([2, 1]))
 
 
-def test_several_models_give_mean_and_sample_deviation() -> None:
+def test_several_models_give_mean_and_sample_deviation(predict_with_models) -> None:
     models = [make_model(1.0), make_model(3.0)]
-    mean, deviation, num_models = predict_with_models(models, FakePrepared(), np.array([1]))
+    mean, deviation, num_models = predict_with_models(models, np.array([1]))
     assert mean.tolist() == [[120.0]]
     assert num_models.tolist() == [2]
     assert deviation is not None
     assert deviation == pytest.approx(np.array([[60.0 * 2**0.5]]))
 
 
-def test_each_row_is_averaged_over_the_models_that_may_predict_it() -> None:
+def test_each_row_is_averaged_over_the_models_that_may_predict_it(
+    predict_with_models, predict_rows
+) -> None:
     models, calls = [make_model(factor) for factor in (1.0, 3.0, 7.0)], []
     may_predict = np.array([[1, 0, 1, 0], [1, 1, 0, 0], [1, 0, 1, 1]], dtype=bool)
     rows = np.array([1, 3, 2, 0])
     found = predict_with_models(
-        models, FakePrepared(), rows, may_predict, progress=lambda *done: calls.append(done)
+        models, rows, may_predict, progress=lambda *done: calls.append(done)
     )
     assert found.num_models.tolist() == [3, 1, 2, 1]
-    alone = [predict_rows(model, FakePrepared(), rows)[:, 0] for model in models]
+    alone = [predict_rows(model, rows)[:, 0] for model in models]
     for place, who in enumerate(may_predict.T):
         each = np.array([alone[model][place] for model in np.flatnonzero(who)])
         assert found.mean[place, 0] == each.mean()
@@ -121,47 +161,45 @@ def test_each_row_is_averaged_over_the_models_that_may_predict_it() -> None:
     assert calls[-1] == (7, 7)
 
 
-def test_the_progress_of_several_models_counts_their_rows_together() -> None:
+def test_the_progress_of_several_models_counts_their_rows_together(predict_with_models) -> None:
     calls = []
     predict_with_models(
         [make_model(1.0), make_model(3.0)],
-        FakePrepared(),
         np.array([1, 0]),
         progress=lambda *done: calls.append(done),
     )
     assert calls == [(2, 4), (4, 4)]
 
 
-def test_rows_are_read_one_batch_at_a_time(monkeypatch) -> None:
+def test_rows_are_read_one_batch_at_a_time(monkeypatch, predict_rows) -> None:
     model, shapes = make_model(), []
     model.module.register_forward_hook(lambda module, given, _: shapes.append(given[0].shape))
-    predict_rows(model, FakePrepared(), np.arange(4), batch_tokens=4)
+    monkeypatch.setattr(prediction, "PREDICTION_BATCH_TOKENS", 4)
+    predict_rows(model, np.arange(4))
     assert shapes == [(2, 2), (1, 3), (1, 3)]
 
 
-def test_rows_dealt_out_in_parts_are_predicted_as_all_at_once(monkeypatch) -> None:
-    models = {Path("0"): make_model(1.0), Path("1"): make_model(3.0)}
+def test_rows_dealt_out_in_parts_are_predicted_as_all_at_once(
+    monkeypatch, predict_with_models
+) -> None:
+    models = [make_model(1.0), make_model(3.0)]
     for place in (prediction, evaluate):
         monkeypatch.setattr(place, "ROWS_AT_ONCE", 3)
     monkeypatch.setattr(prediction, "PREDICTION_BATCH_TOKENS", 3)
-    monkeypatch.setattr(prediction, "load_model", lambda folder, **more: models[folder])
-    monkeypatch.setattr(prediction, "PreparedData", SimpleNamespace(open=lambda _: FakePrepared()))
-    rows = np.array([3, 1, 0, 2])
+    rows, prepared = np.array([3, 1, 0, 2]), FakePrepared()
     may_predict = np.array([[True, True, True, True], [False, True, False, True]])
     progress: list[tuple[int, int]] = []
-    found, _ = prediction.predict_folders(
-        list(models),
-        "somewhere",
-        rows,
-        may_predict,
-        PreprocessingConfig(),
-        OWN_CODE,
-        num_workers=0,
-        progress=lambda *counts: progress.append(counts),
+    found = predict_with_models(
+        models, rows, may_predict, progress=lambda *counts: progress.append(counts)
     )
-    models_of = list(models.values())
-    expected = predict_with_models(models_of, FakePrepared(), rows, may_predict, batch_tokens=3)
-    for one, other in zip(found, expected, strict=True):
+    each = np.full((2, 4, 1), np.nan)
+    for model, who, mine in zip(models, may_predict, each, strict=True):
+        batches = RowBatches(prepared, model.framing)
+        outputs = evaluate.model_outputs(
+            model.module, batches, rows[who], num_outputs=1, batch_tokens=3
+        )
+        mine[who] = checked_predictions(model, outputs, prepared, rows[who])
+    for one, other in zip(found, averaged(each, may_predict), strict=True):
         np.testing.assert_array_equal(one, other)
     assert len(progress) > 3
     assert progress[-1] == (6, 6)
@@ -173,22 +211,22 @@ def test_few_rows_are_worth_one_worker_and_many_as_many_as_there_are() -> None:
     assert prediction.workers_worth(1e20, 16) == 16
 
 
-def test_one_model_has_no_deviation() -> None:
-    assert predict_with_models([make_model()], FakePrepared(), np.array([1]))[1] is None
+def test_one_model_has_no_deviation(predict_with_models) -> None:
+    assert predict_with_models([make_model()], np.array([1]))[1] is None
 
 
-def test_classes_are_predicted_as_probabilities() -> None:
+def test_classes_are_predicted_as_probabilities(predict_rows) -> None:
     model = make_model(0.1, classes=("low", "high"))
-    probabilities = predict_rows(model, FakePrepared(), np.array([0, 1]))
+    probabilities = predict_rows(model, np.array([0, 1]))
     assert probabilities.shape == (2, 2)
     assert probabilities.sum(axis=1) == pytest.approx([1.0, 1.0])
 
 
-def test_data_with_other_channels_than_the_model_knows_is_refused() -> None:
+def test_data_with_other_channels_than_the_model_knows_is_refused(predict_rows) -> None:
     model = make_model()
     model.card.inputs.num_specifiers = 2
     with pytest.raises(DataError, match=r"carry 0 specifier values, but model summing .* on 2"):
-        predict_rows(model, FakePrepared(), np.array([0]))
+        predict_rows(model, np.array([0]))
 
 
 def test_models_that_read_or_predict_differently_are_not_averaged() -> None:
@@ -206,9 +244,9 @@ def test_models_that_read_or_predict_differently_are_not_averaged() -> None:
         check_same_tokens([two, make_model(names=("b", "a"))], ["one", "two"])
 
 
-def test_each_target_is_predicted_in_its_own_units() -> None:
+def test_each_target_is_predicted_in_its_own_units(predict_rows) -> None:
     model = make_model(names=("a", "b"))
-    predictions = predict_rows(model, FakePrepared(), np.array([1, 3]))
+    predictions = predict_rows(model, np.array([1, 3]))
     assert predictions.tolist() == [[60.0, 600.0], [60.0, 600.0]]
 
 
