@@ -135,10 +135,8 @@ def test_a_wrong_description_is_told_once_however_many_workers_and_models_there_
     assert (spread.num_redone, spread.largest_difference < 1e-5) == (0, True)
 
 
-def test_a_run_that_was_broken_off_does_only_what_is_missing(
-    folders: list[Path], prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = score_inline(folders[:1], prepared, tmp_path / "whole" / "x.csv")
+def break_off_after_five_units(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have the sixth unit raise what Ctrl-C does; gives the numbers of those that are scored."""
     scored: list[int] = []
     original = UnitScorer.score
 
@@ -149,6 +147,15 @@ def test_a_run_that_was_broken_off_does_only_what_is_missing(
         return original(self, unit)
 
     monkeypatch.setattr(UnitScorer, "score", score_until_broken_off)
+    return scored
+
+
+def test_a_run_that_was_broken_off_does_only_what_is_missing(
+    folders: list[Path], prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = score_inline(folders[:1], prepared, tmp_path / "whole" / "x.csv")
+    original = UnitScorer.score
+    scored = break_off_after_five_units(monkeypatch)
     out_csv = tmp_path / "broken" / "x.csv"
     with pytest.raises(KeyboardInterrupt):
         score_inline(folders[:1], prepared, out_csv)
@@ -173,16 +180,8 @@ def test_parts_of_a_broken_off_run_that_are_damaged_are_scored_again(
     """A table that is cut, one of another unit, and a mark that is cut."""
     whole = score_inline(folders, prepared, tmp_path / "whole" / "x.csv")
     out_csv = tmp_path / "broken" / "x.csv"
-    scored: list[int] = []
     original = UnitScorer.score
-
-    def score_until_broken_off(self, unit):
-        if len(scored) == 5:
-            raise KeyboardInterrupt
-        scored.append(unit.index)
-        return original(self, unit)
-
-    monkeypatch.setattr(UnitScorer, "score", score_until_broken_off)
+    scored = break_off_after_five_units(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         score_inline(folders, prepared, out_csv)
     (parts,) = (out_csv.parent / PARTS).iterdir()

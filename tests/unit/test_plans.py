@@ -70,13 +70,19 @@ def test_own_rows_are_scored_by_the_model_that_tested_them_beside_it(
     assert planned(tmp_path / "experiment", folders, prepared) == OWN
 
 
-def test_rows_kept_aside_are_scored_by_all_models(tmp_path: Path, prepared) -> None:
-    folders = [tmp_path / "fine-tune" / str(number) for number in range(2)]
+def with_rows_kept_aside(output: Path, prepared: PreparedData) -> list[Path]:
+    """Two folds of rows 0 to 3, and rows 4 and 5 kept aside from both."""
+    folders = [output / "fine-tune" / str(number) for number in range(2)]
     for number, path in enumerate(folders):
         path.mkdir(parents=True)
         halves = [np.array([0, 1]), np.array([2, 3])]
         fold = Fold(number, path.name, halves[1 - number], np.zeros(0, int), halves[number])
         save_rows(path, prepared, replace(fold, kept_aside=np.array([4, 5])))
+    return folders
+
+
+def test_rows_kept_aside_are_scored_by_all_models(tmp_path: Path, prepared) -> None:
+    folders = with_rows_kept_aside(tmp_path, prepared)
     aside = {f"interpret/kept_aside/{TABLE}": ([4, 5], ["0", "1"])}
     own = {f"fine-tune/{i}/{TABLE}": ([2 * i, 2 * i + 1], [str(i)]) for i in range(2)}
     assert planned(tmp_path, folders, prepared) == own | aside
@@ -97,12 +103,7 @@ def test_where_only_rows_kept_aside_are_scored_that_alone_is_told(
 ) -> None:
     caplog.set_level("INFO", "biolm_ray")
     data = write(tmp_path / "data")
-    folders = [tmp_path / "fine-tune" / str(number) for number in range(2)]
-    for number, path in enumerate(folders):
-        path.mkdir(parents=True)
-        halves = [np.array([0, 1]), np.array([2, 3])]
-        fold = Fold(number, path.name, halves[1 - number], np.zeros(0, int), halves[number])
-        save_rows(path, data, replace(fold, kept_aside=np.array([4, 5])))
+    folders = with_rows_kept_aside(tmp_path, data)
     planned(tmp_path, folders, data, inferenceonsplits="[c]")
     assert caplog.messages == ["2 rows kept aside, scored by both models"]
 
