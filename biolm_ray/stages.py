@@ -25,6 +25,7 @@ from biolm_ray.experiment.first_lines import (
     say_center,
     say_copies,
     say_cut,
+    say_what_runs,
 )
 from biolm_ray.experiment.placement import place, place_inference
 from biolm_ray.experiment.pretraining import pretrain_model
@@ -177,15 +178,7 @@ def running(
         if lock.taken_over is not None:
             log.warning("%s", lock.taken_over)
         results = begin_run(config, __version__, lock)
-        # Tables of interpret lie beside the models, too: the folder of all is true of every mode.
-        log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), config.output_path)
-        if config.data.max_rows is not None:
-            rows = counted(config.data.max_rows, "row")
-            log.warning("only the first %s will be read (data.max_rows, also set by dev)", rows)
-        if is_default:
-            log.info(
-                "results go beside the data, to %s; another folder: outputpath", config.output_path
-            )
+        say_what_runs(config, beside_data=is_default)
         with told_when_stopped(results), plugin_named(config.model.plugin):
             look_at_data(config)
             look_at_model(config)

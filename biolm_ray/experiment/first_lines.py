@@ -23,6 +23,24 @@ log = logging.getLogger("biolm_ray")
 RECIPE = ("batch_size", "num_epochs", "patience", "learning_rate", "schedule", "stop_metric")
 
 
+def say_what_runs(config: Config, *, beside_data: bool) -> None:
+    """Say what is made of which data, and what may surprise in that.
+
+    Args:
+        config: Of the run.
+        beside_data: Whether the results go beside the data, as without a setting.
+    """
+    # Tables of interpret lie beside the models, too: the folder of all is true of every mode.
+    log.info("%s: %s -> %s", config.mode, ", ".join(config.data.paths), config.output_path)
+    if config.data.max_rows is not None:
+        rows = counted(config.data.max_rows, "row")
+        log.warning("only the first %s will be read (data.max_rows, also set by dev)", rows)
+    if beside_data:
+        log.info(
+            "results go beside the data, to %s; another folder: outputpath", config.output_path
+        )
+
+
 def say_assumptions(config: Config, weights: Path | None) -> None:
     """Say what a training takes from its model's recipe, starts from, and does not follow.
 
